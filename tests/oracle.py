@@ -1,0 +1,227 @@
+"""The operator in float64 numpy, written as plain loops from its definition.
+
+Nothing here is shared with the package: slow, obvious, and used only to judge.
+`forward` and `gradients` are the definition. `forward_scale` and `gradient_scales`
+say, element by element, how far correct arithmetic may be off, in units of eps, so
+that tolerances follow from the arithmetic instead of from experience.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from math import floor
+from typing import NamedTuple
+
+import numpy as np
+
+AXES = {"yx": (0, 1), "xy": (1, 0)}  # positions of y and x in the last axis
+
+
+class Corner(NamedTuple):
+    """A neighbour of a sample, its bilinear coefficient and the derivatives."""
+
+    row: int
+    coefficient: float
+    by_y: float
+    by_x: float
+
+
+class Gradients(NamedTuple):
+    feature_maps: np.ndarray
+    sample_locations: np.ndarray
+    weight: np.ndarray
+
+
+def corners(y: float, x: float, height: int, width: int, start: int) -> list[Corner]:
+    """The neighbours that lie inside the map."""
+    h, w = y * height - 0.5, x * width - 0.5
+    top, left = floor(h), floor(w)
+    found = []
+    for i in (top, top + 1):
+        for j in (left, left + 1):
+            if 0 <= i < height and 0 <= j < width:
+                near_h, near_w = 1 - abs(h - i), 1 - abs(w - j)
+                by_h, by_w = (-1 if i == top else 1), (-1 if j == left else 1)
+                corner = Corner(
+                    row=start + i * width + j,
+                    coefficient=near_h * near_w,
+                    by_y=height * by_h * near_w,
+                    by_x=width * by_w * near_h,
+                )
+                found.append(corner)
+    return found
+
+
+def corner_errors(
+    y: float, x: float, height: int, width: int, start: int, eps: float
+) -> list[Corner]:
+    """How many eps the numbers of each possible neighbour may be off.
+
+    h = y H - 0.5 is off by up to eps H, hence a coefficient by up to eps (H + W), and
+    close to a cell's border the next cell may be picked.
+    """
+    h, w = y * height - 0.5, x * width - 0.5
+    slack_h, slack_w = 2 * eps * height, 2 * eps * width
+    size = height + width
+    return [
+        Corner(start + i * width + j, size, height * size, width * size)
+        for i in range(floor(h - slack_h), floor(h + slack_h) + 2)
+        for j in range(floor(w - slack_w), floor(w + slack_w) + 2)
+        if 0 <= i < height and 0 <= j < width
+    ]
+
+
+def counted_samples(
+    sample_locations: np.ndarray, order: str
+) -> Iterator[tuple[tuple[int, ...], float, float]]:
+    """Index (b, a, p, k) and y, x of every sample strictly inside (0, 1)."""
+    at_y, at_x = AXES[order]
+    for index in np.ndindex(sample_locations.shape[:-1]):
+        y = float(sample_locations[index][at_y])
+        x = float(sample_locations[index][at_x])
+        if 0 < y < 1 and 0 < x < 1:
+            yield index, y, x
+
+
+def in_float64(*arrays: np.ndarray) -> list[np.ndarray]:
+    return [np.asarray(array).astype(np.float64) for array in arrays]
+
+
+def forward(
+    feature_maps: np.ndarray,
+    spatial_shape: np.ndarray,
+    scale_start_index: np.ndarray,
+    sample_locations: np.ndarray,
+    weight: np.ndarray,
+    coordinate_order: str = "yx",
+    neighbours: Callable[..., list[Corner]] = corners,
+) -> np.ndarray:
+    """out[b, a, c]."""
+    features, locations, weights = in_float64(feature_maps, sample_locations, weight)
+    batch, anchors, _, _, scales, groups = weights.shape
+    channels = features.shape[2]
+    out = np.zeros((batch, anchors, channels))
+    for (b, a, p, k), y, x in counted_samples(locations, coordinate_order):
+        for s in range(scales):
+            height, width = map(int, spatial_shape[k, s])
+            start = int(scale_start_index[k, s])
+            per_channel = np.repeat(weights[b, a, p, k, s], channels // groups)
+            for corner in neighbours(y, x, height, width, start):
+                feature = features[b, corner.row]
+                out[b, a] += per_channel * corner.coefficient * feature
+    return out
+
+
+def gradients(
+    feature_maps: np.ndarray,
+    spatial_shape: np.ndarray,
+    scale_start_index: np.ndarray,
+    sample_locations: np.ndarray,
+    weight: np.ndarray,
+    cotangent: np.ndarray,
+    coordinate_order: str = "yx",
+    neighbours: Callable[..., list[Corner]] = corners,
+) -> Gradients:
+    """Gradients of sum(out * cotangent)."""
+    features, locations, weights, bars = in_float64(
+        feature_maps, sample_locations, weight, cotangent
+    )
+    at_y, at_x = AXES[coordinate_order]
+    scales, groups = weights.shape[-2:]
+    channels = features.shape[2]
+    grad_features = np.zeros_like(features)
+    grad_locations = np.zeros_like(locations)
+    grad_weights = np.zeros_like(weights)
+    for (b, a, p, k), y, x in counted_samples(locations, coordinate_order):
+        bar = bars[b, a]
+        for s in range(scales):
+            height, width = map(int, spatial_shape[k, s])
+            start = int(scale_start_index[k, s])
+            per_channel = np.repeat(weights[b, a, p, k, s], channels // groups)
+            for corner in neighbours(y, x, height, width, start):
+                row, coefficient, by_y, by_x = corner
+                feature = features[b, row]
+                per_group = (feature * bar).reshape(groups, -1).sum(axis=1)
+                along = (per_channel * feature * bar).sum()
+                grad_features[b, row] += coefficient * per_channel * bar
+                grad_weights[b, a, p, k, s] += coefficient * per_group
+                grad_locations[b, a, p, k, at_y] += by_y * along
+                grad_locations[b, a, p, k, at_x] += by_x * along
+    return Gradients(grad_features, grad_locations, grad_weights)
+
+
+def forward_scale(
+    feature_maps: np.ndarray,
+    spatial_shape: np.ndarray,
+    scale_start_index: np.ndarray,
+    sample_locations: np.ndarray,
+    weight: np.ndarray,
+    coordinate_order: str = "yx",
+    eps: float = 2.0**-23,
+) -> np.ndarray:
+    """The error of each element of `forward` that one eps everywhere can cause."""
+    return forward(
+        np.abs(feature_maps),
+        spatial_shape,
+        scale_start_index,
+        sample_locations,
+        np.abs(weight),
+        coordinate_order,
+        partial(corner_errors, eps=eps),
+    )
+
+
+def gradient_scales(
+    feature_maps: np.ndarray,
+    spatial_shape: np.ndarray,
+    scale_start_index: np.ndarray,
+    sample_locations: np.ndarray,
+    weight: np.ndarray,
+    cotangent: np.ndarray,
+    coordinate_order: str = "yx",
+    eps: float = 2.0**-23,
+) -> Gradients:
+    """The error of each element of `gradients` that one eps everywhere can cause."""
+    return gradients(
+        np.abs(feature_maps),
+        spatial_shape,
+        scale_start_index,
+        sample_locations,
+        np.abs(weight),
+        np.abs(cotangent),
+        coordinate_order,
+        partial(corner_errors, eps=eps),
+    )
+
+
+def same_cell(location: float, size: int, dtype: np.dtype) -> bool:
+    """Whether arithmetic in `dtype` picks the cell that the definition names.
+
+    Close to a cell's border it may not, unless location * size - 0.5 is free of
+    rounding.
+    """
+    product = location * size
+    slack = 2 * float(np.finfo(dtype).eps) * size
+    apart = floor(product - 0.5 - slack) != floor(product - 0.5 + slack)
+    exact = all(float(dtype.type(v)) == v for v in (product, product - 0.5))
+    return exact or not apart
+
+
+def settled_locations(
+    spatial_shape: np.ndarray,
+    sample_locations: np.ndarray,
+    coordinate_order: str = "yx",
+) -> np.ndarray:
+    """Mask [b, a, p, k] of the locations whose derivative rounding cannot change.
+
+    The derivative jumps at the borders of cells; a location that lies within rounding
+    of one has two right answers.
+    """
+    dtype = np.asarray(sample_locations).dtype
+    (locations,) = in_float64(sample_locations)
+    mask = np.ones(locations.shape[:-1], bool)
+    for index, y, x in counted_samples(locations, coordinate_order):
+        mask[index] = all(
+            same_cell(y, int(height), dtype) and same_cell(x, int(width), dtype)
+            for height, width in spatial_shape[index[3]]
+        )
+    return mask
