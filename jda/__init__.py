@@ -1,0 +1,29 @@
+"""Deformable aggregation for JAX.
+
+For every anchor, sample key points in several cameras and feature-map scales, weight
+the samples per channel group, and sum them into one feature per anchor.
+"""
+
+from jda import fused, reference
+from jda._implementations import Implementation, implementations
+from jda._operator import deformable_aggregation
+from jda._version import __version__
+from jda.fused import npu_deformable_aggregation
+from jda.packing import (
+    PackedFeatureMaps,
+    pack_feature_maps,
+    unpack_feature_maps,
+)
+
+__all__ = [
+    "Implementation",
+    "PackedFeatureMaps",
+    "__version__",
+    "deformable_aggregation",
+    "fused",
+    "implementations",
+    "npu_deformable_aggregation",
+    "pack_feature_maps",
+    "reference",
+    "unpack_feature_maps",
+]

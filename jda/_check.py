@@ -1,0 +1,199 @@
+"""All errors about arguments.
+
+They name the argument, what was got and what is allowed, and are raised while a
+function is traced.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from jda import _compat
+from jda._dimensions import INDEX, NAMES, OPERANDS
+
+COORDINATE_ORDERS = ("yx", "xy")
+DIFFERENTIATIONS = ("reverse", "both")
+MOST_ROWS = np.iinfo(np.int32).max
+
+
+def choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Checks an argument that is one of a few words."""
+    if value not in allowed:
+        words = ", ".join(map(repr, allowed))
+        raise ValueError(f"{name}={value!r} is unknown, allowed are {words}")
+
+
+def arrays(*given: Any, coordinate_order: str) -> list[Any]:
+    """The five arguments as arrays, checked: dtypes, shapes and values of the maps."""
+    found = [
+        given[i] if isinstance(given[i], jax.Array) else _as_array(i, given[i])
+        for i in range(len(OPERANDS))
+    ]
+    _shapes(found, coordinate_order)
+    feature_maps, spatial_shape, scale_start_index = found[:3]
+    _maps(spatial_shape, scale_start_index, feature_maps.shape[1])
+    return found
+
+
+def packed(
+    feature_maps: Any, spatial_shape: Any, scale_start_index: Any
+) -> tuple[jax.Array, npt.NDArray[np.integer], npt.NDArray[np.integer]]:
+    """The packed triple with index arrays whose values are known, checked."""
+    arrays: list[Any] = [jnp.asarray(feature_maps)]
+    for name, array in (
+        ("spatial_shape", spatial_shape),
+        ("scale_start_index", scale_start_index),
+    ):
+        if _compat.is_traced(array):
+            raise TypeError(
+                f"{name} is traced, but the shapes of the maps depend on its values; "
+                "close over it instead of passing it through jax.jit"
+            )
+        arrays.append(np.asarray(array))
+    given = dict(zip(OPERANDS, arrays, strict=False))
+    _index_dtypes(given)
+    _ranks(given)
+    _pair("spatial_shape", arrays[1], "(H, W)")
+    _sizes(given)
+    _maps(arrays[1], arrays[2], arrays[0].shape[1])
+    return arrays[0], arrays[1], arrays[2]
+
+
+def _as_array(position: int, value: Any) -> Any:
+    # Index arrays stay in numpy, where their values can be read under jit too.
+    return np.asarray(value) if position in INDEX else jnp.asarray(value)
+
+
+def _shapes(arrays: Sequence[Any], coordinate_order: str) -> None:
+    given = dict(zip(OPERANDS, arrays, strict=True))
+    _index_dtypes(given)
+    _floating_dtypes(given)
+    _ranks(given)
+    _pair("spatial_shape", given["spatial_shape"], "(H, W)")
+    pair = f"({', '.join(coordinate_order)})"
+    _pair("sample_locations", given["sample_locations"], pair)
+    _sizes(given)
+    _groups(given["weight"].shape[-1], given["feature_maps"].shape[-1])
+
+
+def _index_dtypes(given: dict[str, Any]) -> None:
+    for name in ("spatial_shape", "scale_start_index"):
+        dtype = given[name].dtype
+        if not jnp.issubdtype(dtype, jnp.integer):
+            raise TypeError(f"{name} has dtype {dtype}, allowed are integers")
+
+
+def _floating_dtypes(given: dict[str, Any]) -> None:
+    first = given["feature_maps"].dtype
+    for name in ("feature_maps", "sample_locations", "weight"):
+        dtype = given[name].dtype
+        if dtype in (jnp.float16, jnp.bfloat16):
+            raise TypeError(
+                f"{name} has dtype {dtype}, half precision is not supported; cast all "
+                "floating arguments to float32"
+            )
+        if dtype not in (jnp.float32, jnp.float64):
+            raise TypeError(
+                f"{name} has dtype {dtype}, allowed are float32 and float64"
+            )
+        if dtype != first:
+            raise TypeError(
+                f"{name} has dtype {dtype} but feature_maps has dtype {first}, all "
+                "floating arguments must have the same dtype"
+            )
+
+
+def _ranks(given: dict[str, Any]) -> None:
+    for name, array in given.items():
+        dims = OPERANDS[name].split()
+        if array.ndim != len(dims):
+            expected = ", ".join(NAMES.get(dim, "2") for dim in dims)
+            raise ValueError(f"{name} has shape {array.shape}, expected [{expected}]")
+
+
+def _pair(name: str, array: Any, meaning: str) -> None:
+    if array.shape[-1] != 2:
+        raise ValueError(
+            f"{name} has shape {array.shape}, its last axis must have size 2: {meaning}"
+        )
+
+
+def _sizes(given: dict[str, Any]) -> None:
+    sizes: dict[str, tuple[int, str]] = {}
+    for name, array in given.items():
+        for dim, size in zip(OPERANDS[name].split(), array.shape, strict=True):
+            known, where = sizes.setdefault(dim, (size, name))
+            if size != known:
+                label = NAMES[dim]
+                raise ValueError(
+                    f"{name} has {label}={size} but {where} has {label}={known}, they "
+                    "must be equal"
+                )
+    num_feat, _ = sizes["n"]
+    if num_feat > MOST_ROWS:
+        raise ValueError(
+            f"feature_maps has num_feat={num_feat}, at most {MOST_ROWS} rows can be "
+            "addressed by the int32 scale_start_index"
+        )
+
+
+def _groups(group: int, c: int) -> None:
+    if group == 0:
+        raise ValueError("weight has group=0, at least one channel group is needed")
+    if c % group:
+        raise ValueError(f"weight has group={group}, which does not divide c={c}")
+
+
+def _maps(spatial_shape: Any, scale_start_index: Any, num_feat: int) -> None:
+    if _is_readable(spatial_shape) and _is_readable(scale_start_index):
+        shapes, starts = np.asarray(spatial_shape), np.asarray(scale_start_index)
+        wide = shapes.astype(np.int64), starts.astype(np.int64)
+        _map_values(wide[0].tobytes(), wide[1].tobytes(), starts.shape, num_feat)
+
+
+def _is_readable(array: Any) -> bool:
+    if _compat.is_traced(array):
+        return False
+    if isinstance(array, jax.Array):
+        on_cpu = all(device.platform == "cpu" for device in array.devices())
+        return on_cpu and _compat.is_ready(array)
+    return True
+
+
+@functools.lru_cache(maxsize=64)  # the same few pyramids come with every call
+def _map_values(
+    shapes: bytes, starts: bytes, cam_scale: tuple[int, int], num_feat: int
+) -> None:
+    size = np.frombuffer(shapes, np.int64).reshape(*cam_scale, 2)
+    first = np.frombuffer(starts, np.int64).reshape(cam_scale)
+    for k, s in np.ndindex(cam_scale):
+        (h, w), start = size[k, s].tolist(), int(first[k, s])
+        if h <= 0 or w <= 0:
+            raise ValueError(
+                f"spatial_shape[{k}, {s}] is ({h}, {w}), both sizes must be positive"
+            )
+        if start < 0:
+            raise ValueError(
+                f"scale_start_index[{k}, {s}] is {start}, it must not be negative"
+            )
+        if start + h * w > num_feat:
+            raise ValueError(
+                f"scale_start_index[{k}, {s}] is {start} and spatial_shape[{k}, {s}] "
+                f"is ({h}, {w}), so that the map ends at row {start + h * w}, but "
+                f"feature_maps has num_feat={num_feat}"
+            )
+    rows = size.prod(axis=-1).reshape(-1)
+    order = np.argsort(first.reshape(-1), kind="stable")
+    ends = (first.reshape(-1) + rows)[order]
+    shared = bool(np.any(ends[:-1] > first.reshape(-1)[order][1:]))
+    total = int(rows.sum())
+    if total != num_feat and not shared:
+        raise ValueError(
+            f"spatial_shape adds up to {total} rows but feature_maps has "
+            f"num_feat={num_feat}, they must be equal unless maps share rows"
+        )

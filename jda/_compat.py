@@ -1,0 +1,144 @@
+"""Everything that depends on the JAX version or is not quite public in JAX.
+
+No other module names a JAX version, ``jax.interpreters`` or ``jax.extend``.
+"""
+
+# mypy: allow-untyped-calls
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any
+
+import jax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir, partial_eval
+
+RuntimeFailure: type[Exception] = jax.errors.JaxRuntimeError
+"""What a failing kernel raises; its printed name differs between versions of JAX."""
+
+
+def is_zero(tangent: Any) -> bool:
+    """Whether a tangent or cotangent is known to be zero without any array for it."""
+    return type(tangent) is ad.Zero
+
+
+def materialise(tangent: Any) -> jax.Array:
+    """An array for a tangent that may be a symbolic zero."""
+    array: jax.Array = ad.instantiate_zeros(tangent)
+    return array
+
+
+def is_symbolic_zero(cotangent: Any) -> bool:
+    """Whether ``jax.custom_vjp`` passed a cotangent that is known to be zero."""
+    return isinstance(cotangent, jax.custom_derivatives.SymbolicZero)
+
+
+def is_traced(array: Any) -> bool:
+    """Whether the values of an array are unknown while a function is traced."""
+    return isinstance(array, jax.core.Tracer)
+
+
+def is_ready(array: Any) -> bool:
+    """Whether this process can read an array without waiting for it."""
+    return bool(array.is_fully_addressable and array.is_ready())
+
+
+def define_primitive(
+    name: str,
+    *,
+    result_avals: Callable[..., list[Any]],
+    run: Callable[..., list[jax.Array]],
+    jvp: Callable[..., Any],
+    batch: Callable[..., Any],
+    transpose: Callable[..., Any] | None = None,
+    wanted: Callable[..., Any] | None = None,
+) -> Callable[..., list[jax.Array]]:
+    """Defines a primitive with several results and all the rules that it needs.
+
+    Args:
+        name: the name that a jaxpr shows.
+        result_avals: from the operands' abstract values and the parameters to those of
+            the results.
+        run: the operation in terms of JAX functions. It also takes ``platforms``, the
+            platforms that it is being lowered for.
+        jvp: the rule of forward-mode differentiation.
+        batch: the rule of ``jax.vmap``.
+        transpose: the rule of transposition, for an operation with linear operands.
+        wanted: from a tuple of flags, one for each result, and the parameters to the
+            parameters of the operation that computes these results alone.
+
+    Returns:
+        The function that binds the primitive to operands and parameters.
+    """
+    primitive = Primitive(name)
+    primitive.multiple_results = True
+    primitive.def_abstract_eval(result_avals)
+    primitive.def_impl(partial(_bind_compiled, primitive))
+    mlir.register_lowering(primitive, partial(_lower, run))
+    ad.primitive_jvps[primitive] = jvp
+    batching.primitive_batchers[primitive] = batch
+    if transpose is not None:
+        ad.primitive_transposes[primitive] = transpose
+    if wanted is not None:
+        partial_eval.dce_rules[primitive] = partial(_eliminate, wanted)
+    bind: Callable[..., list[jax.Array]] = primitive.bind
+    return bind
+
+
+@cache
+def _compiled(primitive: Primitive, params: tuple[tuple[str, Any], ...]) -> Any:
+    return jax.jit(partial(primitive.bind, **dict(params)))
+
+
+def _bind_compiled(primitive: Primitive, *operands: Any, **params: Any) -> Any:
+    # Under jax.disable_jit this would call itself for ever.
+    with jax.disable_jit(False):
+        return _compiled(primitive, tuple(params.items()))(*operands)
+
+
+def _lower(run: Callable[..., Any], ctx: Any, *operands: Any, **params: Any) -> Any:
+    platforms = tuple(ctx.platforms or ctx.module_context.platforms)
+    # Shardings and varying axes of the caller would differ from those of new arrays.
+    plain = [jax.core.ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]
+    function = partial(run, platforms=platforms, **params)
+    lower = mlir.lower_fun(function, multiple_results=True)
+    return lower(ctx.replace(avals_in=plain), *operands)
+
+
+def _eliminate(wanted: Callable[..., Any], used: Sequence[bool], *rest: Any) -> Any:
+    *_, equation = rest  # JAX 0.12 passes a context before the equation.
+    if not any(used):
+        return [False] * len(equation.invars), None
+    kept = [v for v, use in zip(equation.outvars, used, strict=True) if use]
+    params = equation.params | wanted(tuple(used), **equation.params)
+    return (
+        [True] * len(equation.invars),
+        equation.replace(params=params, outvars=kept),
+    )
+
+
+def with_same_varying_axes(arrays: Sequence[jax.Array]) -> list[jax.Array]:
+    """Inside ``shard_map``: all arrays vary over the mesh axes that any varies over."""
+    axes = [_varying_axes(array) for array in arrays]
+    every: frozenset[str] = frozenset().union(*axes)
+    return [
+        _vary(array, tuple(sorted(every - own))) if every - own else array
+        for array, own in zip(arrays, axes, strict=True)
+    ]
+
+
+def _varying_axes(array: jax.Array) -> frozenset[str]:
+    aval = jax.typeof(array)
+    if hasattr(aval, "mat"):  # JAX 0.10 and later
+        return frozenset(aval.mat.varying)
+    return getattr(aval, "vma", frozenset())
+
+
+def _vary(array: jax.Array, axes: tuple[str, ...]) -> jax.Array:
+    lax: Any = jax.lax
+    varying: jax.Array
+    if hasattr(lax, "pcast"):  # JAX 0.8 and later
+        varying = lax.pcast(array, axes, to="varying")
+    else:
+        varying = lax.pvary(array, axes)
+    return varying

@@ -1,0 +1,182 @@
+"""Three primitives that are closed under JAX's transformations.
+
+Their operands are the operator's five arrays and then:
+
+    forward                                      -> result
+    tangent    one tangent for each of `which`   -> tangent of the result
+    cotangent  cotangent of the result           -> one gradient for each of `which`
+
+`which` holds the positions of the operands that are differentiated. The derivative of
+`forward` is `tangent`; `tangent` and `cotangent` are each other's transpose, and their
+own derivatives, which only second order needs, are those of the reference.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jda import _dimensions, reference
+from jda._compat import define_primitive, is_zero, materialise
+from jda._dimensions import FLOATING
+from jda._implementations import run
+
+OPERANDS = len(_dimensions.OPERANDS)
+
+
+def _result_avals(operation: str, *avals: Any, which: Any = (), **_: Any) -> list[Any]:
+    if operation == "cotangent":
+        return [avals[i].update(weak_type=False) for i in which]
+    feature_maps, sample_locations = avals[0], avals[3]
+    bs, _num_feat, c = feature_maps.shape
+    shape = (bs, sample_locations.shape[1], c)
+    return [feature_maps.update(shape=shape, weak_type=False)]
+
+
+# Derivatives
+
+
+def _forward_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
+    results = forward(*primals, **params)
+    which = tuple(i for i in FLOATING if not is_zero(tangents[i]))
+    dots = [tangents[i] for i in which]
+    return results, tangent(*primals, *dots, which=which, **params)
+
+
+def _linear_jvp(operation: str, primals: Any, tangents: Any, **params: Any) -> Any:
+    """The derivative of an operation that is linear in its last operands."""
+    bind = {"tangent": tangent, "cotangent": cotangent}[operation]
+    results = bind(*primals, **params)
+    operands, linear = primals[:OPERANDS], tangents[OPERANDS:]
+    terms = []
+    if not all(map(is_zero, linear)):
+        terms.append(bind(*operands, *map(materialise, linear), **params))
+    definition: Callable[..., list[jax.Array]] = getattr(reference, operation)
+    known = {key: params[key] for key in ("coordinate_order", "which")}
+    moved = [i for i in FLOATING if not is_zero(tangents[i])]
+    if moved:
+
+        def of_moved(*values: jax.Array) -> list[jax.Array]:
+            arrays = list(primals)
+            for i, value in zip(moved, values, strict=True):
+                arrays[i] = value
+            return definition(*arrays, **known)
+
+        values, dots = [primals[i] for i in moved], [tangents[i] for i in moved]
+        terms.append(jax.jvp(of_moved, values, dots)[1])
+    return results, [sum(term[1:], term[0]) for term in zip(*terms, strict=True)]
+
+
+def _tangent_transpose(
+    cotangents: Any, *operands: Any, which: Any, **params: Any
+) -> list[Any]:
+    if is_zero(cotangents[0]):
+        return [None] * len(operands)
+    arrays = operands[:OPERANDS]
+    bars = cotangent(*arrays, cotangents[0], which=which, **params)
+    return [None] * OPERANDS + bars
+
+
+def _cotangent_transpose(
+    cotangents: Any, *operands: Any, which: Any, **params: Any
+) -> list[Any]:
+    pairs = zip(which, cotangents, strict=True)
+    live = {i: dot for i, dot in pairs if not is_zero(dot)}
+    if not live:
+        return [None] * len(operands)
+    arrays = operands[:OPERANDS]
+    dots = tangent(*arrays, *live.values(), which=tuple(live), **params)
+    return [None] * OPERANDS + dots
+
+
+def _wanted_cotangents(used: Any, *, which: Any, **_: Any) -> dict[str, Any]:
+    return {"which": tuple(i for i, use in zip(which, used, strict=True) if use)}
+
+
+# Batching
+
+
+def _batch(
+    operation: str, operands: Sequence[Any], axes: Sequence[Any], **params: Any
+) -> tuple[list[Any], list[int]]:
+    """Folds the mapped axis into an axis of one call.
+
+    That axis is the batch as soon as an array without anchors is mapped or returned,
+    and the anchors otherwise, so that shared feature maps are not copied. Mapped index
+    arrays describe other maps for every element: one call each.
+    """
+    operations = {"forward": forward, "tangent": tangent, "cotangent": cotangent}
+    bind = partial(operations[operation], **params)
+    left, right = _dimensions.terms(operation, params.get("which", ()))
+    mapped = [axis is not None for axis in axes]
+    arrays = [
+        jnp.moveaxis(array, axis, 0) if axis is not None else array
+        for array, axis in zip(operands, axes, strict=True)
+    ]
+    if any(mapped[i] for i in _dimensions.INDEX):
+        return _bind_each(bind, arrays, mapped), [0] * len(right)
+
+    moving = [term for term, is_mapped in zip(left, mapped, strict=True) if is_mapped]
+    into = "a" if all("a" in term for term in [*moving, *right]) else "b"
+    size = arrays[mapped.index(True)].shape[0]
+    at = left[-1].index(into)
+    part = arrays[-1].shape[at + mapped[-1]]
+
+    def fold(term: tuple[str, ...], array: Any, is_mapped: bool) -> Any:
+        if into not in term:
+            return array
+        at = term.index(into)
+        if is_mapped:
+            array = jnp.moveaxis(array, 0, at)
+        else:
+            shape = (*array.shape[:at], size, *array.shape[at:])
+            array = jnp.broadcast_to(jnp.expand_dims(array, at), shape)
+        shape = array.shape
+        return array.reshape(*shape[:at], size * shape[at + 1], *shape[at + 2 :])
+
+    def unfold(term: tuple[str, ...], array: Any) -> Any:
+        at = term.index(into)
+        shape = array.shape
+        return array.reshape(*shape[:at], size, part, *shape[at + 1 :])
+
+    results = bind(*map(fold, left, arrays, mapped))
+    return list(map(unfold, right, results)), [term.index(into) for term in right]
+
+
+def _bind_each(
+    bind: Callable[..., list[jax.Array]], arrays: list[Any], mapped: list[bool]
+) -> list[Any]:
+    def one(elements: list[Any]) -> list[Any]:
+        rest = iter(elements)
+        pairs = zip(arrays, mapped, strict=True)
+        return bind(*[next(rest) if is_mapped else array for array, is_mapped in pairs])
+
+    stacked = [x for x, is_mapped in zip(arrays, mapped, strict=True) if is_mapped]
+    results: list[Any] = jax.lax.map(one, stacked)
+    return results
+
+
+def _define(operation: str, **rules: Any) -> Callable[..., list[jax.Array]]:
+    return define_primitive(
+        f"deformable_aggregation_{operation}",
+        result_avals=partial(_result_avals, operation),
+        run=partial(run, operation),
+        batch=partial(_batch, operation),
+        **rules,
+    )
+
+
+forward = _define("forward", jvp=_forward_jvp)
+tangent = _define(
+    "tangent",
+    jvp=partial(_linear_jvp, "tangent"),
+    transpose=_tangent_transpose,
+)
+cotangent = _define(
+    "cotangent",
+    jvp=partial(_linear_jvp, "cotangent"),
+    transpose=_cotangent_transpose,
+    wanted=_wanted_cotangents,
+)

@@ -1,0 +1,1 @@
+"""The native libraries: loading them and calling their kernels through XLA's FFI."""
