@@ -1,0 +1,338 @@
+// The gradients.
+//
+// A feature row gets contributions from many samples. Instead of scattering to rows, which needs
+// atomic additions, entries are sorted by row, and each row of the gradient is then written once, by
+// one thread, from registers:
+//
+//   collect   items -> entries, sorted within a chunk of items by bucket (a range of rows)
+//   rows      buckets -> gradient of the feature maps; the dots of each entry with the features, which
+//             are read here anyway, replace its coefficients
+//   finish    items -> gradients of weight and locations, from the dots of the samples' corners
+//
+// Entries of a row keep the plan's order, so sums do not depend on threads or chunks.
+#include <algorithm>
+#include <vector>
+
+#include "operator.h"
+#include "samples.h"
+#include "scratch.h"
+
+namespace jda {
+namespace {
+
+// Corners in a chunk of items, at most, unless one item alone has more.
+constexpr int64_t kChunkCorners = 8192;
+
+// Bytes of entries that one pass over some batch elements may need.
+constexpr int64_t kPassBytes = int64_t{32} << 20;
+
+// A gradient larger than this is written past the caches: nobody will find it there.
+constexpr int64_t kStreamBytes = int64_t{4} << 20;
+
+template <typename T>
+void zero_invisible(const Problem<T>& problem, Team& team) {
+  const int64_t samples = problem.points * problem.cameras;
+  const int64_t weights = problem.scales * problem.groups;
+  team.for_ranges(problem.batch * problem.anchors * samples, 4096, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (visible(problem.locations[2 * i], problem.locations[2 * i + 1])) continue;
+      if (problem.grad_locations) std::fill_n(problem.grad_locations + 2 * i, 2, T(0));
+      if (problem.grad_weight) std::fill_n(problem.grad_weight + i * weights, weights, T(0));
+    }
+  });
+}
+
+template <typename T>
+void finish(const Problem<T>& problem, const Kernels<T>& kernel, const Item& item,
+            const Samples<T>& samples, const uint32_t* corners, const T* dots) {
+  const int64_t first = first_sample(problem, item), weights = problem.scales * problem.groups;
+  kernel.finish(samples, corners, dots,
+                problem.grad_locations ? problem.grad_locations + first * 2 : nullptr,
+                problem.grad_weight ? problem.grad_weight + first * weights : nullptr);
+}
+
+// Gradients of weight and locations alone: nothing is shared between items.
+template <typename T>
+void backward_samples(const Problem<T>& problem, Team& team) {
+  const Plan plan = make_plan(problem, team);
+  const Kernels<T> kernel = kernels<T>(problem.channels, problem.groups);
+  const bool prefetch = far_memory(problem);
+  const int64_t channels = problem.channels, groups = problem.groups;
+  std::vector<Worker<T>> workers;
+  for (int64_t i = 0; i < team.size(); ++i) workers.emplace_back(problem, true);
+
+  team.for_each(plan.items.size(), [&](int64_t member, int64_t i) {
+    Worker<T>& worker = workers[member];
+    const Item& item = plan.items[i];
+    const Samples<T> samples = samples_of(problem, plan, item, worker.found);
+    const int64_t count = kernel.merge(samples, 0, 0, worker.seen, worker.entries());
+    T* dots = worker.coefficient.get();  // the coefficients are not needed any more
+    std::fill_n(dots, groups, T(0));
+    kernel.dot(problem.feature_maps + item.anchor / problem.anchors * problem.rows * channels,
+               channels, groups, worker.row.get(), count, prefetch,
+               problem.cotangent + item.anchor * channels, dots + groups);
+    finish(problem, kernel, item, samples, worker.corner.get(), dots);
+  });
+}
+
+// Items that one thread collects: at least one, and as many as kChunkCorners allows.
+struct Chunk {
+  int64_t begin, end;  // items
+  int64_t entry;       // its first entry: no real one, its dots are those of corners outside the map
+  int64_t sample;      // its first sample, counting key points times scales
+};
+
+// Entries of all items, chunk by chunk, within a chunk by bucket.
+template <typename T>
+struct Sorted {
+  std::vector<Chunk> chunks;
+  int64_t widest = 0;          // entries of the largest chunk
+  int shift = 6;               // a bucket is 2^shift rows
+  int64_t buckets;
+  std::vector<int32_t> begin;  // [chunks, buckets + 1]: where a bucket begins, from the chunk's entry
+  Scratch<int32_t> row;        // [entries]: over the batch, batch element * rows + row
+  Scratch<int32_t> anchor;     // [entries]
+  Scratch<T> coefficient;      // [entries, groups]
+  Scratch<uint32_t> corner;    // [samples, 4]: entries, counted from the chunk's
+};
+
+template <typename T>
+Sorted<T> lay_out(const Problem<T>& problem, const Plan& plan, bool corners) {
+  constexpr int64_t kBuckets = 2048;  // at most: each chunk counts all of them
+  Sorted<T> sorted;
+  const int64_t rows = problem.batch * problem.rows;
+  while (rows >> sorted.shift >= kBuckets) ++sorted.shift;
+  sorted.buckets = (rows >> sorted.shift) + 1;
+
+  int64_t entries = 0, samples = 0;
+  const int64_t items = plan.items.size();
+  for (int64_t i = 0; i < items;) {
+    Chunk chunk{i, i, entries, samples};
+    do {
+      samples += plan.items[i++].count * problem.scales;
+    } while (i < items && (samples - chunk.sample + plan.items[i].count * problem.scales) * 4 <=
+                              kChunkCorners);
+    chunk.end = i;
+    entries += 1 + (samples - chunk.sample) * 4;
+    sorted.widest = std::max(sorted.widest, entries - chunk.entry);
+    sorted.chunks.push_back(chunk);
+  }
+  sorted.begin.resize(sorted.chunks.size() * (sorted.buckets + 1));
+  sorted.row = Scratch<int32_t>(entries);
+  sorted.anchor = Scratch<int32_t>(entries);
+  sorted.coefficient = Scratch<T>(entries * problem.groups);
+  if (corners) sorted.corner = Scratch<uint32_t>(samples * 4);
+  return sorted;
+}
+
+// A chunk's entries before they are sorted.
+template <typename T>
+struct Collector {
+  Collector(int64_t entries, int64_t groups, int64_t buckets)
+      : row(entries), anchor(entries), place(entries), coefficient(entries * groups), next(buckets) {}
+  int32_t found[kBlockPoints];
+  SeenRows seen;
+  Scratch<int32_t> row, anchor, place;
+  Scratch<T> coefficient;
+  std::vector<int32_t> next;
+};
+
+template <typename T>
+void collect(const Problem<T>& problem, const Plan& plan, const Kernels<T>& kernel,
+             const Chunk& chunk, int32_t* begin, Collector<T>& local, Sorted<T>& sorted) {
+  const int64_t groups = problem.groups;
+  uint32_t* corners = sorted.corner.get() ? sorted.corner.get() + chunk.sample * 4 : nullptr;
+  int64_t count = 0, samples = 0;
+  for (int64_t i = chunk.begin; i < chunk.end; ++i) {
+    const Item& item = plan.items[i];
+    const int64_t more = kernel.merge(
+        samples_of(problem, plan, item, local.found), item.anchor / problem.anchors * problem.rows,
+        count, local.seen,
+        {local.row.get() + count, local.coefficient.get() + count * groups,
+         corners ? corners + samples * 4 : nullptr});
+    std::fill_n(local.anchor.get() + count, more, static_cast<int32_t>(item.anchor));
+    count += more;
+    samples += item.count * problem.scales;
+  }
+
+  // A stable counting sort by bucket. Place 0 is no entry.
+  std::fill_n(begin, sorted.buckets + 1, 0);
+  for (int64_t e = 0; e < count; ++e) ++begin[(local.row[e] >> sorted.shift) + 1];
+  begin[0] = 1;
+  for (int64_t b = 0; b < sorted.buckets; ++b) begin[b + 1] += begin[b];
+  std::copy_n(begin, sorted.buckets, local.next.begin());
+  std::fill_n(sorted.coefficient.get() + chunk.entry * groups, groups, T(0));
+  for (int64_t e = 0; e < count; ++e) {
+    const int32_t place = local.next[local.row[e] >> sorted.shift]++;
+    local.place[e] = place;
+    sorted.row[chunk.entry + place] = local.row[e];
+    sorted.anchor[chunk.entry + place] = local.anchor[e];
+    const T* from = local.coefficient.get() + e * groups;
+    T* to = sorted.coefficient.get() + (chunk.entry + place) * groups;
+    for (int64_t g = 0; g < groups; ++g) to[g] = from[g];
+  }
+  if (corners)
+    for (int64_t i = 0; i < samples * 4; ++i)
+      if (corners[i] > 0) corners[i] = local.place[corners[i] - 1];
+}
+
+// One bucket's entries by row.
+template <typename T>
+struct ByRow {
+  ByRow(int64_t rows, int64_t entries, int64_t groups)
+      : end(rows), order(entries), spare(entries * groups) {}
+  std::vector<int64_t> end;  // where, in `order`, a row's entries end
+  Scratch<int64_t> order;    // entries
+  Scratch<T> spare;
+};
+
+template <typename T>
+void order_by_row(const Sorted<T>& sorted, int64_t bucket, int64_t groups, ByRow<T>& by_row) {
+  const int64_t first_row = bucket << sorted.shift;
+  auto each = [&](auto use) {
+    for (size_t i = 0; i < sorted.chunks.size(); ++i) {
+      const int32_t* begin = sorted.begin.data() + i * (sorted.buckets + 1) + bucket;
+      for (int64_t e = begin[0]; e < begin[1]; ++e) {
+        const int64_t entry = sorted.chunks[i].entry + e;
+        use(entry, by_row.end[sorted.row[entry] - first_row]);
+      }
+    }
+  };
+  std::fill(by_row.end.begin(), by_row.end.end(), 0);
+  each([&](int64_t entry, int64_t& count) {
+    ++count;
+    __builtin_prefetch(sorted.coefficient.get() + entry * groups);
+  });
+  int64_t total = 0;
+  for (int64_t& count : by_row.end) count = (total += count) - count;  // now where each row begins
+  each([&](int64_t entry, int64_t& next) { by_row.order[next++] = entry; });
+}
+
+template <typename T>
+void prefetch(const T* row, int64_t channels) {
+  for (int64_t c = 0; c < channels; c += 64 / static_cast<int64_t>(sizeof(T)))
+    __builtin_prefetch(row + c, 0, 2);
+}
+
+template <typename T>
+void write_rows(const Problem<T>& problem, const Kernels<T>& kernel, const Sorted<T>& sorted,
+                int64_t bucket, bool dots, bool stream, ByRow<T>& by_row) {
+  const int64_t channels = problem.channels;
+  order_by_row(sorted, bucket, problem.groups, by_row);
+  const int64_t first = bucket << sorted.shift;
+  const int64_t rows =
+      std::min(int64_t{1} << sorted.shift, problem.batch * problem.rows - first);
+  int64_t begin = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t end = by_row.end[r], at = (first + r) * channels;
+    if (dots && r + 2 < rows && by_row.end[r + 2] > by_row.end[r + 1])
+      prefetch(problem.feature_maps + at + 2 * channels, channels);
+    kernel.row_gradient(
+        {by_row.order.get() + begin, end - begin, sorted.anchor.get(), sorted.coefficient.get(),
+         problem.cotangent, dots ? problem.feature_maps + at : nullptr,
+         problem.grad_feature_maps + at, stream, by_row.spare.get()},
+        channels, problem.groups);
+    begin = end;
+  }
+#if defined(__x86_64__)
+  if (stream) __builtin_ia32_sfence();
+#endif
+}
+
+// Whether rows of the gradient should and can be written past the caches.
+template <typename T>
+bool streams(const Problem<T>& problem) {
+  const int64_t row = problem.channels * static_cast<int64_t>(sizeof(T));
+  return problem.batch * problem.rows * row > kStreamBytes && row % 64 == 0 &&
+         reinterpret_cast<uintptr_t>(problem.grad_feature_maps) % 64 == 0;
+}
+
+// All gradients.
+template <typename T>
+void backward_features(const Problem<T>& problem, bool stream, Team& team) {
+  const bool dots = problem.grad_locations || problem.grad_weight;
+  const Plan plan = make_plan(problem, team);
+  const Kernels<T> kernel = kernels<T>(problem.channels, problem.groups);
+  Sorted<T> sorted = lay_out(problem, plan, dots);
+  const int64_t chunks = sorted.chunks.size(), buckets = sorted.buckets;
+
+  std::vector<Collector<T>> collectors;
+  for (int64_t i = 0; i < team.size(); ++i)
+    collectors.emplace_back(sorted.widest, problem.groups, buckets);
+  team.for_each(chunks, [&](int64_t member, int64_t i) {
+    collect(problem, plan, kernel, sorted.chunks[i], sorted.begin.data() + i * (buckets + 1),
+            collectors[member], sorted);
+  });
+
+  std::vector<int64_t> totals(buckets, 0);
+  for (int64_t i = 0; i < chunks; ++i)
+    for (int64_t b = 0; b < buckets; ++b) {
+      const int32_t* begin = sorted.begin.data() + i * (buckets + 1) + b;
+      totals[b] += begin[1] - begin[0];
+    }
+  const int64_t fullest = *std::max_element(totals.begin(), totals.end());
+  std::vector<ByRow<T>> by_row;
+  for (int64_t i = 0; i < team.size(); ++i)
+    by_row.emplace_back(int64_t{1} << sorted.shift, fullest, problem.groups);
+  team.for_each(buckets, [&](int64_t member, int64_t b) {
+    write_rows(problem, kernel, sorted, b, dots, stream, by_row[member]);
+  });
+
+  if (dots)
+    team.for_each(chunks, [&](int64_t, int64_t i) {
+      const Chunk& chunk = sorted.chunks[i];
+      int32_t found[kBlockPoints];
+      const uint32_t* corners = sorted.corner.get() + chunk.sample * 4;
+      for (int64_t j = chunk.begin; j < chunk.end; ++j) {
+        const Item& item = plan.items[j];
+        finish(problem, kernel, item, samples_of(problem, plan, item, found), corners,
+               sorted.coefficient.get() + chunk.entry * problem.groups);
+        corners += item.count * problem.scales * 4;
+      }
+    });
+}
+
+// Some of the batch's elements.
+template <typename T>
+Problem<T> part_of(Problem<T> problem, int64_t begin, int64_t end) {
+  const int64_t maps = begin * problem.rows * problem.channels;
+  const int64_t anchors = begin * problem.anchors;
+  const int64_t samples = anchors * problem.points * problem.cameras;
+  const int64_t weights = samples * problem.scales * problem.groups;
+  problem.batch = end - begin;
+  problem.feature_maps += maps;
+  problem.locations += samples * 2;
+  problem.weight += weights;
+  problem.cotangent += anchors * problem.channels;
+  problem.grad_feature_maps += maps;
+  if (problem.grad_locations) problem.grad_locations += samples * 2;
+  if (problem.grad_weight) problem.grad_weight += weights;
+  return problem;
+}
+
+}  // namespace
+
+template <typename T>
+void backward(const Problem<T>& problem, Team& team) {
+  if (problem.grad_locations || problem.grad_weight) zero_invisible(problem, team);
+  if (!problem.grad_feature_maps) {
+    if (problem.grad_locations || problem.grad_weight) backward_samples(problem, team);
+    return;
+  }
+  // Batch elements share nothing: as many at a time as the memory for their entries allows.
+  const int64_t corners = problem.anchors * problem.points * problem.cameras * problem.scales * 4;
+  const int64_t bytes = corners * (12 + problem.groups * static_cast<int64_t>(sizeof(T)));
+  const int64_t most = std::min(kPassBytes / std::max<int64_t>(1, bytes),
+                                INT32_MAX / std::max(problem.rows, problem.anchors));
+  const bool stream = streams(problem);
+  for (int64_t begin = 0; begin < problem.batch;) {
+    const int64_t end = std::min(problem.batch, begin + std::max<int64_t>(1, most));
+    backward_features(part_of(problem, begin, end), stream, team);
+    begin = end;
+  }
+}
+
+template void backward(const Problem<float>&, Team&);
+template void backward(const Problem<double>&, Team&);
+
+}  // namespace jda

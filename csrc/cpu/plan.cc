@@ -1,0 +1,132 @@
+#include "plan.h"
+
+#include <algorithm>
+
+namespace jda {
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Bits of v, each followed by a zero bit.
+uint32_t spread_bits(uint32_t v) {
+  v = (v | v << 8) & 0x00ff00ff;
+  v = (v | v << 4) & 0x0f0f0f0f;
+  v = (v | v << 2) & 0x33333333;
+  return (v | v << 1) & 0x55555555;
+}
+
+// Place of (y, x) on a Z-order curve through 2^bits x 2^bits tiles of the image.
+template <typename T>
+uint32_t curve(T y, T x, int bits) {
+  const T tiles = static_cast<T>(1 << bits);
+  return spread_bits(static_cast<uint32_t>(y * tiles)) << 1 |
+         spread_bits(static_cast<uint32_t>(x * tiles));
+}
+
+// The visible key points of one anchor in one camera.
+struct Seen {
+  int32_t count = 0;
+  uint32_t place = 0;   // of the first of them on the curve
+  int32_t pieces() const { return static_cast<int32_t>(ceil_div(count, kBlockPoints)); }
+};
+
+template <typename T>
+void look(const Problem<T>& problem, int64_t anchor, Seen* seen) {
+  const T* location = problem.locations + anchor * problem.points * problem.cameras * 2;
+  std::fill_n(seen, problem.cameras, Seen{});
+  for (int64_t p = 0; p < problem.points; ++p)
+    for (int64_t k = 0; k < problem.cameras; ++k, location += 2)
+      if (visible(location[0], location[1]) && seen[k].count++ == 0)
+        seen[k].place = curve(location[0], location[1], 8);
+}
+
+template <typename T>
+uint32_t place(const Problem<T>& problem, int64_t anchor, int64_t camera, int64_t point) {
+  const T* location = problem.locations +
+                      ((anchor * problem.points + point) * problem.cameras + camera) * 2;
+  return curve(location[0], location[1], 8);
+}
+
+// Lists the visible key points of one anchor in one camera, tile by tile of a 16 x 16 grid.
+template <typename T>
+void list_points(const Problem<T>& problem, int64_t anchor, int64_t camera, int32_t* points) {
+  const T* first = problem.locations + (anchor * problem.points * problem.cameras + camera) * 2;
+  int32_t begin[257] = {};
+  auto each = [&](auto use) {
+    const T* location = first;
+    for (int64_t p = 0; p < problem.points; ++p, location += problem.cameras * 2)
+      if (visible(location[0], location[1])) use(p, curve(location[0], location[1], 4));
+  };
+  each([&](int64_t, uint32_t tile) { ++begin[tile + 1]; });
+  for (int tile = 0; tile < 256; ++tile) begin[tile + 1] += begin[tile];
+  each([&](int64_t p, uint32_t tile) { points[begin[tile]++] = static_cast<int32_t>(p); });
+}
+
+}  // namespace
+
+template <typename T>
+Plan make_plan(const Problem<T>& problem, Team& team) {
+  const int64_t anchors = problem.batch * problem.anchors, cameras = problem.cameras;
+  std::vector<Seen> seen(anchors * cameras);
+  const int64_t span = std::max<int64_t>(1, 8192 / std::max<int64_t>(1, problem.points * cameras));
+  team.for_ranges(anchors, span, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t a = begin; a < end; ++a) look(problem, a, seen.data() + a * cameras);
+  });
+
+  // Where everything goes: a group is one camera of one batch element.
+  Plan plan;
+  const int64_t groups = problem.batch * cameras;
+  std::vector<int64_t> group_items(groups + 1, 0), part(anchors * cameras), listed(anchors * cameras, -1);
+  plan.pieces.assign(anchors, 0);
+  plan.part.assign(anchors, 0);
+  int64_t points = 0;
+  for (int64_t a = 0; a < anchors; ++a) {
+    for (int64_t k = 0; k < cameras; ++k) {
+      const Seen& here = seen[a * cameras + k];
+      group_items[a / problem.anchors * cameras + k + 1] += here.pieces();
+      part[a * cameras + k] = plan.parts + plan.pieces[a];
+      plan.pieces[a] += here.pieces();
+      if (here.pieces() > 1) {
+        listed[a * cameras + k] = points;
+        points += here.count;
+      }
+    }
+    plan.part[a] = plan.parts;
+    if (plan.pieces[a] > 1) plan.parts += plan.pieces[a];
+  }
+  for (int64_t g = 0; g < groups; ++g) group_items[g + 1] += group_items[g];
+
+  plan.points.resize(points);
+  if (points > 0)
+    team.for_each(anchors * cameras, [&](int64_t, int64_t i) {
+      if (listed[i] >= 0)
+        list_points(problem, i / cameras, i % cameras, plan.points.data() + listed[i]);
+    });
+
+  plan.items.resize(group_items[groups]);
+  team.for_each(groups, [&](int64_t, int64_t g) {
+    const int64_t k = g % cameras, first = g / cameras * problem.anchors;
+    Item* item = plan.items.data() + group_items[g];
+    for (int64_t a = first; a < first + problem.anchors; ++a) {
+      const Seen& here = seen[a * cameras + k];
+      const int64_t pieces = here.pieces(), list = listed[a * cameras + k];
+      for (int64_t i = 0; i < pieces; ++i, ++item) {
+        const int64_t begin = here.count * i / pieces, end = here.count * (i + 1) / pieces;
+        *item = {a, static_cast<int32_t>(k), static_cast<int32_t>(end - begin), here.place, -1, -1};
+        if (pieces > 1) {
+          item->listed = list + begin;
+          item->place = place(problem, a, k, plan.points[item->listed]);
+        }
+        if (plan.pieces[a] > 1) item->part = part[a * cameras + k] + i;
+      }
+    }
+    std::stable_sort(plan.items.data() + group_items[g], item,
+                     [](const Item& a, const Item& b) { return a.place < b.place; });
+  });
+  return plan;
+}
+
+template Plan make_plan(const Problem<float>&, Team&);
+template Plan make_plan(const Problem<double>&, Team&);
+
+}  // namespace jda

@@ -1,0 +1,106 @@
+// Vectors of N lanes, in the vector extensions that GCC and Clang share.
+//
+// This file and kernels_impl.h are compiled once for each instruction set, each time into a namespace
+// of its own (JDA_ISA), and call nothing that is not always inlined: otherwise the linker could hand
+// code for a wide instruction set to a machine that lacks it.
+#pragma once
+
+#include <cstdint>
+
+#define JDA_INLINE __attribute__((always_inline)) inline
+
+namespace jda::JDA_ISA {
+
+template <typename T, int N>
+struct VectorTypes {
+  typedef T Vector __attribute__((vector_size(N * sizeof(T))));
+  typedef T Unaligned __attribute__((vector_size(N * sizeof(T)), aligned(alignof(T)), may_alias));
+};
+
+template <typename T, int N>
+using Vector = typename VectorTypes<T, N>::Vector;
+
+template <int N, typename T>
+JDA_INLINE Vector<T, N> load(const T* p) {
+  return *reinterpret_cast<const typename VectorTypes<T, N>::Unaligned*>(p);
+}
+
+template <int N, typename T>
+JDA_INLINE void store(T* p, Vector<T, N> v) {
+  *reinterpret_cast<typename VectorTypes<T, N>::Unaligned*>(p) = v;
+}
+
+// Stores past the caches where the instruction set can. `p` must be aligned to the vector.
+template <int N, typename T>
+JDA_INLINE void stream(T* p, Vector<T, N> v) {
+  [[maybe_unused]] constexpr int bytes = N * sizeof(T);
+#if defined(__AVX512F__)
+  typedef long long Words __attribute__((vector_size(64)));
+  if constexpr (bytes == 64)
+    return __builtin_ia32_movntdq512(reinterpret_cast<Words*>(p), reinterpret_cast<Words>(v));
+#endif
+#if defined(__AVX__)
+  typedef long long HalfWords __attribute__((vector_size(32)));
+  if constexpr (bytes == 32)
+    return __builtin_ia32_movntdq256(reinterpret_cast<HalfWords*>(p), reinterpret_cast<HalfWords>(v));
+#endif
+#if defined(__SSE2__)
+  typedef long long QuarterWords __attribute__((vector_size(16)));
+  if constexpr (bytes == 16)
+    return __builtin_ia32_movntdq(reinterpret_cast<QuarterWords*>(p), reinterpret_cast<QuarterWords>(v));
+#endif
+  store<N>(p, v);
+}
+
+// 0, 1, ... N-1 as template arguments (std:: would be instantiated for every instruction set).
+template <int... I>
+struct Lanes {};
+template <int N, int... I>
+struct MakeLanes : MakeLanes<N - 1, N - 1, I...> {};
+template <int... I>
+struct MakeLanes<0, I...> {
+  using type = Lanes<I...>;
+};
+template <int N>
+using LanesTo = typename MakeLanes<N>::type;
+
+// Each lane of v `times` times in a row: N lanes in all.
+template <typename T, int N, int times, int... I>
+JDA_INLINE Vector<T, N> repeat_lanes(Vector<T, N / times> v, Lanes<I...>) {
+  return __builtin_shufflevector(v, v, (I / times)...);
+}
+
+// Lanes of a and b hold sums in segments of S lanes. The result has each of them, in order, in
+// segments of S/2 lanes: the second half of a segment is added to the first.
+template <int N, int S>
+constexpr int first_half(int lane) {
+  const int source = lane % (N / 2), from = lane < N / 2 ? 0 : N;
+  return from + source / (S / 2) * S + source % (S / 2);
+}
+template <typename T, int N, int S, int... I>
+JDA_INLINE Vector<T, N> add_halves(Vector<T, N> a, Vector<T, N> b, Lanes<I...>) {
+  return __builtin_shufflevector(a, b, first_half<N, S>(I)...) +
+         __builtin_shufflevector(a, b, (first_half<N, S>(I) + S / 2)...);
+}
+
+// Sums each segment of S lanes of M vectors; writes the M * N / S sums in order.
+template <typename T, int N, int M, int S>
+JDA_INLINE void segment_sums(Vector<T, N>* v, T* sums) {
+  if constexpr (S == 1) {
+    for (int i = 0; i < M; ++i) store<N>(sums + i * N, v[i]);
+  } else if constexpr (M > 1) {
+    for (int i = 0; i < M / 2; ++i)
+      v[i] = add_halves<T, N, S>(v[2 * i], v[2 * i + 1], LanesTo<N>{});
+    segment_sums<T, N, M / 2, S / 2>(v, sums);
+  } else {
+    Vector<T, N> x = v[0];  // the sums gather in its first lanes
+    if constexpr (S >= 2) x = add_halves<T, N, S>(x, x, LanesTo<N>{});
+    if constexpr (S >= 4) x = add_halves<T, N, S / 2>(x, x, LanesTo<N>{});
+    if constexpr (S >= 8) x = add_halves<T, N, S / 4>(x, x, LanesTo<N>{});
+    if constexpr (S >= 16) x = add_halves<T, N, S / 8>(x, x, LanesTo<N>{});
+    static_assert(S <= 16);
+    for (int i = 0; i < N / S; ++i) sums[i] = x[i];
+  }
+}
+
+}  // namespace jda::JDA_ISA
