@@ -225,3 +225,21 @@ def settled_locations(
             for height, width in spatial_shape[index[3]]
         )
     return mask
+
+
+def assert_within(got: np.ndarray, exact: np.ndarray, scale: np.ndarray) -> None:
+    """`got` errs by no more than four times what its own precision explains.
+
+    Where the scale is zero (rows that nothing touches, samples that do not count) only
+    an exact zero passes; NaN never does.
+    """
+    got = np.asarray(got)
+    assert got.shape == exact.shape, (got.shape, exact.shape)
+    allowed = 4 * float(np.finfo(got.dtype).eps) * scale
+    wrong = ~(np.abs(got.astype(np.float64) - exact) <= allowed)
+    if wrong.any():
+        index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise AssertionError(
+            f"{wrong.sum()} of {wrong.size} elements are off; the first at {index}: "
+            f"got {got[index]}, right is {exact[index]} ± {allowed[index]:.3g}"
+        )

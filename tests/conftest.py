@@ -1,0 +1,60 @@
+"""What every test shares: the report header, strictness and the implementations."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import jax
+import pytest
+from hypothesis import settings
+
+import jda
+
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_report_header() -> list[str]:
+    found = [f"jda {what}" for what in jda.implementations().values()]
+    return [f"jax {jax.__version__} on {jax.default_backend()}", *found]
+
+
+@pytest.fixture(scope="session", params=["reference", "cpu"])
+def implementation(request: pytest.FixtureRequest) -> str:
+    """Every implementation that this machine should have."""
+    name: str = request.param
+    status = jda.implementations()[name]
+    if not status.available:
+        if name == "cpu" and os.environ.get("JDA_REQUIRE_CPU") == "1":
+            pytest.fail(f"JDA_REQUIRE_CPU=1, but: {status.detail}")
+        pytest.skip(status.detail)
+    return name
+
+
+def enable_x64() -> AbstractContextManager[None]:
+    """float64 inside the context; jax moved the name after 0.7."""
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    return jax.experimental.enable_x64()
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    with enable_x64():
+        yield
+
+
+@pytest.fixture(scope="session")
+def aggregate(implementation: str) -> Callable[..., jax.Array]:
+    """The operator through one implementation."""
+
+    def call(*arrays: object, order: str = "yx") -> jax.Array:
+        return jda.deformable_aggregation(
+            *arrays, coordinate_order=order, implementation=implementation
+        )
+
+    return call

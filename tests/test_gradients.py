@@ -1,0 +1,171 @@
+"""The promise: gradients as the definition says, of just what is asked for."""
+
+from itertools import combinations
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from jax.test_util import check_grads
+
+FLOATS = {"feature_maps": 0, "sample_locations": 3, "weight": 4}
+
+
+def loss(aggregate, cotangent, order="yx"):
+    """<aggregate(...), cotangent>, whose gradient is the cotangent's pull-back."""
+    return lambda *inputs: jnp.vdot(aggregate(*inputs, order=order), cotangent)
+
+
+def gradient(aggregate, cotangent, argnums=(0, 3, 4), order="yx"):
+    return jax.jit(jax.grad(loss(aggregate, cotangent, order), argnums))
+
+
+@pytest.mark.parametrize("order", ["yx", "xy"])
+@pytest.mark.parametrize("name", cases.ZOO)
+def test_zoo(name, order, aggregate):
+    inputs, judged = cases.case(name), cases.judged_case(name)
+    if order == "xy":
+        inputs = cases.swap_order(inputs)
+    pull = gradient(aggregate, judged.cotangent, order=order)
+    features, locations, weight = pull(*inputs)
+    if order == "xy":
+        locations = locations[..., ::-1]
+    cases.assert_gradients_within((features, locations, weight), judged)
+
+
+@pytest.mark.parametrize("name", cases.ZOO)
+def test_zoo_in_float64(name, aggregate, float64):
+    inputs = cases.case(name, np.float64)
+    judged = cases.judged_case(name, np.float64)
+    grads = gradient(aggregate, judged.cotangent)(*inputs)
+    assert all(grad.dtype == np.float64 for grad in grads)
+    cases.assert_gradients_within(grads, judged)
+
+
+SUBSETS = [wanted for size in (1, 2) for wanted in combinations(FLOATS, size)]
+
+
+@pytest.mark.parametrize("wanted", SUBSETS, ids="+".join)
+@pytest.mark.parametrize(
+    "name", ["rig clustered", "300 points", "batch of five", "shared rows"]
+)
+def test_any_subset_equals_the_full_set(name, wanted, aggregate):
+    inputs, judged = cases.case(name), cases.judged_case(name)
+    argnums = tuple(FLOATS[argument] for argument in wanted)
+    grads = gradient(aggregate, judged.cotangent, argnums)(*inputs)
+    full = dict(zip(judged.grads._fields, judged.grads, strict=True))
+    assert judged.settled.all()
+    for argument, grad in zip(wanted, grads, strict=True):
+        scale = getattr(judged.grad_scales, argument)
+        oracle.assert_within(grad, full[argument], scale)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", cases.POISONABLE)
+def test_what_no_sample_uses_cannot_hurt(name, bad, aggregate):
+    judged = cases.judged_case(name)
+    inputs = cases.poisoned(cases.case(name), bad)
+    grads = gradient(aggregate, judged.cotangent)(*inputs)
+    cases.assert_gradients_within(grads, judged)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_locations_that_are_no_numbers_get_zero(bad, aggregate):
+    inputs = cases.case("rig clustered")
+    locations = inputs.sample_locations.copy()
+    locations[:, ::2, :, :, 0] = bad
+    locations[:, ::3, :, :, 1] = bad
+    inputs = inputs._replace(sample_locations=locations)
+    judged = cases.judge(inputs)
+    grads = gradient(aggregate, judged.cotangent)(*inputs)
+    cases.assert_gradients_within(grads, judged)
+    assert not grads[1][:, ::2].any() and not grads[1][:, ::3].any()
+    assert not grads[2][:, ::2].any() and not grads[2][:, ::3].any()
+
+
+def test_a_bad_cotangent_stays_with_its_anchor(aggregate):
+    inputs, judged = cases.case("rig clustered"), cases.judged_case("rig clustered")
+    cotangent = judged.cotangent.copy()
+    cotangent[:, 0] = np.nan
+    pull = gradient(aggregate, cotangent, (3, 4))
+    for grad, right, scale in zip(
+        pull(*inputs), judged.grads[1:], judged.grad_scales[1:], strict=True
+    ):
+        oracle.assert_within(grad[:, 1:], right[:, 1:], scale[:, 1:])
+
+
+def test_rows_of_no_map_get_exact_zero(aggregate):
+    inputs = cases.case("rows of no map")
+    cotangent = cases.make_cotangent(inputs)
+    grad = np.asarray(gradient(aggregate, cotangent, 0)(*inputs))
+    covered = np.zeros(grad.shape[1], bool)
+    for (height, width), start in zip(
+        inputs.spatial_shape.reshape(-1, 2),
+        inputs.scale_start_index.ravel(),
+        strict=True,
+    ):
+        covered[start : start + height * width] = True
+    assert not covered.all()
+    assert not grad[:, ~covered].any()
+    assert not np.signbit(grad[:, ~covered]).any()
+
+
+SMOOTH = {
+    "two cameras": cases.Shape(cases.TWO_CAMERAS, anchors=2, locate=cases.smooth),
+    "one row of pixels": cases.Shape((((1, 9),),), anchors=3, locate=cases.smooth),
+    "shared rows": cases.Shape(
+        cases.TWO_CAMERAS, layout="shared", anchors=2, locate=cases.smooth
+    ),
+    "odd channels": cases.Shape(
+        cases.TWO_CAMERAS, channels=9, groups=3, batch=2, anchors=2, locate=cases.smooth
+    ),
+    "70 points": cases.Shape(cases.ONE, points=70, anchors=1, locate=cases.smooth),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_against_differences(name, aggregate, float64):
+    inputs = cases.make(SMOOTH[name], 7, np.float64)
+    check_grads(
+        lambda f, at, w: aggregate(f, *inputs[1:3], at, w),
+        (inputs[0], *inputs[3:]),
+        order=1,
+        modes=["rev"],
+        eps=1e-6,
+        atol=1e-6,
+        rtol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("name", ["two cameras", "odd channels"])
+def test_second_order_against_differences(name, aggregate, float64):
+    inputs = cases.make(SMOOTH[name], 7, np.float64)
+    check_grads(
+        lambda f, at, w: aggregate(f, *inputs[1:3], at, w),
+        (inputs[0], *inputs[3:]),
+        order=2,
+        modes=["rev"],
+        eps=1e-6,
+        atol=1e-5,
+        rtol=1e-5,
+    )
+
+
+def test_integer_arguments_have_no_gradient(aggregate):
+    inputs = cases.case("two cameras")
+    with pytest.raises(TypeError, match="int32"):
+        jax.grad(lambda *args: aggregate(*args).sum(), 1)(*inputs)
+
+
+def test_gradient_accumulates_over_shared_rows(aggregate):
+    """Two maps on the same rows: the gradient is the sum of both, not the last."""
+    features = np.ones((1, 4, 2), np.float32)
+    shape, start = np.int32([[[2, 2]], [[2, 2]]]), np.int32([[0], [0]])
+    locations = np.full((1, 1, 1, 2, 2), 0.5, np.float32)
+    weight = np.float32([1, 10]).reshape(1, 1, 1, 2, 1, 1)
+    grad = jax.grad(lambda f: aggregate(f, shape, start, locations, weight).sum())
+    np.testing.assert_array_equal(
+        grad(features), np.full_like(features, 11 / 4), strict=True
+    )
