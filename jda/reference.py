@@ -1,12 +1,12 @@
 """The operator in ``jax.numpy``: what it means, on every platform of XLA.
 
-It works on blocks of sampled points, so that the rows it gathers at a time take a few
-megabytes whatever the number of anchors and points is.
+It takes the key points block by block, so that what it gathers at a time fits a cache
+and needs little memory, however many anchors and points there are.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jda import _check
 from jda._dimensions import INDEX
 from jda._reverse import reverse_mode
 
-BLOCK = 2**20  # elements of the feature maps that are gathered at a time
+BLOCK = 2**18  # elements of the feature maps that are gathered at a time
 
 
 def deformable_aggregation(
@@ -84,30 +84,63 @@ def tangent(
 ) -> list[jax.Array]:
     """The tangent of the result for tangents of the operands `which`."""
     arrays, dots = operands[:5], operands[5:]
-    define, values = _of(which, arrays, coordinate_order)
-    return [jax.jvp(define, values, dots)[1]]
+
+    def of_which(*values: jax.Array) -> jax.Array:
+        given = dict(zip(which, values, strict=True))
+        operands = [given.get(i, array) for i, array in enumerate(arrays)]
+        return _aggregate(*operands, coordinate_order=coordinate_order)
+
+    return [jax.jvp(of_which, [arrays[i] for i in which], dots)[1]]
 
 
 def cotangent(
     *operands: jax.Array, coordinate_order: str, which: tuple[int, ...]
 ) -> list[jax.Array]:
-    """The gradients of the operands `which` for a cotangent of the result."""
-    *arrays, bar = operands
-    define, values = _of(which, arrays, coordinate_order)
-    return list(jax.vjp(define, *values)[1](bar))
+    """The gradients of the operands `which` for a cotangent of the result.
 
+    JAX's own transpose of the loop over blocks would make and add one array of the size
+    of the feature maps for every block; this one scatters into a single array.
+    """
+    feature_maps, spatial_shape, scale_start_index, locations, weight, bar = operands
+    if 0 in (weight.size, feature_maps.size):
+        return [jnp.zeros_like(operands[i]) for i in which]
+    features, bar = (_grouped(array, weight.shape[-1]) for array in (feature_maps, bar))
+    of_features, of_samples = 0 in which, 3 in which or 4 in which
 
-def _of(
-    which: tuple[int, ...], arrays: Any, coordinate_order: str
-) -> tuple[Callable[..., jax.Array], tuple[jax.Array, ...]]:
-    """The operator as a function of the operands `which`, and their values."""
+    def add_block(grad_features: jax.Array, block: _Block) -> tuple[jax.Array, Any]:
+        corners = partial(
+            _corners,
+            spatial_shape,
+            scale_start_index,
+            num_feat=feature_maps.shape[1],
+            coordinate_order=coordinate_order,
+        )
+        factors, pull_back, rows = jax.vjp(
+            corners, block.locations, block.weight, has_aux=True
+        )
+        item, grad_factors = block.item[:, None], []
+        bars = bar.at[block.item, block.anchor].get(mode="clip")[:, None]
+        for s in range(weight.shape[-2]):
+            row, factor = rows[:, s], factors[:, s, :, :, None]
+            if of_features:
+                update = factor * bars
+                grad_features = grad_features.at[item, row].add(update, mode="drop")
+            if of_samples:
+                values = features.at[item, row].get(mode="fill", fill_value=0)
+                grad_factors.append((values * bars).sum(-1))
+        if not of_samples:
+            return grad_features, None
+        return grad_features, pull_back(jnp.stack(grad_factors, 1))
 
-    def define(*values: jax.Array) -> jax.Array:
-        given = dict(zip(which, values, strict=True))
-        operands = [given.get(i, array) for i, array in enumerate(arrays)]
-        return _aggregate(*operands, coordinate_order=coordinate_order)
-
-    return define, tuple(arrays[i] for i in which)
+    blocks, restore = _blocks(locations, weight, feature_maps.shape[-1])
+    none = jnp.zeros_like(features) if of_features else jnp.zeros(())
+    grad_features, grad_samples = jax.lax.scan(_recomputed(add_block), none, blocks)
+    found = {}
+    if of_features:
+        found[0] = grad_features.reshape(feature_maps.shape)
+    if of_samples:
+        found[3], found[4] = map(restore, grad_samples, (locations, weight))
+    return [found[i] for i in which]
 
 
 def _aggregate(
@@ -120,72 +153,128 @@ def _aggregate(
     coordinate_order: str,
 ) -> jax.Array:
     bs, num_feat, c = feature_maps.shape
-    anchor, pts, cam = sample_locations.shape[1:4]
-    group = weight.shape[-1]
-    if 0 in (num_feat, weight.size, c):
+    anchor = sample_locations.shape[1]
+    if 0 in (weight.size, feature_maps.size):
         return jnp.zeros((bs, anchor, c), feature_maps.dtype)
+    features = _grouped(feature_maps, weight.shape[-1])
 
-    def aggregate(item: jax.Array, locations: jax.Array, weight: jax.Array) -> Any:
-        """Points of one anchor: locations [p, k, 2] and weights [p, k, s, g]."""
-        rows, part = _corners(
-            spatial_shape, scale_start_index, locations, num_feat, coordinate_order
+    def add_block(result: jax.Array, block: _Block) -> tuple[jax.Array, None]:
+        factors, rows = _corners(
+            spatial_shape,
+            scale_start_index,
+            block.locations,
+            block.weight,
+            num_feat=num_feat,
+            coordinate_order=coordinate_order,
         )
-        total = jnp.zeros((group, c // group), feature_maps.dtype)
+        item = block.item[:, None]
+        total = jnp.zeros((len(item), *features.shape[2:]), features.dtype)
         for s in range(weight.shape[-2]):
-            corners = feature_maps.at[item, rows[:, :, s]].get(
-                mode="fill", fill_value=0
-            )
-            values = corners.reshape(-1, group, c // group)
-            factor = part[:, :, s, :, None] * weight[:, :, s, None, :]
-            total += (values * factor.reshape(-1, group, 1)).sum(axis=0)
-        return total.reshape(c)
+            values = features.at[item, rows[:, s]].get(mode="fill", fill_value=0)
+            total += (values * factors[:, s, :, :, None]).sum(axis=1)
+        return result.at[block.item, block.anchor].add(total, mode="drop"), None
 
-    items = jnp.repeat(jnp.arange(bs), anchor)
-    results: jax.Array = jax.lax.map(
-        lambda xs: jax.checkpoint(aggregate)(*xs),
-        (
-            items,
-            sample_locations.reshape(bs * anchor, pts, cam, 2),
-            weight.reshape(bs * anchor, *weight.shape[2:]),
-        ),
-        batch_size=max(1, BLOCK // (pts * cam * 4 * c)),
-    )
-    return results.reshape(bs, anchor, c)
+    blocks, _ = _blocks(sample_locations, weight, c)
+    none = jnp.zeros((bs, anchor, *features.shape[2:]), features.dtype)
+    result: jax.Array = jax.lax.scan(_recomputed(add_block), none, blocks)[0]
+    return result.reshape(bs, anchor, c)
+
+
+def _grouped(array: jax.Array, group: int) -> jax.Array:
+    """Splits the channels, the last axis, into groups."""
+    return array.reshape(*array.shape[:-1], group, -1)
+
+
+class _Block(NamedTuple):
+    """Some of the points of some anchors, i of these pairs at a time."""
+
+    item: jax.Array  # [i] position in the batch
+    anchor: jax.Array  # [i]
+    locations: jax.Array  # [i, p, k, 2]
+    weight: jax.Array  # [i, p, k, s, g]
+
+
+def _blocks(
+    locations: jax.Array, weight: jax.Array, c: int
+) -> tuple[_Block, Callable[[jax.Array, jax.Array], jax.Array]]:
+    """Cuts the samples into blocks, and gives the function that undoes it.
+
+    Where the cut does not come out even, it goes on with points that no camera sees.
+    """
+    bs, anchor, pts, cam = locations.shape[:4]
+    piece = min(pts, max(1, BLOCK // (4 * cam * c)))
+    pieces = -(-pts // piece)
+    length = max(1, BLOCK // (4 * cam * c * piece))
+    rows = bs * anchor * pieces
+    count = -(-rows // length)
+
+    def cut(array: jax.Array, unseen: float) -> jax.Array:
+        rest = array.shape[3:]
+        array = _extend(array, 2, pieces * piece, unseen).reshape(rows, piece, *rest)
+        array = _extend(array, 0, count * length, unseen)
+        return array.reshape(count, length, piece, *rest)
+
+    def restore(array: jax.Array, like: jax.Array) -> jax.Array:
+        rest = like.shape[3:]
+        array = array.reshape(count * length, piece, *rest)[:rows]
+        return array.reshape(bs, anchor, pieces * piece, *rest)[:, :, :pts]
+
+    row = jnp.arange(count * length, dtype=jnp.int32).reshape(count, length) // pieces
+    block = _Block(row // anchor, row % anchor, cut(locations, -1), cut(weight, 0))
+    return block, restore
+
+
+def _extend(array: jax.Array, axis: int, size: int, value: float) -> jax.Array:
+    widths = [(0, 0)] * array.ndim
+    widths[axis] = (0, size - array.shape[axis])
+    return jnp.pad(array, widths, constant_values=value)
+
+
+def _recomputed(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step of a scan of which differentiation keeps the arguments only."""
+    recomputed: Callable[..., Any] = jax.checkpoint(step, prevent_cse=False)
+    return recomputed
 
 
 def _corners(
     spatial_shape: jax.Array,
     scale_start_index: jax.Array,
     locations: jax.Array,
+    weight: jax.Array,
+    *,
     num_feat: int,
     coordinate_order: str,
 ) -> tuple[jax.Array, jax.Array]:
-    """The four neighbours of samples [p, k, s, 4]: their rows and bilinear factors.
+    """What the four neighbours of every sample add to the result, and where they are.
 
-    A neighbour that does not count has row num_feat and factor zero.
+    Returns:
+        By scale, the factors [i, s, r, g] and the rows [i, s, r] of all neighbours
+        r = (p, k, 4). One that does not count has factor zero and row num_feat.
     """
     visible = jnp.all((locations > 0) & (locations < 1), axis=-1, keepdims=True)
     # Chosen before any arithmetic: its derivative at infinity would not be a number.
     safe = jnp.where(visible, locations, 0.5)
     y = safe[..., coordinate_order.index("y"), None]
     x = safe[..., coordinate_order.index("x"), None]
-    height, width = spatial_shape[None, ..., 0], spatial_shape[None, ..., 1]
-    start = scale_start_index[None]
+    height, width = (spatial_shape[None, None, ..., axis] for axis in (0, 1))
+    start = scale_start_index[None, None]
     h = y * height.astype(y.dtype) - 0.5
     w = x * width.astype(x.dtype) - 0.5
     top, left = jnp.floor(h), jnp.floor(w)
     below, right = h - top, w - left
-    above, beside = 1 - below, 1 - right
-    factors = (above * beside, above * right, below * beside, below * right)
 
-    top, left = top.astype(jnp.int32), left.astype(jnp.int32)
-    rows, counts = [], []
-    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        r, q = top + i, left + j
-        row = start + r * width + q
-        inside = (r >= 0) & (r < height) & (q >= 0) & (q < width)
-        count = visible & inside & (row >= 0) & (row < num_feat)
-        rows.append(jnp.where(count, row, num_feat))
-        counts.append(count)
-    factor = jnp.where(jnp.stack(counts, -1), jnp.stack(factors, -1), 0)
-    return jnp.stack(rows, -1), factor
+    parts, rows = [], []
+    for i, vertical in enumerate((1 - below, below)):
+        for j, horizontal in enumerate((1 - right, right)):
+            r, q = top.astype(jnp.int32) + i, left.astype(jnp.int32) + j
+            row = start + r * width + q
+            inside = (r >= 0) & (r < height) & (q >= 0) & (q < width)
+            counts = visible & inside & (row >= 0) & (row < num_feat)
+            parts.append(jnp.where(counts, vertical * horizontal, 0))
+            rows.append(jnp.where(counts, row, num_feat))
+    factors = jnp.stack(parts, -1)[..., None] * weight[..., None, :]
+    length, scale, group = len(locations), *weight.shape[-2:]
+    return (
+        jnp.moveaxis(factors, 3, 1).reshape(length, scale, -1, group),
+        jnp.moveaxis(jnp.stack(rows, -1), 3, 1).reshape(length, scale, -1),
+    )
