@@ -62,6 +62,28 @@ def test_any_subset_equals_the_full_set(name, wanted, aggregate):
         oracle.assert_within(grad, full[argument], scale)
 
 
+@pytest.mark.parametrize("wrap", [lambda call: call, jax.jit], ids=["call", "jit"])
+def test_one_request_does_not_change_the_next(wrap, aggregate):
+    """JAX keeps traces of a function; what one asked for must not stick to it."""
+    inputs, judged = cases.case("rig"), cases.judged_case("rig")
+    program = wrap(aggregate)
+    right = dict(zip((0, 3, 4), judged.grads, strict=True))
+    scales = dict(zip((0, 3, 4), judged.grad_scales, strict=True))
+    for argnums in [(0, 3, 4), (3, 4), (0, 3, 4), (0,), (4,), (0, 3, 4), (0,), (3, 4)]:
+        value, pull = jax.vjp(
+            lambda *chosen, argnums=argnums: program(
+                *(
+                    chosen[argnums.index(i)] if i in argnums else array
+                    for i, array in enumerate(inputs)
+                )
+            ),
+            *(inputs[i] for i in argnums),
+        )
+        oracle.assert_within(value, judged.out, judged.out_scale)
+        for i, grad in zip(argnums, pull(judged.cotangent), strict=True):
+            oracle.assert_within(grad, right[i], scales[i])
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", cases.POISONABLE)
 def test_what_no_sample_uses_cannot_hurt(name, bad, aggregate):

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 import cases
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,7 +126,7 @@ def test_every_way_of_calling_is_the_same(way, implementation):
 
 def test_index_arrays_are_values_not_shapes(aggregate):
     """One compiled program serves other maps in the same rows."""
-    program = jax.jit(aggregate)
+    program = jax.jit(chex.assert_max_traces(aggregate, n=1))
     inputs = cases.case("two cameras")
     turned = inputs._replace(
         spatial_shape=np.ascontiguousarray(inputs.spatial_shape[..., ::-1])
@@ -133,7 +134,6 @@ def test_index_arrays_are_values_not_shapes(aggregate):
     for each in (inputs, turned, inputs):
         judged = cases.judge(each)
         oracle.assert_within(program(*each), judged.out, judged.out_scale)
-    assert program._cache_size() == 1
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -188,6 +188,10 @@ def bad_maps():
     }
 
 
+# jax raises the first when a program runs for the first time, the second from then on.
+REFUSED = (jax.errors.JaxRuntimeError, ValueError)
+
+
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("name", bad_maps())
 def test_bad_maps_known_only_at_run_time(name, backward, aggregate, implementation):
@@ -201,7 +205,7 @@ def test_bad_maps_known_only_at_run_time(name, backward, aggregate, implementati
         jax.grad(lambda *args: aggregate(*args).sum()) if backward else aggregate
     )
     before = np.asarray(program(*inputs))
-    with pytest.raises(jax.errors.JaxRuntimeError, match="camera"):
+    with pytest.raises(REFUSED, match="map of camera"):
         jax.block_until_ready(program(*bad))
     np.testing.assert_array_equal(program(*inputs), before)
 
@@ -211,7 +215,7 @@ def test_bad_maps_that_no_sample_uses_are_refused_too(aggregate, implementation)
         pytest.skip("jnp cannot raise for values that it does not know while tracing")
     inputs = cases.case("all invisible")
     bad = inputs._replace(scale_start_index=inputs.scale_start_index + 1000)
-    with pytest.raises(jax.errors.JaxRuntimeError, match="camera"):
+    with pytest.raises(REFUSED, match="map of camera"):
         jax.block_until_ready(jax.jit(aggregate)(*bad))
 
 
