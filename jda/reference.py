@@ -90,7 +90,8 @@ def tangent(
         operands = [given.get(i, array) for i, array in enumerate(arrays)]
         return _aggregate(*operands, coordinate_order=coordinate_order)
 
-    return [jax.jvp(of_which, [arrays[i] for i in which], dots)[1]]
+    primals = tuple(arrays[i] for i in which)
+    return [jax.jvp(of_which, primals, dots)[1]]
 
 
 def cotangent(
@@ -252,8 +253,9 @@ def _corners(
         r = (p, k, 4). One that does not count has factor zero and row num_feat.
     """
     visible = jnp.all((locations > 0) & (locations < 1), axis=-1, keepdims=True)
-    # Chosen before any arithmetic: its derivative at infinity would not be a number.
+    # Chosen before any arithmetic, or what is not a number would reach the gradients.
     safe = jnp.where(visible, locations, 0.5)
+    weight = jnp.where(visible[..., None], weight, 0)
     y = safe[..., coordinate_order.index("y"), None]
     x = safe[..., coordinate_order.index("x"), None]
     height, width = (spatial_shape[None, None, ..., axis] for axis in (0, 1))
