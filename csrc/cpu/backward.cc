@@ -65,7 +65,7 @@ void backward_samples(const Problem<T>& problem, Team& team) {
     Worker<T>& worker = workers[member];
     const Item& item = plan.items[i];
     const Samples<T> samples = samples_of(problem, plan, item, worker.found);
-    const int64_t count = kernel.merge(samples, 0, 0, worker.seen, worker.entries());
+    const int64_t count = kernel.merge(samples, 0, 0, worker.tile, worker.entries());
     T* dots = worker.coefficient.get();  // the coefficients are not needed any more
     std::fill_n(dots, groups, T(0));
     kernel.dot(problem.feature_maps + item.anchor / problem.anchors * problem.rows * channels,
@@ -130,8 +130,8 @@ template <typename T>
 struct Collector {
   Collector(int64_t entries, int64_t groups, int64_t buckets)
       : row(entries), anchor(entries), place(entries), coefficient(entries * groups), next(buckets) {}
-  int32_t found[kBlockPoints];
-  SeenRows seen;
+  int32_t found[kItemPoints];
+  Tile tile;
   Scratch<int32_t> row, anchor, place;
   Scratch<T> coefficient;
   std::vector<int32_t> next;
@@ -147,7 +147,7 @@ void collect(const Problem<T>& problem, const Plan& plan, const Kernels<T>& kern
     const Item& item = plan.items[i];
     const int64_t more = kernel.merge(
         samples_of(problem, plan, item, local.found), item.anchor / problem.anchors * problem.rows,
-        count, local.seen,
+        count, local.tile,
         {local.row.get() + count, local.coefficient.get() + count * groups,
          corners ? corners + samples * 4 : nullptr});
     std::fill_n(local.anchor.get() + count, more, static_cast<int32_t>(item.anchor));
@@ -281,7 +281,7 @@ void backward_features(const Problem<T>& problem, bool stream, Team& team) {
   if (dots)
     team.for_each(chunks, [&](int64_t, int64_t i) {
       const Chunk& chunk = sorted.chunks[i];
-      int32_t found[kBlockPoints];
+      int32_t found[kItemPoints];
       const uint32_t* corners = sorted.corner.get() + chunk.sample * 4;
       for (int64_t j = chunk.begin; j < chunk.end; ++j) {
         const Item& item = plan.items[j];

@@ -28,7 +28,7 @@ void forward(const Problem<T>& problem, Team& team) {
     for (int64_t i = begin; i < end; ++i) {
       const Item& item = plan.items[i];
       const Samples<T> samples = samples_of(problem, plan, item, worker.found);
-      const int64_t count = kernel.merge(samples, 0, 0, worker.seen, worker.entries());
+      const int64_t count = kernel.merge(samples, 0, 0, worker.tile, worker.entries());
       const int64_t element = item.anchor / problem.anchors;
       kernel.gather(problem.feature_maps + element * problem.rows * channels, channels,
                     problem.groups, worker.row.get(), worker.coefficient.get(), count, prefetch,

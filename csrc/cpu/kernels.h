@@ -18,6 +18,9 @@
 
 namespace jda {
 
+// An item has at most this many key points.
+constexpr int64_t kItemPoints = 64;
+
 // The visible samples of one item.
 template <typename T>
 struct Samples {
@@ -32,10 +35,10 @@ struct Samples {
   int y_axis;
 };
 
-// Where merge looks for a row that it has seen: a hint, verified at every use, so it is never cleared.
-struct SeenRows {
-  static constexpr int kScales = 8, kHeight = 16, kWidth = 32;
-  int32_t entry[kScales * kHeight * kWidth] = {};
+// A work space of merge.
+struct Tile {
+  static constexpr int64_t kCells = 4096;
+  int32_t number[kCells];
 };
 
 template <typename T>
@@ -63,7 +66,7 @@ template <typename T>
 struct Kernels {
   // Writes the entries of `samples` and returns how many they are. `row_offset` is added to their rows,
   // and `first` to their numbers in `corners`.
-  int64_t (*merge)(const Samples<T>& samples, int64_t row_offset, int64_t first, SeenRows& seen,
+  int64_t (*merge)(const Samples<T>& samples, int64_t row_offset, int64_t first, Tile& tile,
                    Entries<T> entries);
   // out[c] = sum over `count` entries of coefficient * features[row, c].
   void (*gather)(const T* features, int64_t channels, int64_t groups, const int32_t* row,

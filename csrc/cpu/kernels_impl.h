@@ -10,28 +10,25 @@ constexpr int kLanes = JDA_VECTOR_BYTES / static_cast<int>(sizeof(T));
 
 // ---- Channel groups -----------------------------------------------------------------------------
 // How channels map to groups decides how coefficients are spread over lanes and how dots are summed.
-// N lanes, M vectors, from channel c on; j is the vector in question.
+// A Block knows that for M vectors of N lanes from some channel on.
 
-// D channels in each group, D a power of two that is known here.
+// D channels in each group, D a power of two that is known here. Blocks hold whole groups.
 template <int D>
 struct FixedGroups {
   static constexpr bool kFixed = true;
-  static constexpr int kChannels = D;
+  static constexpr int kSize = D;
   explicit FixedGroups(int64_t, int64_t) {}
 
-  template <int N, typename T>
-  JDA_INLINE auto spread(const T* coefficient, int64_t c, int j) const {
-    const T* first = coefficient + c / D;
-    if constexpr (D >= N) {
-      return first[j * N / D];
-    } else {
-      return repeat_lanes<T, N, D>(load<N / D>(first + j * (N / D)), LanesTo<N>{});
-    }
-  }
+  template <typename T, int N, int M>
+  struct Block {
+    int64_t first;  // group
+    Block(FixedGroups, int64_t c) : first(c / D) {}
 
-  template <int N, int M, typename T>
-  JDA_INLINE void sum(Vector<T, N>* product, int64_t c, T* dots) const {
-    if constexpr (D >= N) {
+    // The coefficient of the lanes of vector j.
+    JDA_INLINE T spread(const T* coefficient, int j) const { return coefficient[first + j * N / D]; }
+
+    // The sum of the products over each group.
+    JDA_INLINE void sum(Vector<T, N>* product, T* dots) const {
       constexpr int kVectors = D / N, kGroups = M / kVectors;
 #pragma GCC unroll 16
       for (int g = 0; g < kGroups; ++g) {
@@ -40,42 +37,57 @@ struct FixedGroups {
         for (int j = 1; j < kVectors; ++j) v += product[g * kVectors + j];
         product[g] = v;
       }
-      segment_sums<T, N, kGroups, N>(product, dots + c / D);
-    } else {
-      segment_sums<T, N, M, D>(product, dots + c / D);
+      lane_sums<T, N, kGroups>(product, dots + first);
     }
-  }
+  };
 };
 
-// Any other number of channels in each group.
+// Any other number of channels in each group. Groups may begin and end within a vector, and a group's
+// sum may be begun by one block and ended by the next.
 struct AnyGroups {
   static constexpr bool kFixed = false;
-  static constexpr int kChannels = 1;
+  static constexpr int kSize = 1;
   int64_t size;
   AnyGroups(int64_t channels, int64_t groups) : size(channels / groups) {}
 
-  template <int N, typename T>
-  JDA_INLINE Vector<T, N> spread(const T* coefficient, int64_t c, int j) const {
-    int64_t g = (c + j * N) / size, left = size - (c + j * N) % size;
-    Vector<T, N> v{};
-    if (left >= N) return v + coefficient[g];
-    for (int i = 0; i < N; ++i) {
-      v[i] = coefficient[g];
-      if (--left == 0) ++g, left = size;
-    }
-    return v;
-  }
-
-  template <int N, int M, typename T>
-  JDA_INLINE void sum(Vector<T, N>* product, int64_t c, T* dots) const {
-    int64_t g = c / size, left = size - c % size;
-    if (left == size) dots[g] = 0;
-    for (int j = 0; j < M; ++j)
-      for (int i = 0; i < N; ++i) {
-        dots[g] += product[j][i];
-        if (--left == 0 && (j < M - 1 || i < N - 1)) dots[++g] = 0, left = size;
+  template <typename T, int N, int M>
+  struct Block {
+    int64_t group[M * N];
+    bool whole[M];  // all lanes of the vector are of one group
+    bool begins;    // the first lane begins a group
+    Block(AnyGroups groups, int64_t c) : begins(c % groups.size == 0) {
+      int64_t g = c / groups.size, left = groups.size - c % groups.size;
+      for (int i = 0; i < M * N; ++i) {
+        group[i] = g;
+        if (--left == 0) ++g, left = groups.size;
       }
-  }
+      for (int j = 0; j < M; ++j) whole[j] = group[j * N] == group[j * N + N - 1];
+    }
+
+    JDA_INLINE Vector<T, N> spread(const T* coefficient, int j) const {
+      Vector<T, N> v{};
+      if (whole[j]) return v + coefficient[group[j * N]];
+      for (int i = 0; i < N; ++i) v[i] = coefficient[group[j * N + i]];
+      return v;
+    }
+
+    JDA_INLINE void sum(Vector<T, N>* product, T* dots) const {
+      int64_t last = begins ? -1 : group[0];
+      auto add = [&](int64_t g, T term) {
+        dots[g] = g == last ? dots[g] + term : term;
+        last = g;
+      };
+      for (int j = 0; j < M; ++j) {
+        if (whole[j]) {
+          T total;
+          lane_sums<T, N, 1>(product + j, &total);
+          add(group[j * N], total);
+        } else {
+          for (int i = 0; i < N; ++i) add(group[j * N + i], product[j][i]);
+        }
+      }
+    }
+  };
 };
 
 // Runs kernel.block<N, M>(c) over the channels from c on: blocks of M vectors of N lanes first, then
@@ -91,10 +103,10 @@ JDA_INLINE void narrowing_blocks(const Kernel& kernel, int64_t channels, int64_t
   }
 }
 
-// Runs the kernel over all channels, in blocks that never end inside a group of a fixed size.
+// Runs the kernel over all channels. Vectors and blocks never straddle groups of a fixed size.
 template <typename T, typename Groups, typename Kernel>
 JDA_INLINE void over_channels(const Kernel& kernel, int64_t channels) {
-  constexpr int N = kLanes<T>, D = Groups::kChannels;
+  constexpr int D = Groups::kSize, N = Groups::kFixed && D < kLanes<T> ? D : kLanes<T>;
   narrowing_blocks<N, (D > N * JDA_VECTORS ? D / N : JDA_VECTORS), D>(kernel, channels, 0);
 }
 
@@ -105,7 +117,7 @@ JDA_INLINE void prefetch_row(const T* row) {
 }
 
 // Entries ahead that gather and dot prefetch.
-constexpr int64_t kAhead = 8;
+constexpr int64_t kAhead = 4;
 
 template <typename T, typename Groups>
 struct Gather {
@@ -120,6 +132,7 @@ struct Gather {
 
   template <int N, int M>
   JDA_INLINE void block(int64_t c) const {
+    const typename Groups::template Block<T, N, M> block(layout, c);
     Vector<T, N> sum[M] = {};
     for (int64_t e = 0; e < count; ++e) {
       const T* feature = features + row[e] * channels + c;
@@ -127,7 +140,7 @@ struct Gather {
       if (prefetch) prefetch_row<N, M>(features + row[e + kAhead < count ? e + kAhead : e] * channels + c);
 #pragma GCC unroll 16
       for (int j = 0; j < M; ++j)
-        sum[j] += layout.template spread<N>(q, c, j) * load<N>(feature + j * N);
+        sum[j] += block.spread(q, j) * load<N>(feature + j * N);
     }
 #pragma GCC unroll 16
     for (int j = 0; j < M; ++j) store<N>(out + c + j * N, sum[j]);
@@ -147,6 +160,7 @@ struct Dot {
 
   template <int N, int M>
   JDA_INLINE void block(int64_t c) const {
+    const typename Groups::template Block<T, N, M> block(layout, c);
     Vector<T, N> bar[M];
 #pragma GCC unroll 16
     for (int j = 0; j < M; ++j) bar[j] = load<N>(cotangent + c + j * N);
@@ -156,7 +170,7 @@ struct Dot {
       Vector<T, N> product[M];
 #pragma GCC unroll 16
       for (int j = 0; j < M; ++j) product[j] = bar[j] * load<N>(feature + j * N);
-      layout.template sum<N, M>(product, c, dots + e * groups);
+      block.sum(product, dots + e * groups);
     }
   }
 };
@@ -169,6 +183,7 @@ struct Row {
 
   template <int N, int M>
   JDA_INLINE void block(int64_t c) const {
+    const typename Groups::template Block<T, N, M> block(layout, c);
     Vector<T, N> sum[M] = {};
     for (int64_t i = 0; i < row.count; ++i) {
       const int64_t e = row.entries[i];
@@ -179,18 +194,18 @@ struct Row {
 #pragma GCC unroll 16
         for (int j = 0; j < M; ++j) {
           const Vector<T, N> v = load<N>(bar + j * N);
-          sum[j] += layout.template spread<N>(q, c, j) * v;
+          sum[j] += block.spread(q, j) * v;
           product[j] = v * load<N>(row.feature + c + j * N);
         }
-        layout.template sum<N, M>(product, c, row.coefficient + e * groups);
+        block.sum(product, row.coefficient + e * groups);
       } else {
 #pragma GCC unroll 16
         for (int j = 0; j < M; ++j)
-          sum[j] += layout.template spread<N>(q, c, j) * load<N>(bar + j * N);
+          sum[j] += block.spread(q, j) * load<N>(bar + j * N);
       }
     }
     T* out = row.gradient + c;
-    if (row.stream && N == kLanes<T>) {
+    if (row.stream) {
 #pragma GCC unroll 16
       for (int j = 0; j < M; ++j) stream<N>(out + j * N, sum[j]);
     } else {
@@ -235,104 +250,131 @@ void row_gradient(const RowGradient<T>& row, int64_t channels, int64_t groups) {
 
 // ---- Samples ------------------------------------------------------------------------------------
 
-// The four neighbours of a visible sample: rows h, h+1 and columns w, w+1 of the map.
+// The samples of an item at one scale: each lies between rows h, h+1 and columns w, w+1 of the map.
 template <typename T>
-struct Cell {
-  int32_t h, w;
-  T down, right;                 // the sample's distance from row h and column w
-  bool top, bottom, left, east;  // whether rows h, h+1 and columns w, w+1 are in the map
-  int64_t row;                   // feature row of (h, w)
+struct Cells {
+  int32_t h[kItemPoints], w[kItemPoints];
+  T down[kItemPoints], right[kItemPoints];  // distance from row h and column w
 };
 
+// The locations of an item, in plain arrays and padded to whole vectors with copies of the first.
 template <typename T>
-JDA_INLINE Cell<T> locate(T y, T x, const Map& map) {
-  Cell<T> cell;
-  const T h = y * static_cast<T>(map.height) - T(0.5), w = x * static_cast<T>(map.width) - T(0.5);
-  // floor: coordinates of visible samples are above -1, where truncation is off by one below zero only
-  cell.h = static_cast<int32_t>(h) - (h < 0);
-  cell.w = static_cast<int32_t>(w) - (w < 0);
-  cell.down = h - static_cast<T>(cell.h);
-  cell.right = w - static_cast<T>(cell.w);
-  // In maps of over 2^23 rows a float32 coordinate can round up to the map's size: test every side.
-  cell.top = cell.h >= 0 && cell.h < map.height;
-  cell.bottom = cell.h + 1 < map.height;
-  cell.left = cell.w >= 0 && cell.w < map.width;
-  cell.east = cell.w + 1 < map.width;
-  cell.row = map.start + static_cast<int64_t>(cell.h) * map.width + cell.w;
-  return cell;
+struct Coordinates {
+  static constexpr int64_t kPad = 16;
+  T y[kItemPoints], x[kItemPoints];
+  int64_t padded;
+
+  explicit Coordinates(const Samples<T>& samples) {
+    padded = (samples.count + kPad - 1) / kPad * kPad;
+    for (int64_t i = 0; i < padded; ++i) {
+      const int64_t p = samples.points[i < samples.count ? i : 0];
+      const T* location = samples.locations + p * samples.location_stride;
+      y[i] = location[samples.y_axis];
+      x[i] = location[1 - samples.y_axis];
+    }
+  }
+
+  Cells<T> cells(const Map& map) const {
+    Cells<T> cells;
+    axis(y, map.height, cells.h, cells.down);
+    axis(x, map.width, cells.w, cells.right);
+    return cells;
+  }
+
+ private:
+  JDA_INLINE void axis(const T* location, int32_t size, int32_t* cell, T* distance) const {
+    for (int64_t i = 0; i < padded; ++i) {
+      const T at = location[i] * static_cast<T>(size) - T(0.5);
+      // floor: coordinates of visible samples are above -1, where truncation is off below zero only
+      cell[i] = static_cast<int32_t>(at) - (at < 0);
+      distance[i] = at - static_cast<T>(cell[i]);
+    }
+  }
+};
+
+struct Range {
+  int32_t low, high;
+};
+JDA_INLINE Range range(const int32_t* v, int64_t count) {
+  Range r{v[0], v[0]};
+  for (int64_t i = 1; i < count; ++i) {
+    r.low = v[i] < r.low ? v[i] : r.low;
+    r.high = v[i] > r.high ? v[i] : r.high;
+  }
+  return r;
 }
 
-// G groups, or any number of them where G is 0.
-template <typename T, int G>
-struct Merger {
-  int32_t* row;
-  T* coefficient;
-  int64_t groups, count;
+// In maps of over 2^23 rows a float32 coordinate can round up to the map's size: all sides are tested.
+JDA_INLINE bool within(int32_t v, int32_t size) {
+  return static_cast<uint32_t>(v) < static_cast<uint32_t>(size);
+}
 
-  // Adds `share` times the weights to the entry of feature row `at`; `hint` is where to look for it.
-  JDA_INLINE int64_t add(int64_t at, T share, const T* weight, int32_t& hint) {
-    const int32_t where = static_cast<int32_t>(at);
-    const bool known = hint < count && row[hint] == where;
-    const int64_t e = known ? hint : count;
-    hint = static_cast<int32_t>(e);
-    row[e] = where;
-    count += !known;
-    if constexpr (G > 0) {
-      T* q = coefficient + e * G;
-      const Vector<T, G> term = share * load<G>(weight);
-      store<G>(q, known ? load<G>(q) + term : term);
-    } else {
-      T* q = coefficient + e * groups;
-      if (known)
-        for (int64_t g = 0; g < groups; ++g) q[g] += share * weight[g];
-      else
-        for (int64_t g = 0; g < groups; ++g) q[g] = share * weight[g];
-    }
-    return e;
-  }
-};
-
+// G groups, or any number of them where G is 0. Where many samples fall into few cells, a tile holds
+// the number of each cell's entry; where they are sparse, each corner gets an entry of its own.
 template <typename T, int G>
-int64_t merge(const Samples<T>& samples, int64_t row_offset, int64_t first, SeenRows& seen,
+int64_t merge(const Samples<T>& samples, int64_t row_offset, int64_t first, Tile& tile,
               Entries<T> entries) {
-  constexpr int64_t kTile = SeenRows::kHeight * SeenRows::kWidth;
-  const int64_t groups = G ? G : samples.groups;
-  Merger<T, G> merger{entries.row, entries.coefficient, groups, 0};
-  uint32_t* corner = entries.corners;
-  const int64_t none = -1 - first;
-  for (int64_t i = 0; i < samples.count; ++i) {
-    const int64_t p = samples.points[i];
-    const T* location = samples.locations + p * samples.location_stride;
-    const T y = location[samples.y_axis], x = location[1 - samples.y_axis];
-    const T* weight = samples.weight + p * samples.weight_stride;
-    if (i + 2 < samples.count) {
-      const T* next = samples.weight + samples.points[i + 2] * samples.weight_stride;
-      __builtin_prefetch(next);
-      __builtin_prefetch(next + 64 / sizeof(T));
+  const int64_t groups = G ? G : samples.groups, count = samples.count;
+  const T* weights[kItemPoints];
+  for (int64_t i = 0; i < count; ++i) {
+    weights[i] = samples.weight + samples.points[i] * samples.weight_stride;
+    __builtin_prefetch(weights[i]);
+    __builtin_prefetch(weights[i] + 64 / sizeof(T));
+  }
+  const Coordinates<T> coordinates(samples);
+  int32_t last = 0;  // number of the last entry: they start with 1
+  for (int64_t s = 0; s < samples.scales; ++s) {
+    const Map map = samples.maps[s];
+    const Cells<T> cells = coordinates.cells(map);
+    const Range h = range(cells.h, coordinates.padded), w = range(cells.w, coordinates.padded);
+    const bool inside = h.low >= 0 && w.low >= 0 && h.high < map.height - 1 && w.high < map.width - 1;
+    const int64_t tile_width = int64_t{w.high} - w.low + 2;
+    const int64_t tile_cells = (int64_t{h.high} - h.low + 2) * tile_width;
+    const bool dense = tile_cells <= count * 16 && tile_cells <= Tile::kCells;
+    if (dense) {
+      for (int64_t i = 0; i < tile_cells; ++i) tile.number[i] = 0;
+      T* fresh = entries.coefficient + last * groups;
+      for (int64_t i = 0; i < count * 4 * groups; ++i) fresh[i] = 0;
     }
-    for (int64_t s = 0; s < samples.scales; ++s, weight += groups) {
-      const Map& map = samples.maps[s];
-      const Cell<T> cell = locate(y, x, map);
-      const T up = 1 - cell.down, left = 1 - cell.right;
-      const int64_t at = row_offset + cell.row;
-      // Rows of one tile have places of their own, whatever the map's width.
-      int32_t* hints = seen.entry + s % SeenRows::kScales * kTile;
-      auto hint = [&](int dh, int dw) -> int32_t& {
-        return hints[static_cast<uint32_t>(cell.h + dh) % SeenRows::kHeight * SeenRows::kWidth +
-                     static_cast<uint32_t>(cell.w + dw) % SeenRows::kWidth];
-      };
-      int64_t found[4] = {none, none, none, none};
-      const bool tl = cell.top && cell.left, tr = cell.top && cell.east;
-      const bool bl = cell.bottom && cell.left, br = cell.bottom && cell.east;
-      if (tl) found[0] = merger.add(at, up * left, weight, hint(0, 0));
-      if (tr) found[1] = merger.add(at + 1, up * cell.right, weight, hint(0, 1));
-      if (bl) found[2] = merger.add(at + map.width, cell.down * left, weight, hint(1, 0));
-      if (br) found[3] = merger.add(at + map.width + 1, cell.down * cell.right, weight, hint(1, 1));
-      if (corner)
-        for (int j = 0; j < 4; ++j) *corner++ = static_cast<uint32_t>(first + 1 + found[j]);
+    for (int64_t i = 0; i < count; ++i) {
+      const T* weight = weights[i] + s * groups;
+      const T down = cells.down[i], right = cells.right[i];
+      const T share[4] = {(1 - down) * (1 - right), (1 - down) * right, down * (1 - right),
+                          down * right};
+      const int64_t row = row_offset + map.start + int64_t{cells.h[i]} * map.width + cells.w[i];
+      int32_t* place = tile.number + (cells.h[i] - h.low) * tile_width + (cells.w[i] - w.low);
+      uint32_t* corner =
+          entries.corners ? entries.corners + (i * samples.scales + s) * 4 : nullptr;
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        const int dh = j / 2, dw = j % 2;
+        if (!inside &&
+            !(within(cells.h[i] + dh, map.height) && within(cells.w[i] + dw, map.width))) {
+          if (corner) corner[j] = 0;
+          continue;
+        }
+        int32_t number;
+        if (dense) {
+          int32_t& here = place[dh * tile_width + dw];
+          last += here == 0;
+          number = here = here == 0 ? last : here;
+        } else {
+          number = ++last;
+        }
+        entries.row[number - 1] = static_cast<int32_t>(row + dh * map.width + dw);
+        T* q = entries.coefficient + (number - 1) * groups;
+        if constexpr (G > 0) {
+          const Vector<T, G> term = share[j] * load<G>(weight);
+          store<G>(q, dense ? load<G>(q) + term : term);
+        } else {
+          for (int64_t g = 0; g < groups; ++g)
+            q[g] = dense ? q[g] + share[j] * weight[g] : share[j] * weight[g];
+        }
+        if (corner) corner[j] = static_cast<uint32_t>(first + number);
+      }
     }
   }
-  return merger.count;
+  return last;
 }
 
 template <typename T, int G>
@@ -340,37 +382,39 @@ void finish(const Samples<T>& samples, const uint32_t* corners, const T* dots, T
             T* grad_weight) {
   constexpr int N = G ? G : 1;
   const int64_t groups = G ? G : samples.groups;
-  for (int64_t i = 0; i < samples.count; ++i) {
-    const int64_t p = samples.points[i];
-    const T* location = samples.locations + p * samples.location_stride;
-    const T y = location[samples.y_axis], x = location[1 - samples.y_axis];
-    Vector<T, N> dy{}, dx{};
-    for (int64_t s = 0; s < samples.scales; ++s, corners += 4) {
-      const Map& map = samples.maps[s];
-      const Cell<T> cell = locate(y, x, map);
-      const int64_t at = p * samples.weight_stride + s * groups;
+  const Coordinates<T> coordinates(samples);
+  Vector<T, N> dy[kItemPoints], dx[kItemPoints];
+  for (int64_t i = 0; i < samples.count; ++i) dy[i] = dx[i] = Vector<T, N>{};
+  for (int64_t s = 0; s < samples.scales; ++s) {
+    const Map map = samples.maps[s];
+    const T height = static_cast<T>(map.height), width = static_cast<T>(map.width);
+    const Cells<T> cells = coordinates.cells(map);
+    for (int64_t i = 0; i < samples.count; ++i) {
+      const uint32_t* corner = corners + (i * samples.scales + s) * 4;
+      const int64_t at = samples.points[i] * samples.weight_stride + s * groups;
       for (int64_t g = 0; g < groups; g += N) {
-        const Vector<T, N> t00 = load<N>(dots + corners[0] * groups + g);
-        const Vector<T, N> t01 = load<N>(dots + corners[1] * groups + g);
-        const Vector<T, N> t10 = load<N>(dots + corners[2] * groups + g);
-        const Vector<T, N> t11 = load<N>(dots + corners[3] * groups + g);
-        const Vector<T, N> top = t00 + cell.right * (t01 - t00);
-        const Vector<T, N> bottom = t10 + cell.right * (t11 - t10);
-        if (grad_weight) store<N>(grad_weight + at + g, top + cell.down * (bottom - top));
+        const Vector<T, N> t00 = load<N>(dots + corner[0] * groups + g);
+        const Vector<T, N> t01 = load<N>(dots + corner[1] * groups + g);
+        const Vector<T, N> t10 = load<N>(dots + corner[2] * groups + g);
+        const Vector<T, N> t11 = load<N>(dots + corner[3] * groups + g);
+        const Vector<T, N> above = t01 - t00, below = t11 - t10;  // right minus left
+        const Vector<T, N> top = t00 + cells.right[i] * above;
+        const Vector<T, N> fall = t10 + cells.right[i] * below - top;  // bottom minus top
+        if (grad_weight) store<N>(grad_weight + at + g, top + cells.down[i] * fall);
         if (grad_locations) {
-          const Vector<T, N> w = load<N>(samples.weight + at + g);
-          const Vector<T, N> above = t01 - t00, below = t11 - t10;
-          dy += static_cast<T>(map.height) * w * (bottom - top);
-          dx += static_cast<T>(map.width) * w * (above + cell.down * (below - above));
+          const Vector<T, N> weight = load<N>(samples.weight + at + g);
+          dy[i] += height * weight * fall;
+          dx[i] += width * weight * (above + cells.down[i] * (below - above));
         }
       }
     }
-    if (grad_locations) {
-      T* grad = grad_locations + p * samples.location_stride;
-      segment_sums<T, N, 1, N>(&dy, grad + samples.y_axis);
-      segment_sums<T, N, 1, N>(&dx, grad + 1 - samples.y_axis);
-    }
   }
+  if (grad_locations)
+    for (int64_t i = 0; i < samples.count; ++i) {
+      T* grad = grad_locations + samples.points[i] * samples.location_stride;
+      lane_sums<T, N, 1>(dy + i, grad + samples.y_axis);
+      lane_sums<T, N, 1>(dx + i, grad + 1 - samples.y_axis);
+    }
 }
 
 // ---- Choice -------------------------------------------------------------------------------------

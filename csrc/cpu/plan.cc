@@ -7,27 +7,33 @@ namespace {
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Bits of v, each followed by a zero bit.
-uint32_t spread_bits(uint32_t v) {
-  v = (v | v << 8) & 0x00ff00ff;
-  v = (v | v << 4) & 0x0f0f0f0f;
-  v = (v | v << 2) & 0x33333333;
-  return (v | v << 1) & 0x55555555;
+// Bits of v, each after a zero bit.
+constexpr uint32_t spread_bits(uint32_t v) {
+  v = (v | v << 4) & 0x0f0f;
+  v = (v | v << 2) & 0x3333;
+  return (v | v << 1) & 0x5555;
 }
 
-// Place of (y, x) on a Z-order curve through 2^bits x 2^bits tiles of the image.
+struct SpreadBits {
+  uint16_t of[256] = {};
+  constexpr SpreadBits() {
+    for (uint32_t v = 0; v < 256; ++v) of[v] = static_cast<uint16_t>(spread_bits(v));
+  }
+};
+constexpr SpreadBits kSpread;
+
+// Place of (y, x) on a Z-order curve through 256 x 256 tiles of the image.
 template <typename T>
-uint32_t curve(T y, T x, int bits) {
-  const T tiles = static_cast<T>(1 << bits);
-  return spread_bits(static_cast<uint32_t>(y * tiles)) << 1 |
-         spread_bits(static_cast<uint32_t>(x * tiles));
+uint32_t curve(T y, T x) {
+  return uint32_t{kSpread.of[static_cast<int32_t>(y * 256)]} << 1 |
+         kSpread.of[static_cast<int32_t>(x * 256)];
 }
 
 // The visible key points of one anchor in one camera.
 struct Seen {
   int32_t count = 0;
   uint32_t place = 0;   // of the first of them on the curve
-  int32_t pieces() const { return static_cast<int32_t>(ceil_div(count, kBlockPoints)); }
+  int32_t pieces() const { return static_cast<int32_t>(ceil_div(count, kItemPoints)); }
 };
 
 template <typename T>
@@ -37,17 +43,17 @@ void look(const Problem<T>& problem, int64_t anchor, Seen* seen) {
   for (int64_t p = 0; p < problem.points; ++p)
     for (int64_t k = 0; k < problem.cameras; ++k, location += 2)
       if (visible(location[0], location[1]) && seen[k].count++ == 0)
-        seen[k].place = curve(location[0], location[1], 8);
+        seen[k].place = curve(location[0], location[1]);
 }
 
 template <typename T>
 uint32_t place(const Problem<T>& problem, int64_t anchor, int64_t camera, int64_t point) {
   const T* location = problem.locations +
                       ((anchor * problem.points + point) * problem.cameras + camera) * 2;
-  return curve(location[0], location[1], 8);
+  return curve(location[0], location[1]);
 }
 
-// Lists the visible key points of one anchor in one camera, tile by tile of a 16 x 16 grid.
+// Lists the visible key points of one anchor in one camera along the curve, by 16 x 16 tiles.
 template <typename T>
 void list_points(const Problem<T>& problem, int64_t anchor, int64_t camera, int32_t* points) {
   const T* first = problem.locations + (anchor * problem.points * problem.cameras + camera) * 2;
@@ -55,7 +61,7 @@ void list_points(const Problem<T>& problem, int64_t anchor, int64_t camera, int3
   auto each = [&](auto use) {
     const T* location = first;
     for (int64_t p = 0; p < problem.points; ++p, location += problem.cameras * 2)
-      if (visible(location[0], location[1])) use(p, curve(location[0], location[1], 4));
+      if (visible(location[0], location[1])) use(p, curve(location[0], location[1]) >> 8);
   };
   each([&](int64_t, uint32_t tile) { ++begin[tile + 1]; });
   for (int tile = 0; tile < 256; ++tile) begin[tile + 1] += begin[tile];

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels.h"
 #include "problem.h"
 #include "team.h"
 
@@ -30,9 +31,6 @@ struct Plan {
   int64_t parts = 0;             // partial results in all
 };
 
-// A block holds at most this many key points.
-constexpr int64_t kBlockPoints = 64;
-
 template <typename T>
 inline bool visible(T y, T x) {
   return y > 0 && y < 1 && x > 0 && x < 1;  // false for NaN
@@ -42,7 +40,7 @@ template <typename T>
 Plan make_plan(const Problem<T>& problem, Team& team);
 
 // The key points of an item: listed by the plan, or found now and written to `found`, which has room
-// for kBlockPoints.
+// for kItemPoints.
 template <typename T>
 const int32_t* key_points(const Problem<T>& problem, const Plan& plan, const Item& item,
                           int32_t* found) {

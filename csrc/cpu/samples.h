@@ -39,7 +39,7 @@ bool far_memory(const Problem<T>& problem) {
 template <typename T>
 struct Worker {
   Worker(const Problem<T>& problem, bool corners) {
-    const int64_t samples = kBlockPoints * problem.scales;
+    const int64_t samples = kItemPoints * problem.scales;
     row = Scratch<int32_t>(samples * 4);
     coefficient = Scratch<T>(samples * 4 * problem.groups);
     if (corners) corner = Scratch<uint32_t>(samples * 4);
@@ -47,8 +47,8 @@ struct Worker {
 
   Entries<T> entries() const { return {row.get(), coefficient.get(), corner.get()}; }
 
-  int32_t found[kBlockPoints];
-  SeenRows seen;
+  int32_t found[kItemPoints];
+  Tile tile;
   Scratch<int32_t> row;
   Scratch<T> coefficient;
   Scratch<uint32_t> corner;

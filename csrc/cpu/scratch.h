@@ -14,7 +14,7 @@ namespace jda {
 // changes no contents.
 inline void prefer_large_pages(void* begin, size_t bytes) {
 #if defined(MADV_HUGEPAGE)
-  constexpr size_t kPage = size_t{2} << 20, kWorthwhile = 8 * kPage;
+  constexpr size_t kPage = size_t{2} << 20, kWorthwhile = 2 * kPage;
   if (bytes < kWorthwhile) return;
   const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + kPage - 1) / kPage * kPage;
   const uintptr_t last = (reinterpret_cast<uintptr_t>(begin) + bytes) / kPage * kPage;

@@ -64,12 +64,6 @@ struct MakeLanes<0, I...> {
 template <int N>
 using LanesTo = typename MakeLanes<N>::type;
 
-// Each lane of v `times` times in a row: N lanes in all.
-template <typename T, int N, int times, int... I>
-JDA_INLINE Vector<T, N> repeat_lanes(Vector<T, N / times> v, Lanes<I...>) {
-  return __builtin_shufflevector(v, v, (I / times)...);
-}
-
 // Lanes of a and b hold sums in segments of S lanes. The result has each of them, in order, in
 // segments of S/2 lanes: the second half of a segment is added to the first.
 template <int N, int S>
@@ -83,15 +77,15 @@ JDA_INLINE Vector<T, N> add_halves(Vector<T, N> a, Vector<T, N> b, Lanes<I...>) 
          __builtin_shufflevector(a, b, (first_half<N, S>(I) + S / 2)...);
 }
 
-// Sums each segment of S lanes of M vectors; writes the M * N / S sums in order.
-template <typename T, int N, int M, int S>
-JDA_INLINE void segment_sums(Vector<T, N>* v, T* sums) {
+// The sums of the lanes of each of M vectors, where a sum is still spread over S lanes.
+template <typename T, int N, int M, int S = N>
+JDA_INLINE void lane_sums(Vector<T, N>* v, T* sums) {
   if constexpr (S == 1) {
     for (int i = 0; i < M; ++i) store<N>(sums + i * N, v[i]);
   } else if constexpr (M > 1) {
     for (int i = 0; i < M / 2; ++i)
       v[i] = add_halves<T, N, S>(v[2 * i], v[2 * i + 1], LanesTo<N>{});
-    segment_sums<T, N, M / 2, S / 2>(v, sums);
+    lane_sums<T, N, M / 2, S / 2>(v, sums);
   } else {
     Vector<T, N> x = v[0];  // the sums gather in its first lanes
     if constexpr (S >= 2) x = add_halves<T, N, S>(x, x, LanesTo<N>{});
