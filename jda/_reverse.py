@@ -1,21 +1,13 @@
 """Reverse mode: an operation and its cotangent, joined by ``jax.custom_vjp``."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jda import _compat
 from jda._dimensions import FLOATING
-
-
-@jax.tree_util.register_static
-@dataclass(frozen=True)
-class _Which:
-    """Positions of the operands whose gradients are wanted, kept out of the trace."""
-
-    positions: tuple[int, ...]
 
 
 def reverse_mode(
@@ -34,17 +26,21 @@ def reverse_mode(
     """
     function = jax.custom_vjp(forward)
 
-    def keep(*operands: Any) -> tuple[jax.Array, Any]:
-        which = _Which(tuple(i for i in FLOATING if operands[i].perturbed))
+    def keep(*operands: Any) -> Any:
         values = tuple(operand.value for operand in operands)
-        return forward(*values), (values, which)
+        # An empty array, whose shape says which gradients are wanted. Static data would
+        # be simpler, but JAX takes it from another trace when it has cached several.
+        wanted = jnp.empty((0, *(int(operands[i].perturbed) for i in FLOATING)))
+        return forward(*values), (values, wanted)
 
     def gradients(kept: Any, bar: Any) -> tuple[jax.Array | None, ...]:
-        operands, which = kept
-        if _compat.is_symbolic_zero(bar) or not which.positions:
+        operands, wanted = kept
+        flags = zip(FLOATING, wanted.shape[1:], strict=True)
+        which = tuple(i for i, flag in flags if flag)
+        if _compat.is_symbolic_zero(bar) or not which:
             return (None,) * len(operands)
-        bars = cotangent(*operands, bar, which=which.positions)
-        found = dict(zip(which.positions, bars, strict=True))
+        bars = cotangent(*operands, bar, which=which)
+        found = dict(zip(which, bars, strict=True))
         return tuple(found.get(i) for i in range(len(operands)))
 
     function.defvjp(keep, gradients, symbolic_zeros=True)
