@@ -1,0 +1,177 @@
+"""Everything that computes the operator, as functions without arguments.
+
+A peer maps the name of a task to a function that does it and waits for the results:
+
+    forward            out
+    forward+backward   out and all three gradients
+    backward           all three gradients alone
+    features           the gradient of the feature maps alone
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from problems import Inputs, is_visible
+
+import jda
+
+Peer = dict[str, Callable[[], object]]
+FLOATS = (0, 3, 4)  # feature_maps, sample_locations, weight
+
+
+def naive_jnp(
+    feature_maps: jax.Array,
+    spatial_shape: jax.Array,
+    scale_start_index: jax.Array,
+    sample_locations: jax.Array,
+    weight: jax.Array,
+) -> jax.Array:
+    """The operator as one writes it down first: four gathers of everything."""
+    bs, _, c = feature_maps.shape
+    group = weight.shape[-1]
+    size = spatial_shape.astype(jnp.float32)
+    visible = ((sample_locations > 0) & (sample_locations < 1)).all(-1)
+    pixel = sample_locations[..., None, :] * size - 0.5  # [b, a, p, k, s, 2]
+    corner = jnp.floor(pixel)
+    part = pixel - corner
+    corner = corner.astype(jnp.int32)
+    batch = jnp.arange(bs).reshape(bs, 1, 1, 1, 1)
+    total = 0.0
+    for i in (0, 1):
+        for j in (0, 1):
+            h, w = corner[..., 0] + i, corner[..., 1] + j
+            inside = (h >= 0) & (h < spatial_shape[..., 0])
+            inside &= (w >= 0) & (w < spatial_shape[..., 1])
+            inside &= visible[..., None]
+            row = scale_start_index + h * spatial_shape[..., 1] + w
+            feature = feature_maps[batch, jnp.where(inside, row, 0)]
+            near_h = part[..., 0] if i else 1 - part[..., 0]
+            near_w = part[..., 1] if j else 1 - part[..., 1]
+            near = jnp.where(inside, near_h * near_w, 0.0)
+            grouped = feature.reshape(*row.shape, group, c // group)
+            total += (grouped * (weight * near[..., None])[..., None]).sum((2, 3, 4))
+    return total.reshape(*total.shape[:2], c)
+
+
+def jax_tasks(operator: Callable[..., jax.Array]) -> dict[str, Callable[..., object]]:
+    """Jitted functions of (*arguments, cotangent)."""
+
+    def pull_back(
+        wanted: tuple[int, ...], with_value: bool, *args: jax.Array
+    ) -> object:
+        *arguments, cotangent = args
+
+        def of_wanted(*values: jax.Array) -> jax.Array:
+            given = dict(zip(wanted, values, strict=True))
+            return operator(*(given.get(i, x) for i, x in enumerate(arguments)))
+
+        out, pull = jax.vjp(of_wanted, *(arguments[i] for i in wanted))
+        return (out, *pull(cotangent)) if with_value else pull(cotangent)
+
+    return {
+        "forward": jax.jit(lambda *args: (operator(*args[:5]),)),
+        "forward+backward": jax.jit(partial(pull_back, FLOATS, True)),
+        "backward": jax.jit(partial(pull_back, FLOATS, False)),
+        "features": jax.jit(partial(pull_back, FLOATS[:1], False)),
+    }
+
+
+OPERATORS = {
+    "jda": partial(jda.deformable_aggregation, implementation="cpu"),
+    "reference": partial(jda.deformable_aggregation, implementation="reference"),
+    "naive jnp": naive_jnp,
+}
+
+
+def jax_peer(name: str, inputs: Inputs) -> Peer:
+    arrays = jax.block_until_ready([jnp.asarray(x) for x in inputs])
+
+    def run(task: Callable[..., object]) -> object:
+        return jax.block_until_ready(task(*arrays))
+
+    return {k: partial(run, task) for k, task in jax_tasks(OPERATORS[name]).items()}
+
+
+def temporaries(name: str, inputs: Inputs) -> dict[str, int]:
+    """Bytes that XLA sets aside besides arguments and results, by task."""
+    found = {}
+    for task, function in jax_tasks(OPERATORS[name]).items():
+        memory = function.lower(*inputs).compile().memory_analysis()
+        found[task] = int(memory.temp_size_in_bytes)
+    return found
+
+
+def torch_peer(inputs: Inputs) -> Peer:
+    """grid_sample over every camera and scale, on two threads.
+
+    grid_sample gives samples just outside of a map a part of its border; the operator
+    gives them nothing. Weights are multiplied by the visibility to compute the same.
+    """
+    import torch
+
+    torch.set_num_threads(2)
+    features, _, _, locations, weight, cotangent = (torch.tensor(x) for x in inputs)
+    visible = torch.tensor(is_visible(inputs))[..., None, None]
+    bs, anchor, pts, cam, scale, group = weight.shape
+    c = features.shape[-1]
+    starts, shapes = inputs.scale_start_index, inputs.spatial_shape
+
+    def forward(features, locations, weight):
+        weight = weight * visible
+        out = torch.zeros(bs, anchor, group, c // group)
+        grid = locations.flip(-1) * 2 - 1
+        for k in range(cam):
+            for s in range(scale):
+                h, w = map(int, shapes[k, s])
+                start = int(starts[k, s])
+                rows = features[:, start : start + h * w]
+                maps = rows.reshape(bs, h, w, c).permute(0, 3, 1, 2)
+                sampled = torch.nn.functional.grid_sample(
+                    maps, grid[:, :, :, k], align_corners=False
+                )
+                sampled = sampled.reshape(bs, group, c // group, anchor, pts)
+                share = weight[:, :, :, k, s]
+                out = out + torch.einsum("bgdap,bapg->bagd", sampled, share)
+        return out.reshape(bs, anchor, c)
+
+    def forward_only():
+        with torch.no_grad():
+            return (forward(features, locations, weight).numpy(),)
+
+    def both(wanted: tuple[bool, bool, bool], with_value: bool):
+        leaves = [
+            x.detach().requires_grad_(want)
+            for x, want in zip((features, locations, weight), wanted, strict=True)
+        ]
+        out = forward(*leaves)
+        chosen = [x for x, want in zip(leaves, wanted, strict=True) if want]
+        grads = torch.autograd.grad(out, chosen, cotangent)
+        results = [out.detach(), *grads] if with_value else grads
+        return tuple(x.numpy() for x in results)
+
+    return {
+        "forward": forward_only,
+        "forward+backward": partial(both, (True, True, True), True),
+    }
+
+
+def make_peer(name: str, inputs: Inputs) -> Peer:
+    if name == "torch":
+        return torch_peer(inputs)
+    if name == "limits":
+        import limits
+
+        return limits.peer(inputs)
+    return jax_peer(name, inputs)
+
+
+def sampled(results: object) -> list[np.ndarray]:
+    """At most a million elements of each result, to compare peers."""
+    found = []
+    for result in results:
+        flat = np.asarray(result).ravel()
+        found.append(flat[:: max(1, flat.size // 1_000_000)])
+    return found

@@ -1,0 +1,287 @@
+"""Measures jda against its peers and against the memory system of this machine.
+
+    python benchmarks/run.py            everything: about half an hour
+    python benchmarks/run.py --quick    cases c and d in less than a minute
+
+All numbers of a case come from one interleaved run of several processes. On a machine
+that does other work, trust ratios and repeat; times are too long then.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import report
+from problems import GROWTH, PROBLEMS, TINY, Problem, is_visible, make
+from report import BOTH, ONE, OURS, REUSED
+from timing import ONE_THREAD, REUSED_PAGES, Contest, Process
+
+import jda
+
+TASKS = ["forward", BOTH, "backward", "features"]
+MOST_MEMORY = 0.4  # of the machine, for the temporaries of one peer
+
+
+def peers_of(problem: Problem, quick: bool) -> dict[str, tuple[str, dict, list[str]]]:
+    """Name: peer, environment and tasks."""
+    found = {
+        OURS: ("jda", {}, TASKS),
+        REUSED: ("jda", REUSED_PAGES, TASKS),
+        ONE: ("jda", REUSED_PAGES | ONE_THREAD, TASKS),
+        "limits": ("limits", {}, limit_tasks()),
+        "reference": ("reference", {}, ["forward", BOTH]),
+        "torch": ("torch", {}, ["forward", BOTH]),
+        "torch, reused pages": ("torch", REUSED_PAGES, [BOTH]),
+        "naive jnp": ("naive jnp", {}, ["forward", BOTH]),
+    }
+    if problem.batch * problem.anchors * problem.points > 20_000:
+        del found["torch, reused pages"]  # it would keep many GB
+    if quick:
+        del found["torch, reused pages"]
+    return found
+
+
+def limit_tasks() -> list[str]:
+    orders = ("anchor order", "item order", "each row once")
+    gathers = [f"gather {order}, {n}" for order in orders for n in (1, 2)]
+    return [*gathers, *(f"scatter anchor order, {n}" for n in (1, 2))]
+
+
+def temporaries(problem: Problem) -> dict[str, dict[str, int]]:
+    """Bytes that XLA needs besides arguments and results, by peer and task."""
+    process = Process("", None)
+    found = {
+        peer: process.ask("temporaries", peer=peer, problem=asdict(problem))
+        for peer in ("jda", "reference", "naive jnp")
+    }
+    process.close()
+    return found
+
+
+def affordable(
+    name: str, tasks: list[str], needs: dict[str, dict[str, int]], case: str
+) -> list[str]:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    kept = []
+    for task in tasks:
+        need = needs.get(name, {}).get(task, 0)
+        if need > MOST_MEMORY * memory:
+            print(
+                f"case {case}: {name}, {task} left out: XLA wants {need / 1e9:.1f} GB "
+                f"of temporaries, the machine has {memory / 1e9:.0f} GB"
+            )
+        else:
+            kept.append(task)
+    return kept
+
+
+def check_agreement(
+    processes: dict[str, Process], tasks: dict[str, list[str]]
+) -> float:
+    """The largest error of any peer relative to the reference's largest element."""
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        for task in ("forward", BOTH):
+            found = {}
+            for name, process in processes.items():
+                if task in tasks[name] and name != "limits":
+                    path = str(Path(folder) / "results.npz")
+                    process.ask("save", task=task, path=path)
+                    with np.load(path) as saved:
+                        found[name] = [saved[key] for key in saved.files]
+            for name, results in found.items():
+                for ours, theirs in zip(found[OURS], results, strict=True):
+                    scale = np.abs(ours).max()
+                    error = float(np.abs(ours - theirs).max() / scale)
+                    worst = max(worst, error)
+                    if not error < 1e-4:
+                        raise SystemExit(f"{name} differs from jda in {task}: {error}")
+    return worst
+
+
+def measure_case(case: str, rounds: int, quick: bool) -> tuple[Contest, dict[str, Any]]:
+    problem = PROBLEMS[case]
+    needs = temporaries(problem)
+    contest, processes, tasks = Contest(), {}, {}
+    for name, (peer, env, wanted) in peers_of(problem, quick).items():
+        tasks[name] = affordable(name, wanted, needs, case)
+        if tasks[name]:
+            processes[name] = Process(peer, problem, **env)
+    for name, process in processes.items():
+        contest.enter(name, process, tasks[name])
+    error = check_agreement(processes, tasks)
+    contest.run(rounds)
+    scratch = {task: processes[OURS].ask("scratch", task=task) for task in TASKS}
+    for process in processes.values():
+        process.close()
+    report.print_case(case, contest)
+    print(f"largest relative difference between peers: {error:.1e}")
+    return contest, {"temporaries": needs, "scratch": scratch, "difference": error}
+
+
+def memory_goals(case: str, memory: dict[str, Any]) -> list[dict[str, Any]]:
+    problem = PROBLEMS[case]
+    inputs = make(problem)
+    seen = is_visible(inputs)
+    # An item is at most 64 key points of one anchor in one camera.
+    items = int(np.ceil(seen.sum(axis=2) / 64).sum())
+    row = 4 * problem.channels
+    floats = sum(inputs[i].nbytes for i in (0, 3, 4))
+    both_ways = 2 * floats + 2 * inputs.cotangent.nbytes
+    scratch, needs = memory["scratch"], memory["temporaries"]
+    found = [
+        report.goal(
+            f"forward scratch, rows per item, case {case}",
+            max(0, scratch["forward"]) / (items * row),
+            1.0,
+            False,
+        ),
+        report.goal(
+            f"XLA temporaries, bytes, forward and backward, case {case}",
+            needs["jda"]["forward"] + needs["jda"]["backward"],
+            0,
+            False,
+        ),
+    ]
+    if case in "ab":
+        found.append(
+            report.goal(
+                f"backward scratch / (inputs + outputs), case {case}",
+                max(0, scratch["backward"]) / both_ways,
+                0.07,
+                False,
+            )
+        )
+    if case == "a":
+        found += [
+            report.goal(
+                f"memory, naive jnp / reference, {task}, case a",
+                needs["naive jnp"][task] / max(1, needs["reference"][task]),
+                10,
+                True,
+            )
+            for task in ("forward", BOTH)
+        ]
+    return found
+
+
+def measure_tiny(rounds: int) -> tuple[Contest, list[dict[str, Any]]]:
+    contest = Contest()
+    processes = {
+        "identity": Process("identity", None),
+        "jda": Process("jda", TINY),
+        "reference": Process("reference", TINY),
+    }
+    for name, process in processes.items():
+        contest.enter(name, process, ["forward", BOTH])
+    contest.run(rounds)
+    for process in processes.values():
+        process.close()
+    rows = [
+        [name, f"{1e6 * contestant.time:.1f}"]
+        for name, contestant in contest.contestants.items()
+    ]
+    report.print_table("tiny call", ["", "us"], rows)
+    ours, identity = contest.time("jda: forward"), contest.time("identity: forward")
+    assert ours and identity
+    goal = report.goal(
+        "tiny call, us more than an identity FFI call",
+        1e6 * (ours - identity),
+        5,
+        False,
+    )
+    return contest, [goal]
+
+
+def measure_growth(rounds: int) -> dict[str, list[dict[str, float]]]:
+    found = {}
+    for variable, problems in GROWTH.items():
+        contest = Contest()
+        processes = [Process("jda", problem, **REUSED_PAGES) for problem in problems]
+        values = [getattr(problem, variable) for problem in problems]
+        for value, process in zip(values, processes, strict=True):
+            contest.enter(f"{value}", process, ["forward", "backward"])
+        contest.run(rounds)
+        for process in processes:
+            process.close()
+        found[variable] = [
+            {
+                "value": value,
+                "forward": contest.time(f"{value}: forward") or 0.0,
+                "backward": contest.time(f"{value}: backward") or 0.0,
+            }
+            for value in values
+        ]
+        report.print_table(
+            f"case a by {variable} (reused pages)",
+            [variable, "forward ms", "backward ms"],
+            [
+                [
+                    f"{point['value']:g}",
+                    f"{1e3 * point['forward']:.2f}",
+                    f"{1e3 * point['backward']:.2f}",
+                ]
+                for point in found[variable]
+            ],
+        )
+    return found
+
+
+def machine() -> dict[str, Any]:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "jax": jax.__version__,
+        "jda": jda.__version__,
+        "implementations": [str(x) for x in jda.implementations().values()],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", help="letters of a to e; default: all")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--quick", action="store_true", help="c and d, few rounds")
+    parser.add_argument("--no-growth", action="store_true")
+    parser.add_argument("--output", type=Path, default=Path("build/benchmarks"))
+    options = parser.parse_args()
+    cases = options.cases or ("cd" if options.quick else "abcde")
+    rounds = min(options.rounds, 5) if options.quick else options.rounds
+
+    if not jda.implementations()["cpu"].available:
+        raise SystemExit(f"no kernels: {jda.implementations()['cpu'].detail}")
+    results: dict[str, Any] = {"machine": machine(), "cases": {}, "memory": {}}
+    print(json.dumps(results["machine"], indent=2))
+    contest, goals = measure_tiny(rounds)
+    results["tiny"] = contest.results()
+    for case in cases:
+        contest, memory = measure_case(case, rounds, options.quick)
+        results["cases"][case] = contest.results()
+        results["memory"][case] = memory
+        lines = [goal.line(contest) for goal in report.GOALS if goal.case == case]
+        goals += [line for line in lines if line]
+        goals += memory_goals(case, memory)
+    skip_growth = options.quick or options.no_growth
+    results["growth"] = {} if skip_growth else measure_growth(rounds)
+    results["goals"] = goals
+    report.print_goals(goals)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "results.json").write_text(json.dumps(results, indent=1))
+    report.plot(results, options.output / "results.png")
+    print(f"\nwrote {options.output}/results.json and results.png")
+
+
+if __name__ == "__main__":
+    main()

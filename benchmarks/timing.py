@@ -1,0 +1,168 @@
+"""Times tasks of several processes, interleaved, on a machine that is watched."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from problems import Problem
+
+# Freed memory stays with the process: calls do not pay for fresh pages.
+REUSED_PAGES = {
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "16000000000",
+}
+ONE_THREAD = {"NPROC": "1"}
+SHORTEST = 3e-3  # seconds: shorter calls are repeated to make one sample
+BUDGET = 8.0  # seconds for one contestant, which limits the rounds of slow ones
+
+
+class Process:
+    """A worker process with one peer."""
+
+    def __init__(self, peer: str, problem: Problem | None, **env: str) -> None:
+        worker = Path(__file__).with_name("worker.py")
+        self.process = subprocess.Popen(
+            [sys.executable, str(worker)],
+            env=os.environ | {"JAX_PLATFORMS": "cpu"} | env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.peer = peer
+        self.problem = asdict(problem) if problem else None
+        if peer:
+            self.send("set up", peer=peer, problem=self.problem)
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """What the peer can do, once it is set up; processes start side by side."""
+        tasks: list[str] = self.receive()
+        return tasks
+
+    def ask(self, what: str, **request: Any) -> Any:
+        self.send(what, **request)
+        return self.receive()
+
+    def send(self, what: str, **request: Any) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps({"do": what} | request) + "\n")
+        self.process.stdin.flush()
+
+    def receive(self) -> Any:
+        assert self.process.stdout
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the process of {self.peer} died")
+        return json.loads(answer)
+
+    def close(self) -> None:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@dataclass
+class Contestant:
+    """One task of one process, and its times by round."""
+
+    process: Process
+    task: str
+    repeats: int = 1
+    rounds: int = 0
+    times: dict[int, float] = field(default_factory=dict)
+
+    def warm_up(self, rounds: int) -> None:
+        first = self.process.ask("time", task=self.task)
+        second = first
+        if first < BUDGET / 2:
+            second = self.process.ask("time", task=self.task)
+        self.repeats = min(1000, max(1, round(SHORTEST / second)))
+        affordable = round(BUDGET / max(second, SHORTEST))
+        self.rounds = max(2, min(rounds, affordable))
+
+    def run(self, round_: int) -> None:
+        self.times[round_] = self.process.ask(
+            "time", task=self.task, repeats=self.repeats
+        )
+
+    @property
+    def time(self) -> float:
+        return median(self.times.values())
+
+
+def busy_seconds() -> float:
+    """CPU seconds that the whole machine has spent."""
+    fields = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    user, nice, system, _, _, *interrupts = map(int, fields)
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
+def others_are_quiet() -> bool:
+    """Whether nothing else used more than a fifth of a core just now."""
+
+    def now() -> tuple[float, float]:
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        return busy_seconds() - own.ru_utime - own.ru_stime, time.monotonic()
+
+    busy, begin = now()
+    time.sleep(0.1)
+    busy_later, end = now()
+    return busy_later - busy < 0.2 * (end - begin)
+
+
+class Contest:
+    """Contestants that take turns; in each round everybody has one turn."""
+
+    def __init__(self, patience: float = 60) -> None:
+        self.contestants: dict[str, Contestant] = {}
+        self.patience = patience  # seconds to wait for a quiet machine, in all
+        self.noisy_rounds = 0
+
+    def enter(self, name: str, process: Process, tasks: list[str]) -> None:
+        for task in tasks:
+            if task in process.tasks:
+                self.contestants[f"{name}: {task}"] = Contestant(process, task)
+
+    def run(self, rounds: int) -> None:
+        for contestant in self.contestants.values():
+            contestant.warm_up(rounds)
+        # Slow ones last: what they leave behind (freed memory) must not disturb others.
+        turns = sorted(self.contestants.values(), key=lambda c: -c.rounds)
+        for round_ in range(rounds):
+            self.wait()
+            for contestant in turns:
+                if round_ < contestant.rounds:
+                    contestant.run(round_)
+
+    def wait(self) -> None:
+        begin = time.monotonic()
+        while not (quiet := others_are_quiet()) and self.patience > 0:
+            self.patience -= time.monotonic() - begin
+            begin = time.monotonic()
+        self.noisy_rounds += not quiet
+
+    def time(self, name: str) -> float | None:
+        contestant = self.contestants.get(name)
+        return contestant.time if contestant else None
+
+    def ratio(self, one: str, other: str) -> float | None:
+        """Median over the rounds that both were in of the ratio of their times."""
+        if one not in self.contestants or other not in self.contestants:
+            return None
+        times, others = self.contestants[one].times, self.contestants[other].times
+        return median(times[r] / others[r] for r in times.keys() & others.keys())
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        return {
+            name: {"median": c.time, "rounds": list(c.times.values())}
+            for name, c in self.contestants.items()
+        }
