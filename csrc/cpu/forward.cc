@@ -38,7 +38,7 @@ void forward(const Problem<T>& problem, Team& team) {
   });
 
   // Anchors of several items: their parts in the plan's order. Anchors of none: zero.
-  team.for_ranges(problem.batch * problem.anchors, 64, [&](int64_t, int64_t begin, int64_t end) {
+  team.for_ranges(problem.batch * problem.anchors, 4, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t a = begin; a < end; ++a) {
       if (plan.pieces[a] == 1) continue;
       T* out = problem.out + a * channels;

@@ -74,7 +74,7 @@ template <typename T>
 Plan make_plan(const Problem<T>& problem, Team& team) {
   const int64_t anchors = problem.batch * problem.anchors, cameras = problem.cameras;
   std::vector<Seen> seen(anchors * cameras);
-  const int64_t span = std::max<int64_t>(1, 8192 / std::max<int64_t>(1, problem.points * cameras));
+  const int64_t span = std::max<int64_t>(1, 2048 / std::max<int64_t>(1, problem.points * cameras));
   team.for_ranges(anchors, span, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t a = begin; a < end; ++a) look(problem, a, seen.data() + a * cameras);
   });
