@@ -183,7 +183,7 @@ def _aggregate(
 
 def _grouped(array: jax.Array, group: int) -> jax.Array:
     """Splits the channels, the last axis, into groups."""
-    return array.reshape(*array.shape[:-1], group, -1)
+    return jnp.reshape(array, (*array.shape[:-1], group, -1))
 
 
 class _Block(NamedTuple):

@@ -1,0 +1,115 @@
+"""The promise: what can compute the operator here is told, and a missing one fails."""
+
+import re
+import subprocess
+import sys
+import textwrap
+
+import cases
+import jax
+import numpy as np
+import pytest
+
+import jda
+from jda.ffi import cpu
+
+INPUTS = cases.case("two cameras")
+
+
+def test_all_are_listed_in_order():
+    found = jda.implementations()
+    assert list(found) == ["reference", "cpu", "ascend"]
+    for name, implementation in found.items():
+        assert implementation.name == name
+        assert implementation.detail
+        assert name in str(implementation) and implementation.detail in str(
+            implementation
+        )
+
+
+def test_the_reference_is_always_there():
+    reference = jda.implementations()["reference"]
+    assert reference.available
+    assert "not available" not in str(reference)
+
+
+def test_a_loaded_library_tells_its_path_and_instructions(implementation):
+    detail = jda.implementations()[implementation].detail
+    if implementation == "cpu":
+        assert cpu.LIBRARY in detail
+        assert re.search(r"(avx512|avx2|baseline) instructions$", detail)
+
+
+def test_ascend_says_why_it_is_not_there():
+    ascend = jda.implementations()["ascend"]
+    assert not ascend.available
+    assert "no Ascend kernels" in ascend.detail
+    with pytest.raises(RuntimeError, match=r"'ascend' is not available: .*no Ascend"):
+        jda.deformable_aggregation(*INPUTS, implementation="ascend")
+
+
+def test_a_missing_one_fails_while_tracing():
+    def call(*inputs):
+        return jda.deformable_aggregation(*inputs, implementation="ascend")
+
+    with pytest.raises(RuntimeError, match="'ascend' is not available"):
+        jax.eval_shape(call, *INPUTS)
+
+
+@pytest.fixture
+def _no_library(monkeypatch):
+    monkeypatch.setattr(cpu, "LIBRARY", "libjda_missing.so")
+    cpu._load.cache_clear()
+    jax.clear_caches()
+    yield
+    cpu._load.cache_clear()
+    jax.clear_caches()
+
+
+@pytest.mark.usefixtures("_no_library")
+def test_without_the_library_the_reference_serves():
+    found = jda.implementations()["cpu"]
+    assert not found.available
+    assert "libjda_missing.so" in found.detail
+    result = jda.deformable_aggregation(*INPUTS)
+    expected = jda.reference.deformable_aggregation(*INPUTS)
+    np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-6)
+    with pytest.raises(RuntimeError, match=r"'cpu' is not available: .*libjda_missing"):
+        jda.deformable_aggregation(*INPUTS, implementation="cpu")
+
+
+def test_the_names_are_one_function():
+    assert jda.npu_deformable_aggregation is jda.deformable_aggregation
+    assert jda.fused.npu_deformable_aggregation is jda.deformable_aggregation
+
+
+def python(source):
+    """Runs a program of its own, which starts with nothing loaded."""
+    command = [sys.executable, "-c", textwrap.dedent(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_does_nothing():
+    python(
+        """
+        import jda
+        from jax._src import xla_bridge
+        assert not xla_bridge.backends_are_initialized()
+        assert jda.ffi.cpu._load.cache_info().currsize == 0
+        """
+    )
+
+
+def test_threads_that_load_at_once_agree():
+    python(
+        """
+        from concurrent.futures import ThreadPoolExecutor
+        import jda
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: jda.implementations(), range(32)))
+        assert all(implementations == found[0] for implementations in found)
+        assert jda.ffi.cpu._load.cache_info().misses == 1
+        """
+    )
