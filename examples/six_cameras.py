@@ -397,8 +397,8 @@ def draw(
         low - 0.026,
         "2  Aggregate: one feature for each anchor",
         "Seen from above, filled with the three channels that carry colour here. "
-        "Boxes: refined anchors. Dots: all others. Outlines: what stands there; what is "
-        "hidden takes the colour of what hides it.",
+        "Boxes: refined anchors. Dots: all others. Outlines: what stands there; what "
+        "is hidden takes the colour of what hides it.",
     )
     tall = 0.27
     axes = panel(0.02, low - 0.06 - tall, 0.96, tall)

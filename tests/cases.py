@@ -219,6 +219,8 @@ ZOO: dict[str, Shape] = {
     for width in (1, 2, 3, 4, 8, 12, 16, 24, 32, 64)
 }
 
+BOTH_ORDERS = ("two cameras", "rig", "rig remarkable", "rows and columns", "65 points")
+
 
 @cache
 def case(name: str, dtype: type = np.float32) -> Inputs:

@@ -21,14 +21,18 @@ from hypothesis import strategies as st
 import jda
 
 
-@pytest.mark.parametrize("order", ["yx", "xy"])
 @pytest.mark.parametrize("name", cases.ZOO)
-def test_zoo(name, order, aggregate):
+def test_zoo(name, aggregate):
     inputs, judged = cases.case(name), cases.judged_case(name)
-    if order == "xy":
-        inputs = cases.swap_order(inputs)
-    out = jax.jit(partial(aggregate, order=order))(*inputs)
+    out = jax.jit(aggregate)(*inputs)
     assert out.dtype == np.float32
+    oracle.assert_within(out, judged.out, judged.out_scale)
+
+
+@pytest.mark.parametrize("name", cases.BOTH_ORDERS)
+def test_other_order(name, aggregate):
+    inputs, judged = cases.swap_order(cases.case(name)), cases.judged_case(name)
+    out = jax.jit(partial(aggregate, order="xy"))(*inputs)
     oracle.assert_within(out, judged.out, judged.out_scale)
 
 
@@ -126,6 +130,7 @@ def test_every_way_of_calling_is_the_same(way, implementation):
 
 def test_index_arrays_are_values_not_shapes(aggregate):
     """One compiled program serves other maps in the same rows."""
+    chex.clear_trace_counter()
     program = jax.jit(chex.assert_max_traces(aggregate, n=1))
     inputs = cases.case("two cameras")
     turned = inputs._replace(
@@ -254,7 +259,7 @@ def problems(draw):
 
 
 @given(problems())
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_any_problem(aggregate, problem):
     """Values and gradients of one program."""
     inputs = cases.make(*problem)
