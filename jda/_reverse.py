@@ -44,4 +44,53 @@ def reverse_mode(
         return tuple(found.get(i) for i in range(len(operands)))
 
     function.defvjp(keep, gradients, symbolic_zeros=True)
-    return function
+
+    def reverse_only(*operands: jax.Array) -> jax.Array:
+        return function(*_identity(*operands))
+
+    return reverse_only
+
+
+# JAX's own error about forward mode cannot say what to do about it. So the operands go
+# through an identity whose tangents may be transposed, as reverse mode does, but never
+# computed.
+
+
+def _refuse(*_: Any, **__: Any) -> list[jax.Array]:
+    raise TypeError(
+        'differentiation="reverse" does not allow forward mode (jax.jvp, jax.jacfwd, '
+        'jax.linearize); pass differentiation="both"'
+    )
+
+
+def _same(*arrays: Any, **_: Any) -> list[Any]:
+    return list(arrays)
+
+
+def _guard_tangents(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    moved = [i for i, tangent in enumerate(tangents) if not _compat.is_zero(tangent)]
+    guarded = _tangents(*[tangents[i] for i in moved])
+    found = dict(zip(moved, guarded, strict=True))
+    return primals, [found.get(i, tangent) for i, tangent in enumerate(tangents)]
+
+
+def _linear_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    dots = map(_compat.materialise, tangents)
+    return _tangents(*primals), _tangents(*dots)
+
+
+_identity: Callable[..., list[jax.Array]] = _compat.define_primitive(
+    "reverse_mode_only",
+    result_avals=_same,
+    run=_same,
+    jvp=_guard_tangents,
+    batch=lambda arrays, axes: (_identity(*arrays), axes),
+)
+_tangents: Callable[..., list[jax.Array]] = _compat.define_primitive(
+    "reverse_mode_only_tangents",
+    result_avals=_same,
+    run=_refuse,
+    jvp=_linear_jvp,
+    batch=_refuse,
+    transpose=lambda cotangents, *_: list(cotangents),
+)

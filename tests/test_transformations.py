@@ -184,6 +184,27 @@ def test_forward_mode(which, both, inputs):
     agree(lambda d: jax.linearize(of_which(d), *primals)[1](*dots), both)
 
 
+def test_forward_mode_of_the_default_says_what_to_do(implementation, inputs):
+    function = partial(jda.deformable_aggregation, implementation=implementation)
+    call = of_floats(function, inputs)
+    values = [inputs[i] for i in FLOATS]
+    message = 'pass differentiation="both"'
+    for use in (
+        lambda: jax.jvp(call, values, values),
+        lambda: jax.jit(lambda *x: jax.jvp(call, x, x))(*values),
+        lambda: jax.jvp(jax.jit(call), values, values),
+        lambda: jax.jacfwd(call)(*values),
+        lambda: jax.linearize(call, *values)[1](*values),
+        lambda: jax.jvp(jax.vmap(call, (0, None, None)), *[_batched(values)] * 2),
+    ):
+        with pytest.raises(TypeError, match=message):
+            use()
+
+
+def _batched(values):
+    return [values[0][None], *values[1:]]
+
+
 def small(float64):
     shape = cases.Shape((((2, 3),),), anchors=2, points=2, channels=2, groups=1)
     return [jnp.asarray(array) for array in cases.make(shape, 5, np.float64)]
