@@ -127,8 +127,10 @@ def cotangent(
                 update = factor * bars
                 grad_features = grad_features.at[item, row].add(update, mode="drop")
             if of_samples:
-                values = features.at[item, row].get(mode="fill", fill_value=0)
-                grad_factors.append((values * bars).sum(-1))
+                # Choosing after the sum is cheaper than to fill what does not count.
+                values = features.at[item, row].get(mode="clip")
+                counts = (row < feature_maps.shape[1])[..., None]
+                grad_factors.append(jnp.where(counts, (values * bars).sum(-1), 0))
         if not of_samples:
             return grad_features, None
         return grad_features, pull_back(jnp.stack(grad_factors, 1))
