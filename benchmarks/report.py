@@ -244,8 +244,11 @@ def plot(results: dict[str, Any], path: Path) -> None:
         zip(peers, ["#0b6e4f", "#6bbf59", "#3d5a80", "#ee6c4d", "#9a9a9a"], strict=True)
     )
     columns = max(2, len(growth))
-    figure = plt.figure(figsize=(max(10, 3 * columns), 9), layout="constrained")
-    grid = figure.add_gridspec(2, 2 * columns)
+    rows = 2 if growth else 1
+    figure = plt.figure(
+        figsize=(max(10, 3 * columns), 4.5 * rows), layout="constrained"
+    )
+    grid = figure.add_gridspec(rows, 2 * columns)
     for side, task in enumerate(("forward", BOTH)):
         axes = figure.add_subplot(grid[0, side * columns : (side + 1) * columns])
         for i, peer in enumerate(peers):

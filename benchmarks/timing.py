@@ -19,6 +19,12 @@ REUSED_PAGES = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "16000000000",
 }
+# Freed memory goes back at once: what a call needs can be seen from outside.
+RETURNED_PAGES = {
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "0",
+    "MALLOC_TOP_PAD_": "0",
+}
 ONE_THREAD = {"NPROC": "1"}
 SHORTEST = 3e-3  # seconds: shorter calls are repeated to make one sample
 BUDGET = 8.0  # seconds for one contestant, which limits the rounds of slow ones
