@@ -292,7 +292,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
             )
         axes.set(title=f"case a by {variable}", xscale="log", yscale="log")
         axes.set_xticks(x, [f"{value:g}" for value in x])
-        axes.minorticks_off()
+        axes.xaxis.minorticks_off()
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     figure.savefig(path, dpi=140)

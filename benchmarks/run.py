@@ -110,7 +110,8 @@ def check_agreement(
 def measure_case(case: str, rounds: int, quick: bool) -> tuple[Contest, dict[str, Any]]:
     problem = PROBLEMS[case]
     needs = temporaries(problem)
-    contest, processes, tasks = Contest(), {}, {}
+    contest = Contest(patience=5, budget=1) if quick else Contest()
+    processes, tasks = {}, {}
     for name, (peer, env, wanted) in peers_of(problem, quick).items():
         tasks[name] = affordable(name, wanted, needs, case)
         if tasks[name]:
@@ -179,7 +180,7 @@ def memory_goals(case: str, memory: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def measure_tiny(rounds: int) -> tuple[Contest, list[dict[str, Any]]]:
-    contest = Contest()
+    contest = Contest(patience=5)
     processes = {
         "identity": Process("identity", None),
         "jda": Process("jda", TINY),

@@ -27,7 +27,6 @@ RETURNED_PAGES = {
 }
 ONE_THREAD = {"NPROC": "1"}
 SHORTEST = 3e-3  # seconds: shorter calls are repeated to make one sample
-BUDGET = 8.0  # seconds for one contestant, which limits the rounds of slow ones
 
 
 class Process:
@@ -86,13 +85,13 @@ class Contestant:
     rounds: int = 0
     times: dict[int, float] = field(default_factory=dict)
 
-    def warm_up(self, rounds: int) -> None:
+    def warm_up(self, rounds: int, budget: float) -> None:
         first = self.process.ask("time", task=self.task)
         second = first
-        if first < BUDGET / 2:
+        if first < budget / 2:
             second = self.process.ask("time", task=self.task)
         self.repeats = min(1000, max(1, round(SHORTEST / second)))
-        affordable = round(BUDGET / max(second, SHORTEST))
+        affordable = round(budget / max(second, SHORTEST))
         self.rounds = max(2, min(rounds, affordable))
 
     def run(self, round_: int) -> None:
@@ -126,11 +125,17 @@ def others_are_quiet() -> bool:
 
 
 class Contest:
-    """Contestants that take turns; in each round everybody has one turn."""
+    """Contestants that take turns; in each round everybody has one turn.
 
-    def __init__(self, patience: float = 60) -> None:
+    Attributes:
+        patience: seconds to wait for a quiet machine, in all.
+        budget: seconds for one contestant, which limits the rounds of slow ones.
+    """
+
+    def __init__(self, patience: float = 60, budget: float = 8) -> None:
         self.contestants: dict[str, Contestant] = {}
-        self.patience = patience  # seconds to wait for a quiet machine, in all
+        self.patience = patience
+        self.budget = budget
         self.noisy_rounds = 0
 
     def enter(self, name: str, process: Process, tasks: list[str]) -> None:
@@ -140,7 +145,7 @@ class Contest:
 
     def run(self, rounds: int) -> None:
         for contestant in self.contestants.values():
-            contestant.warm_up(rounds)
+            contestant.warm_up(rounds, self.budget)
         # Slow ones last: what they leave behind (freed memory) must not disturb others.
         turns = sorted(self.contestants.values(), key=lambda c: -c.rounds)
         for round_ in range(rounds):
