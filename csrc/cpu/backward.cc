@@ -29,13 +29,15 @@ constexpr int64_t kPassBytes = int64_t{32} << 20;
 // A gradient larger than this is written past the caches: nobody will find it there.
 constexpr int64_t kStreamBytes = int64_t{4} << 20;
 
+// Zeroes the gradients of invisible samples, or of all if there is nothing to see.
 template <typename T>
-void zero_invisible(const Problem<T>& problem, Team& team) {
+void zero_unseen(const Problem<T>& problem, Team& team) {
   const int64_t samples = problem.points * problem.cameras;
   const int64_t weights = problem.scales * problem.groups;
   team.for_ranges(problem.batch * problem.anchors * samples, 4096, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      if (visible(problem.locations[2 * i], problem.locations[2 * i + 1])) continue;
+      if (problem.channels > 0 && visible(problem.locations[2 * i], problem.locations[2 * i + 1]))
+        continue;
       if (problem.grad_locations) std::fill_n(problem.grad_locations + 2 * i, 2, T(0));
       if (problem.grad_weight) std::fill_n(problem.grad_weight + i * weights, weights, T(0));
     }
@@ -314,9 +316,10 @@ Problem<T> part_of(Problem<T> problem, int64_t begin, int64_t end) {
 
 template <typename T>
 void backward(const Problem<T>& problem, Team& team) {
-  if (problem.grad_locations || problem.grad_weight) zero_invisible(problem, team);
+  const bool of_samples = problem.grad_locations || problem.grad_weight;
+  if (of_samples) zero_unseen(problem, team);
   if (!problem.grad_feature_maps) {
-    if (problem.grad_locations || problem.grad_weight) backward_samples(problem, team);
+    if (of_samples && problem.channels > 0) backward_samples(problem, team);
     return;
   }
   // Batch elements share nothing: as many at a time as the memory for their entries allows.

@@ -65,7 +65,8 @@ Problem<T> make_problem(const Arguments& args, int64_t y_axis) {
               maps[0] == weight[0] && locations[4] == 2,
           "feature_maps, sample_locations and weight must agree in their sizes");
   require(weight[5] > 0 && maps[2] % weight[5] == 0, "group must divide c");
-  require(maps[1] <= INT32_MAX, "num_feat must be below 2^31");
+  require(maps[1] <= INT32_MAX && weight[1] <= INT32_MAX && weight[2] <= INT32_MAX,
+          "num_feat, anchor and pts must be below 2^31");
   require(y_axis == 0 || y_axis == 1, "y_axis must be 0 or 1");
   for (const auto& buffer : {args.sample_locations, args.weight})
     require(buffer.element_type() == args.feature_maps.element_type(),

@@ -35,9 +35,9 @@ struct Samples {
   int y_axis;
 };
 
-// A work space of merge.
+// A work space of merge: the number of the entry of each cell under the samples.
 struct Tile {
-  static constexpr int64_t kCells = 4096;
+  static constexpr int64_t kCellsPerPoint = 16, kCells = kItemPoints * kCellsPerPoint;
   int32_t number[kCells];
 };
 

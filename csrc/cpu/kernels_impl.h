@@ -330,7 +330,7 @@ int64_t merge(const Samples<T>& samples, int64_t row_offset, int64_t first, Tile
     const bool inside = h.low >= 0 && w.low >= 0 && h.high < map.height - 1 && w.high < map.width - 1;
     const int64_t tile_width = int64_t{w.high} - w.low + 2;
     const int64_t tile_cells = (int64_t{h.high} - h.low + 2) * tile_width;
-    const bool dense = tile_cells <= count * 16 && tile_cells <= Tile::kCells;
+    const bool dense = tile_cells <= count * Tile::kCellsPerPoint;
     if (dense) {
       for (int64_t i = 0; i < tile_cells; ++i) tile.number[i] = 0;
       T* fresh = entries.coefficient + last * groups;

@@ -35,14 +35,14 @@ bool far_memory(const Problem<T>& problem) {
   return problem.rows * problem.channels * static_cast<int64_t>(sizeof(T)) > (int64_t{4} << 20);
 }
 
-// Work of a member of the team on one item at a time: its key points and entries.
+// What a member of the team needs to work on one item at a time.
 template <typename T>
 struct Worker {
   Worker(const Problem<T>& problem, bool corners) {
-    const int64_t samples = kItemPoints * problem.scales;
-    row = Scratch<int32_t>(samples * 4);
-    coefficient = Scratch<T>(samples * 4 * problem.groups);
-    if (corners) corner = Scratch<uint32_t>(samples * 4);
+    const int64_t most = kItemPoints * problem.scales * 4;
+    row = Scratch<int32_t>(most);
+    coefficient = Scratch<T>((most + 1) * problem.groups);  // dots of no entry come before the others
+    if (corners) corner = Scratch<uint32_t>(most);
   }
 
   Entries<T> entries() const { return {row.get(), coefficient.get(), corner.get()}; }
