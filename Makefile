@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-NATIVE := CMakeLists.txt $(wildcard csrc/*/*)
+NATIVE := CMakeLists.txt $(wildcard csrc/cpu/*)
+CXX_FILES := $(wildcard csrc/*/*.h csrc/*/*.cc csrc/*/*.cpp tests/*/*.h tests/*/*.cc benchmarks/*.cc)
 
 .PHONY: demo test build lint benchmark wheel clean check-tools
 
@@ -18,6 +19,7 @@ lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 
 benchmark: build  ## tables, JSON and plots of the CPU kernels against their peers
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install -q '.[bench]'

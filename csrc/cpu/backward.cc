@@ -1,12 +1,12 @@
 // The gradients.
 //
 // A feature row gets contributions from many samples. Instead of scattering to rows, which needs
-// atomic additions, entries are sorted by row, and each row of the gradient is then written once, by
-// one thread, from registers:
+// atomic additions, entries are sorted by row, and each row of the gradient is then written once,
+// by one thread, from registers:
 //
 //   collect   items -> entries, sorted within a chunk of items by bucket (a range of rows)
-//   rows      buckets -> gradient of the feature maps; the dots of each entry with the features, which
-//             are read here anyway, replace its coefficients
+//   rows      buckets -> gradient of the feature maps; the dots of each entry with the features,
+//             which are read here anyway, replace its coefficients
 //   finish    items -> gradients of weight and locations, from the dots of the samples' corners
 //
 // Entries of a row keep the plan's order, so sums do not depend on threads or chunks.
@@ -34,14 +34,18 @@ template <typename T>
 void zero_unseen(const Problem<T>& problem, Team& team) {
   const int64_t samples = problem.points * problem.cameras;
   const int64_t weights = problem.scales * problem.groups;
-  team.for_ranges(problem.batch * problem.anchors * samples, 4096, [&](int64_t, int64_t begin, int64_t end) {
+  const auto unseen = [&](int64_t i) {
+    return problem.channels == 0 ||
+           !visible(problem.locations[2 * i], problem.locations[2 * i + 1]);
+  };
+  const auto zero = [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      if (problem.channels > 0 && visible(problem.locations[2 * i], problem.locations[2 * i + 1]))
-        continue;
+      if (!unseen(i)) continue;
       if (problem.grad_locations) std::fill_n(problem.grad_locations + 2 * i, 2, T(0));
       if (problem.grad_weight) std::fill_n(problem.grad_weight + i * weights, weights, T(0));
     }
-  });
+  };
+  team.for_ranges(problem.batch * problem.anchors * samples, 4096, zero);
 }
 
 template <typename T>
@@ -80,18 +84,18 @@ void backward_samples(const Problem<T>& problem, Team& team) {
 // Items that one thread collects: at least one, and as many as kChunkCorners allows.
 struct Chunk {
   int64_t begin, end;  // items
-  int64_t entry;       // its first entry: no real one, its dots are those of corners outside the map
-  int64_t sample;      // its first sample, counting key points times scales
+  int64_t entry;   // its first entry: no real one, its dots are those of corners outside the map
+  int64_t sample;  // its first sample, counting key points times scales
 };
 
 // Entries of all items, chunk by chunk, within a chunk by bucket.
 template <typename T>
 struct Sorted {
   std::vector<Chunk> chunks;
-  int64_t widest = 0;          // entries of the largest chunk
-  int shift = 6;               // a bucket is 2^shift rows
+  int64_t widest = 0;  // entries of the largest chunk
+  int shift = 6;       // a bucket is 2^shift rows
   int64_t buckets;
-  std::vector<int32_t> begin;  // [chunks, buckets + 1]: where a bucket begins, from the chunk's entry
+  std::vector<int32_t> begin;  // [chunks, buckets + 1]: first entry of a bucket, from the chunk's
   Scratch<int32_t> row;        // [entries]: over the batch, batch element * rows + row
   Scratch<int32_t> anchor;     // [entries]
   Scratch<T> coefficient;      // [entries, groups]
@@ -112,8 +116,8 @@ Sorted<T> lay_out(const Problem<T>& problem, const Plan& plan, bool corners) {
     Chunk chunk{i, i, entries, samples};
     do {
       samples += plan.items[i++].count * problem.scales;
-    } while (i < items && (samples - chunk.sample + plan.items[i].count * problem.scales) * 4 <=
-                              kChunkCorners);
+    } while (i < items &&
+             (samples - chunk.sample + plan.items[i].count * problem.scales) * 4 <= kChunkCorners);
     chunk.end = i;
     entries += 1 + (samples - chunk.sample) * 4;
     sorted.widest = std::max(sorted.widest, entries - chunk.entry);
@@ -131,7 +135,11 @@ Sorted<T> lay_out(const Problem<T>& problem, const Plan& plan, bool corners) {
 template <typename T>
 struct Collector {
   Collector(int64_t entries, int64_t groups, int64_t buckets)
-      : row(entries), anchor(entries), place(entries), coefficient(entries * groups), next(buckets) {}
+      : row(entries),
+        anchor(entries),
+        place(entries),
+        coefficient(entries * groups),
+        next(buckets) {}
   int32_t found[kItemPoints];
   Tile tile;
   Scratch<int32_t> row, anchor, place;
@@ -147,11 +155,11 @@ void collect(const Problem<T>& problem, const Plan& plan, const Kernels<T>& kern
   int64_t count = 0, samples = 0;
   for (int64_t i = chunk.begin; i < chunk.end; ++i) {
     const Item& item = plan.items[i];
-    const int64_t more = kernel.merge(
-        samples_of(problem, plan, item, local.found), item.anchor / problem.anchors * problem.rows,
-        count, local.tile,
-        {local.row.get() + count, local.coefficient.get() + count * groups,
-         corners ? corners + samples * 4 : nullptr});
+    const int64_t more =
+        kernel.merge(samples_of(problem, plan, item, local.found),
+                     item.anchor / problem.anchors * problem.rows, count, local.tile,
+                     {local.row.get() + count, local.coefficient.get() + count * groups,
+                      corners ? corners + samples * 4 : nullptr});
     std::fill_n(local.anchor.get() + count, more, static_cast<int32_t>(item.anchor));
     count += more;
     samples += item.count * problem.scales;
@@ -222,8 +230,7 @@ void write_rows(const Problem<T>& problem, const Kernels<T>& kernel, const Sorte
   const int64_t channels = problem.channels;
   order_by_row(sorted, bucket, problem.groups, by_row);
   const int64_t first = bucket << sorted.shift;
-  const int64_t rows =
-      std::min(int64_t{1} << sorted.shift, problem.batch * problem.rows - first);
+  const int64_t rows = std::min(int64_t{1} << sorted.shift, problem.batch * problem.rows - first);
   int64_t begin = 0;
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t end = by_row.end[r], at = (first + r) * channels;

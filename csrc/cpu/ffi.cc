@@ -1,4 +1,6 @@
 // XLA's door to the CPU kernels: decode, check, call.
+#include "xla/ffi/api/ffi.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <new>
@@ -10,7 +12,6 @@
 #include "kernels.h"
 #include "operator.h"
 #include "scratch.h"
-#include "xla/ffi/api/ffi.h"
 
 namespace jda {
 namespace {
@@ -105,8 +106,7 @@ T* result(ffi::Result<ffi::AnyBuffer>& buffer) {
 // A gradient must be as large as its argument if it is wanted.
 bool fits(ffi::Result<ffi::AnyBuffer>& gradient, ffi::AnyBuffer argument) {
   return gradient->element_type() == argument.element_type() &&
-         (gradient->element_count() == 0 ||
-          gradient->element_count() == argument.element_count());
+         (gradient->element_count() == 0 || gradient->element_count() == argument.element_count());
 }
 
 // Runs call(float or double) by the type of the features; exceptions become errors.
@@ -114,9 +114,14 @@ template <typename Call>
 ffi::Error run(const Arguments& args, const Call& call) {
   try {
     switch (args.feature_maps.element_type()) {
-      case ffi::F32: call(float{}); break;
-      case ffi::F64: call(double{}); break;
-      default: throw std::invalid_argument("feature_maps must be float32 or float64");
+      case ffi::F32:
+        call(float{});
+        break;
+      case ffi::F64:
+        call(double{});
+        break;
+      default:
+        throw std::invalid_argument("feature_maps must be float32 or float64");
     }
   } catch (const std::invalid_argument& error) {
     return {ffi::ErrorCode::kInvalidArgument, std::string("jda: ") + error.what()};
@@ -133,8 +138,8 @@ ffi::Error Forward(ffi::ThreadPool pool, ffi::AnyBuffer feature_maps, ffi::AnyBu
   return run(args, [&](auto type) {
     using T = decltype(type);
     Problem<T> problem = make_problem<T>(args, y_axis);
-    const std::vector<Map> maps = read_maps(spatial_shape, scale_start_index, problem.cameras,
-                                            problem.scales, problem.rows);
+    const std::vector<Map> maps =
+        read_maps(spatial_shape, scale_start_index, problem.cameras, problem.scales, problem.rows);
     problem.maps = maps.data();
     require(out->element_type() == feature_maps.element_type() &&
                 static_cast<int64_t>(out->element_count()) ==
@@ -156,15 +161,15 @@ ffi::Error Cotangent(ffi::ThreadPool pool, ffi::AnyBuffer feature_maps,
   return run(args, [&](auto type) {
     using T = decltype(type);
     Problem<T> problem = make_problem<T>(args, y_axis);
-    const std::vector<Map> maps = read_maps(spatial_shape, scale_start_index, problem.cameras,
-                                            problem.scales, problem.rows);
+    const std::vector<Map> maps =
+        read_maps(spatial_shape, scale_start_index, problem.cameras, problem.scales, problem.rows);
     problem.maps = maps.data();
     require(cotangent.element_type() == feature_maps.element_type() &&
                 static_cast<int64_t>(cotangent.element_count()) ==
                     problem.batch * problem.anchors * problem.channels,
             "the cotangent must be [bs, anchor, c]");
-    require(fits(grad_feature_maps, feature_maps) && fits(grad_sample_locations, sample_locations) &&
-                fits(grad_weight, weight),
+    require(fits(grad_feature_maps, feature_maps) &&
+                fits(grad_sample_locations, sample_locations) && fits(grad_weight, weight),
             "a gradient must have its argument's size, or no elements if it is not wanted");
     problem.cotangent = cotangent.typed_data<T>();
     problem.grad_feature_maps = result<T>(grad_feature_maps);
@@ -178,23 +183,25 @@ ffi::Error Cotangent(ffi::ThreadPool pool, ffi::AnyBuffer feature_maps,
 }  // namespace
 }  // namespace jda
 
-#define JDA_ARGUMENTS                                                                  \
-  xla::ffi::Ffi::Bind()                                                                \
-      .Ctx<xla::ffi::ThreadPool>()                                                     \
-      .Arg<xla::ffi::AnyBuffer>() /* feature_maps      [batch, rows, channels] */      \
-      .Arg<xla::ffi::AnyBuffer>() /* spatial_shape     [cameras, scales, 2] */         \
-      .Arg<xla::ffi::AnyBuffer>() /* scale_start_index [cameras, scales] */            \
+#define JDA_ARGUMENTS                                                                          \
+  xla::ffi::Ffi::Bind()                                                                        \
+      .Ctx<xla::ffi::ThreadPool>()                                                             \
+      .Arg<xla::ffi::AnyBuffer>() /* feature_maps      [batch, rows, channels] */              \
+      .Arg<xla::ffi::AnyBuffer>() /* spatial_shape     [cameras, scales, 2] */                 \
+      .Arg<xla::ffi::AnyBuffer>() /* scale_start_index [cameras, scales] */                    \
       .Arg<xla::ffi::AnyBuffer>() /* sample_locations  [batch, anchors, points, cameras, 2] */ \
       .Arg<xla::ffi::AnyBuffer>() /* weight [batch, anchors, points, cameras, scales, groups] */
 
 #pragma GCC visibility push(default)
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_forward, jda::Forward,
-                              JDA_ARGUMENTS.Ret<xla::ffi::AnyBuffer>()  // out
+                              JDA_ARGUMENTS
+                                  .Ret<xla::ffi::AnyBuffer>()  // out
                                   .Attr<int64_t>("y_axis"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_cotangent, jda::Cotangent,
-                              JDA_ARGUMENTS.Arg<xla::ffi::AnyBuffer>()  // cotangent, like out
+                              JDA_ARGUMENTS
+                                  .Arg<xla::ffi::AnyBuffer>()  // cotangent, like out
                                   .Ret<xla::ffi::AnyBuffer>()  // grad_feature_maps
                                   .Ret<xla::ffi::AnyBuffer>()  // grad_sample_locations
                                   .Ret<xla::ffi::AnyBuffer>()  // grad_weight

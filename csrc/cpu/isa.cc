@@ -5,10 +5,10 @@
 
 namespace jda {
 
-#define JDA_DECLARE(NAME)                                 \
-  namespace NAME {                                        \
-  template <typename T>                                   \
-  Kernels<T> kernels(int64_t channels, int64_t groups);   \
+#define JDA_DECLARE(NAME)                               \
+  namespace NAME {                                      \
+  template <typename T>                                 \
+  Kernels<T> kernels(int64_t channels, int64_t groups); \
   }
 
 JDA_DECLARE(baseline)

@@ -1,9 +1,9 @@
 // The inner loops, which exist once for each instruction set.
 //
-// A sample of one key point at one scale touches up to four feature rows. Samples of an item lie close
-// together, so they share rows: `merge` first turns them into entries, one for each distinct row, with
-// one coefficient for each channel group (the sum of bilinear coefficient times weight). Everything
-// else works on entries:
+// A sample of one key point at one scale touches up to four feature rows. Samples of an item lie
+// close together, so they share rows: `merge` first turns them into entries, one for each distinct
+// row, with one coefficient for each channel group (the sum of bilinear coefficient times weight).
+// Everything else works on entries:
 //
 //   forward    out[c]         = sum over entries e of coefficient[e, g(c)] * feature[row(e), c]
 //   backward   grad[row, c]  += coefficient[e, g(c)] * cotangent[c]
@@ -24,13 +24,13 @@ constexpr int64_t kItemPoints = 64;
 // The visible samples of one item.
 template <typename T>
 struct Samples {
-  const int32_t* points;      // key points
+  const int32_t* points;  // key points
   int64_t count;
-  const T* locations;         // of key point 0 in the item's camera
-  const T* weight;            // likewise: [scales, groups]
-  int64_t location_stride;    // from one key point to the next
+  const T* locations;       // of key point 0 in the item's camera
+  const T* weight;          // likewise: [scales, groups]
+  int64_t location_stride;  // from one key point to the next
   int64_t weight_stride;
-  const Map* maps;            // of the item's camera
+  const Map* maps;  // of the item's camera
   int64_t scales, groups;
   int y_axis;
 };
@@ -44,8 +44,8 @@ struct Tile {
 template <typename T>
 struct Entries {
   int32_t* row;
-  T* coefficient;      // [entries, groups]
-  uint32_t* corners;   // null, or [samples, scales, 4]: 1 + the number of each corner's entry; 0: none
+  T* coefficient;     // [entries, groups]
+  uint32_t* corners;  // null, or [samples, scales, 4]: 1 + number of the corner's entry; 0: none
 };
 
 // One row of the gradient of the feature maps, and the dots of the entries that it is made of.
@@ -53,32 +53,32 @@ template <typename T>
 struct RowGradient {
   const int64_t* entries;  // the row's
   int64_t count;
-  const int32_t* anchor;   // [all entries]: row of the cotangent
-  T* coefficient;          // [all entries, groups]: the dots replace them if they are wanted
-  const T* cotangent;      // [anchors, channels]
-  const T* feature;        // [channels]: the row itself; null: no dots wanted
-  T* gradient;             // [channels]: written
-  bool stream;             // write it past the caches
-  T* spare;                // [count, groups]
+  const int32_t* anchor;  // [all entries]: row of the cotangent
+  T* coefficient;         // [all entries, groups]: the dots replace them if they are wanted
+  const T* cotangent;     // [anchors, channels]
+  const T* feature;       // [channels]: the row itself; null: no dots wanted
+  T* gradient;            // [channels]: written
+  bool stream;            // write it past the caches
+  T* spare;               // [count, groups]
 };
 
 template <typename T>
 struct Kernels {
-  // Writes the entries of `samples` and returns how many they are. `row_offset` is added to their rows,
-  // and `first` to their numbers in `corners`.
+  // Writes the entries of `samples` and returns how many they are. `row_offset` is added to their
+  // rows, and `first` to their numbers in `corners`.
   int64_t (*merge)(const Samples<T>& samples, int64_t row_offset, int64_t first, Tile& tile,
                    Entries<T> entries);
   // out[c] = sum over `count` entries of coefficient * features[row, c].
   void (*gather)(const T* features, int64_t channels, int64_t groups, const int32_t* row,
                  const T* coefficient, int64_t count, bool prefetch, T* out);
   // dots[e, g] = sum over the channels of group g of cotangent[c] * features[row(e), c].
-  void (*dot)(const T* features, int64_t channels, int64_t groups, const int32_t* row, int64_t count,
-              bool prefetch, const T* cotangent, T* dots);
+  void (*dot)(const T* features, int64_t channels, int64_t groups, const int32_t* row,
+              int64_t count, bool prefetch, const T* cotangent, T* dots);
   void (*row_gradient)(const RowGradient<T>& row, int64_t channels, int64_t groups);
   // Gradients of the samples from the dots of their corners; dots[0] is that of corners outside.
   // `grad_locations` and `grad_weight` are laid out as in `samples`; null where not wanted.
-  void (*finish)(const Samples<T>& samples, const uint32_t* corners, const T* dots, T* grad_locations,
-                 T* grad_weight);
+  void (*finish)(const Samples<T>& samples, const uint32_t* corners, const T* dots,
+                 T* grad_locations, T* grad_weight);
 };
 
 // The widest instruction set of this machine, or what the environment variable JDA_CPU_ISA names.

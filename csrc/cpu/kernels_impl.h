@@ -9,8 +9,8 @@ template <typename T>
 constexpr int kLanes = JDA_VECTOR_BYTES / static_cast<int>(sizeof(T));
 
 // ---- Channel groups -----------------------------------------------------------------------------
-// How channels map to groups decides how coefficients are spread over lanes and how dots are summed.
-// A Block knows that for M vectors of N lanes from some channel on.
+// How channels map to groups decides how coefficients are spread over lanes and how dots are
+// summed. A Block knows that for M vectors of N lanes from some channel on.
 
 // D channels in each group, D a power of two that is known here. Blocks hold whole groups.
 template <int D>
@@ -25,7 +25,9 @@ struct FixedGroups {
     Block(FixedGroups, int64_t c) : first(c / D) {}
 
     // The coefficient of the lanes of vector j.
-    JDA_INLINE T spread(const T* coefficient, int j) const { return coefficient[first + j * N / D]; }
+    JDA_INLINE T spread(const T* coefficient, int j) const {
+      return coefficient[first + j * N / D];
+    }
 
     // The sum of the products over each group.
     JDA_INLINE void sum(Vector<T, N>* product, T* dots) const {
@@ -42,8 +44,8 @@ struct FixedGroups {
   };
 };
 
-// Any other number of channels in each group. Groups may begin and end within a vector, and a group's
-// sum may be begun by one block and ended by the next.
+// Any other number of channels in each group. Groups may begin and end within a vector, and a
+// group's sum may be begun by one block and ended by the next.
 struct AnyGroups {
   static constexpr bool kFixed = false;
   static constexpr int kSize = 1;
@@ -90,8 +92,8 @@ struct AnyGroups {
   };
 };
 
-// Runs kernel.block<N, M>(c) over the channels from c on: blocks of M vectors of N lanes first, then
-// narrower ones for what is left, down to D channels.
+// Runs kernel.block<N, M>(c) over the channels from c on: blocks of M vectors of N lanes first,
+// then narrower ones for what is left, down to D channels.
 template <int N, int M, int D, typename Kernel>
 JDA_INLINE void narrowing_blocks(const Kernel& kernel, int64_t channels, int64_t c) {
   for (; c + N * M <= channels; c += N * M) kernel.template block<N, M>(c);
@@ -113,7 +115,8 @@ JDA_INLINE void over_channels(const Kernel& kernel, int64_t channels) {
 template <int N, int M, typename T>
 JDA_INLINE void prefetch_row(const T* row) {
 #pragma GCC unroll 16
-  for (int i = 0; i < N * M; i += 64 / static_cast<int>(sizeof(T))) __builtin_prefetch(row + i, 0, 3);
+  for (int i = 0; i < N * M; i += 64 / static_cast<int>(sizeof(T)))
+    __builtin_prefetch(row + i, 0, 3);
 }
 
 // Entries ahead that gather and dot prefetch.
@@ -137,10 +140,10 @@ struct Gather {
     for (int64_t e = 0; e < count; ++e) {
       const T* feature = features + row[e] * channels + c;
       const T* q = coefficient + e * groups;
-      if (prefetch) prefetch_row<N, M>(features + row[e + kAhead < count ? e + kAhead : e] * channels + c);
+      if (prefetch)
+        prefetch_row<N, M>(features + row[e + kAhead < count ? e + kAhead : e] * channels + c);
 #pragma GCC unroll 16
-      for (int j = 0; j < M; ++j)
-        sum[j] += block.spread(q, j) * load<N>(feature + j * N);
+      for (int j = 0; j < M; ++j) sum[j] += block.spread(q, j) * load<N>(feature + j * N);
     }
 #pragma GCC unroll 16
     for (int j = 0; j < M; ++j) store<N>(out + c + j * N, sum[j]);
@@ -166,7 +169,8 @@ struct Dot {
     for (int j = 0; j < M; ++j) bar[j] = load<N>(cotangent + c + j * N);
     for (int64_t e = 0; e < count; ++e) {
       const T* feature = features + row[e] * channels + c;
-      if (prefetch) prefetch_row<N, M>(features + row[e + kAhead < count ? e + kAhead : e] * channels + c);
+      if (prefetch)
+        prefetch_row<N, M>(features + row[e + kAhead < count ? e + kAhead : e] * channels + c);
       Vector<T, N> product[M];
 #pragma GCC unroll 16
       for (int j = 0; j < M; ++j) product[j] = bar[j] * load<N>(feature + j * N);
@@ -200,8 +204,7 @@ struct Row {
         block.sum(product, row.coefficient + e * groups);
       } else {
 #pragma GCC unroll 16
-        for (int j = 0; j < M; ++j)
-          sum[j] += block.spread(q, j) * load<N>(bar + j * N);
+        for (int j = 0; j < M; ++j) sum[j] += block.spread(q, j) * load<N>(bar + j * N);
       }
     }
     T* out = row.gradient + c;
@@ -218,34 +221,31 @@ struct Row {
 template <typename T, typename Groups>
 void gather(const T* features, int64_t channels, int64_t groups, const int32_t* row,
             const T* coefficient, int64_t count, bool prefetch, T* out) {
-  over_channels<T, Groups>(
-      Gather<T, Groups>{Groups(channels, groups), features, channels, groups, row, coefficient, count,
-                        prefetch, out},
-      channels);
+  over_channels<T, Groups>(Gather<T, Groups>{Groups(channels, groups), features, channels, groups,
+                                             row, coefficient, count, prefetch, out},
+                           channels);
 }
 
 template <typename T, typename Groups>
 void dot(const T* features, int64_t channels, int64_t groups, const int32_t* row, int64_t count,
          bool prefetch, const T* cotangent, T* dots) {
-  over_channels<T, Groups>(
-      Dot<T, Groups>{Groups(channels, groups), features, channels, groups, row, count, prefetch,
-                     cotangent, dots},
-      channels);
+  over_channels<T, Groups>(Dot<T, Groups>{Groups(channels, groups), features, channels, groups, row,
+                                          count, prefetch, cotangent, dots},
+                           channels);
 }
 
 template <typename T, typename Groups>
 void row_gradient(const RowGradient<T>& row, int64_t channels, int64_t groups) {
   const Groups layout(channels, groups);
-  if (row.feature && !Groups::kFixed)  // a group's dots may be begun before its coefficient's last use
+  if (row.feature &&
+      !Groups::kFixed)  // a group's dots may be begun before its coefficient's last use
     for (int64_t i = 0; i < row.count; ++i)
       for (int64_t g = 0; g < groups; ++g)
         row.spare[i * groups + g] = row.coefficient[row.entries[i] * groups + g];
   if (row.feature)
-    over_channels<T, Groups>(
-        Row<T, Groups, true>{layout, row, channels, groups}, channels);
+    over_channels<T, Groups>(Row<T, Groups, true>{layout, row, channels, groups}, channels);
   else
-    over_channels<T, Groups>(
-        Row<T, Groups, false>{layout, row, channels, groups}, channels);
+    over_channels<T, Groups>(Row<T, Groups, false>{layout, row, channels, groups}, channels);
 }
 
 // ---- Samples ------------------------------------------------------------------------------------
@@ -304,13 +304,15 @@ JDA_INLINE Range range(const int32_t* v, int64_t count) {
   return r;
 }
 
-// In maps of over 2^23 rows a float32 coordinate can round up to the map's size: all sides are tested.
+// In maps of over 2^23 rows a float32 coordinate can round up to the map's size: all sides are
+// tested.
 JDA_INLINE bool within(int32_t v, int32_t size) {
   return static_cast<uint32_t>(v) < static_cast<uint32_t>(size);
 }
 
-// G groups, or any number of them where G is 0. Where many samples fall into few cells, a tile holds
-// the number of each cell's entry; where they are sparse, each corner gets an entry of its own.
+// G groups, or any number of them where G is 0. Where many samples fall into few cells, a tile
+// holds the number of each cell's entry; where they are sparse, each corner gets an entry of its
+// own.
 template <typename T, int G>
 int64_t merge(const Samples<T>& samples, int64_t row_offset, int64_t first, Tile& tile,
               Entries<T> entries) {
@@ -327,7 +329,8 @@ int64_t merge(const Samples<T>& samples, int64_t row_offset, int64_t first, Tile
     const Map map = samples.maps[s];
     const Cells<T> cells = coordinates.cells(map);
     const Range h = range(cells.h, coordinates.padded), w = range(cells.w, coordinates.padded);
-    const bool inside = h.low >= 0 && w.low >= 0 && h.high < map.height - 1 && w.high < map.width - 1;
+    const bool inside =
+        h.low >= 0 && w.low >= 0 && h.high < map.height - 1 && w.high < map.width - 1;
     const int64_t tile_width = int64_t{w.high} - w.low + 2;
     const int64_t tile_cells = (int64_t{h.high} - h.low + 2) * tile_width;
     const bool dense = tile_cells <= count * Tile::kCellsPerPoint;
@@ -343,8 +346,7 @@ int64_t merge(const Samples<T>& samples, int64_t row_offset, int64_t first, Tile
                           down * right};
       const int64_t row = row_offset + map.start + int64_t{cells.h[i]} * map.width + cells.w[i];
       int32_t* place = tile.number + (cells.h[i] - h.low) * tile_width + (cells.w[i] - w.low);
-      uint32_t* corner =
-          entries.corners ? entries.corners + (i * samples.scales + s) * 4 : nullptr;
+      uint32_t* corner = entries.corners ? entries.corners + (i * samples.scales + s) * 4 : nullptr;
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
         const int dh = j / 2, dw = j % 2;
@@ -432,12 +434,18 @@ Kernels<T> with_groups(int64_t groups) {
 template <typename T>
 Kernels<T> kernels(int64_t channels, int64_t groups) {
   switch (channels / groups) {
-    case 4: return with_groups<T, FixedGroups<4>>(groups);
-    case 8: return with_groups<T, FixedGroups<8>>(groups);
-    case 16: return with_groups<T, FixedGroups<16>>(groups);
-    case 32: return with_groups<T, FixedGroups<32>>(groups);
-    case 64: return with_groups<T, FixedGroups<64>>(groups);
-    default: return with_groups<T, AnyGroups>(groups);
+    case 4:
+      return with_groups<T, FixedGroups<4>>(groups);
+    case 8:
+      return with_groups<T, FixedGroups<8>>(groups);
+    case 16:
+      return with_groups<T, FixedGroups<16>>(groups);
+    case 32:
+      return with_groups<T, FixedGroups<32>>(groups);
+    case 64:
+      return with_groups<T, FixedGroups<64>>(groups);
+    default:
+      return with_groups<T, AnyGroups>(groups);
   }
 }
 

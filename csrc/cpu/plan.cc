@@ -32,7 +32,7 @@ uint32_t curve(T y, T x) {
 // The visible key points of one anchor in one camera.
 struct Seen {
   int32_t count = 0;
-  uint32_t place = 0;   // of the first of them on the curve
+  uint32_t place = 0;  // of the first of them on the curve
   int32_t pieces() const { return static_cast<int32_t>(ceil_div(count, kItemPoints)); }
 };
 
@@ -48,8 +48,8 @@ void look(const Problem<T>& problem, int64_t anchor, Seen* seen) {
 
 template <typename T>
 uint32_t place(const Problem<T>& problem, int64_t anchor, int64_t camera, int64_t point) {
-  const T* location = problem.locations +
-                      ((anchor * problem.points + point) * problem.cameras + camera) * 2;
+  const T* location =
+      problem.locations + ((anchor * problem.points + point) * problem.cameras + camera) * 2;
   return curve(location[0], location[1]);
 }
 
@@ -82,7 +82,8 @@ Plan make_plan(const Problem<T>& problem, Team& team) {
   // Where everything goes: a group is one camera of one batch element.
   Plan plan;
   const int64_t groups = problem.batch * cameras;
-  std::vector<int64_t> group_items(groups + 1, 0), part(anchors * cameras), listed(anchors * cameras, -1);
+  std::vector<int64_t> group_items(groups + 1, 0), part(anchors * cameras),
+      listed(anchors * cameras, -1);
   plan.pieces.assign(anchors, 0);
   plan.part.assign(anchors, 0);
   int64_t points = 0;

@@ -10,25 +10,25 @@
 
 namespace jda {
 
-// Samples that are processed together: the visible key points of one anchor in one camera, or, where
-// they are many, a block of them that lies close together in the image.
+// Samples that are processed together: the visible key points of one anchor in one camera, or,
+// where they are many, a block of them that lies close together in the image.
 struct Item {
-  int64_t anchor;   // counted over the batch: batch element * anchors + anchor
+  int64_t anchor;  // counted over the batch: batch element * anchors + anchor
   int32_t camera;
-  int32_t count;    // of visible key points
-  uint32_t place;   // of the first of them in the image, along the curve that work follows
-  int64_t listed;   // where Plan::points lists them; -1: not listed, they are all that are visible
-  int64_t part;     // its row among the partial results; -1: it is all there is of its anchor
+  int32_t count;   // of visible key points
+  uint32_t place;  // of the first of them in the image, along the curve that work follows
+  int64_t listed;  // where Plan::points lists them; -1: not listed, they are all that are visible
+  int64_t part;    // its row among the partial results; -1: it is all there is of its anchor
 };
 
 struct Plan {
   // Work is done camera by camera and, within a camera, along a space-filling curve, so that items
   // that follow each other read the same feature rows while a cache still holds them.
   std::vector<Item> items;
-  std::vector<int32_t> points;   // key points of the items that are blocks
-  std::vector<int32_t> pieces;   // [batch * anchors]: items of each anchor
-  std::vector<int64_t> part;     // [batch * anchors]: its first partial result, if pieces > 1
-  int64_t parts = 0;             // partial results in all
+  std::vector<int32_t> points;  // key points of the items that are blocks
+  std::vector<int32_t> pieces;  // [batch * anchors]: items of each anchor
+  std::vector<int64_t> part;    // [batch * anchors]: its first partial result, if pieces > 1
+  int64_t parts = 0;            // partial results in all
 };
 
 template <typename T>
@@ -39,14 +39,14 @@ inline bool visible(T y, T x) {
 template <typename T>
 Plan make_plan(const Problem<T>& problem, Team& team);
 
-// The key points of an item: listed by the plan, or found now and written to `found`, which has room
-// for kItemPoints.
+// The key points of an item: listed by the plan, or found now and written to `found`, which has
+// room for kItemPoints.
 template <typename T>
 const int32_t* key_points(const Problem<T>& problem, const Plan& plan, const Item& item,
                           int32_t* found) {
   if (item.listed >= 0) return plan.points.data() + item.listed;
-  const T* location = problem.locations +
-                      (item.anchor * problem.points * problem.cameras + item.camera) * 2;
+  const T* location =
+      problem.locations + (item.anchor * problem.points * problem.cameras + item.camera) * 2;
   int32_t* next = found;
   for (int64_t p = 0; p < problem.points; ++p, location += problem.cameras * 2)
     if (visible(location[0], location[1])) *next++ = static_cast<int32_t>(p);

@@ -23,7 +23,7 @@ struct Problem {
 
   T* out = nullptr;  // [batch, anchors, channels]: the forward's result
 
-  const T* cotangent = nullptr;  // like out: the backward's argument
+  const T* cotangent = nullptr;    // like out: the backward's argument
   T* grad_feature_maps = nullptr;  // like the arguments; null where not wanted
   T* grad_locations = nullptr;
   T* grad_weight = nullptr;

@@ -41,7 +41,8 @@ struct Worker {
   Worker(const Problem<T>& problem, bool corners) {
     const int64_t most = kItemPoints * problem.scales * 4;
     row = Scratch<int32_t>(most);
-    coefficient = Scratch<T>((most + 1) * problem.groups);  // dots of no entry come before the others
+    coefficient =
+        Scratch<T>((most + 1) * problem.groups);  // dots of no entry come before the others
     if (corners) corner = Scratch<uint32_t>(most);
   }
 

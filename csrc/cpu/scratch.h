@@ -1,17 +1,17 @@
 // Memory that a call needs while it runs.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
 #include <new>
 
-#include <sys/mman.h>
-
 namespace jda {
 
-// Asks for large pages under a large range: touching fresh memory costs far less then. A hint, which
-// changes no contents.
+// Asks for large pages under a large range: touching fresh memory costs far less then. A hint,
+// which changes no contents.
 inline void prefer_large_pages(void* begin, size_t bytes) {
 #if defined(MADV_HUGEPAGE)
   constexpr size_t kPage = size_t{2} << 20, kWorthwhile = 2 * kPage;

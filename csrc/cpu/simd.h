@@ -1,8 +1,8 @@
 // Vectors of N lanes, in the vector extensions that GCC and Clang share.
 //
-// This file and kernels_impl.h are compiled once for each instruction set, each time into a namespace
-// of its own (JDA_ISA), and call nothing that is not always inlined: otherwise the linker could hand
-// code for a wide instruction set to a machine that lacks it.
+// This file and kernels_impl.h are compiled once for each instruction set, each time into a
+// namespace of its own (JDA_ISA), and call nothing that is not always inlined: otherwise the linker
+// could hand code for a wide instruction set to a machine that lacks it.
 #pragma once
 
 #include <cstdint>
@@ -42,12 +42,14 @@ JDA_INLINE void stream(T* p, Vector<T, N> v) {
 #if defined(__AVX__)
   typedef long long HalfWords __attribute__((vector_size(32)));
   if constexpr (bytes == 32)
-    return __builtin_ia32_movntdq256(reinterpret_cast<HalfWords*>(p), reinterpret_cast<HalfWords>(v));
+    return __builtin_ia32_movntdq256(reinterpret_cast<HalfWords*>(p),
+                                     reinterpret_cast<HalfWords>(v));
 #endif
 #if defined(__SSE2__)
   typedef long long QuarterWords __attribute__((vector_size(16)));
   if constexpr (bytes == 16)
-    return __builtin_ia32_movntdq(reinterpret_cast<QuarterWords*>(p), reinterpret_cast<QuarterWords>(v));
+    return __builtin_ia32_movntdq(reinterpret_cast<QuarterWords*>(p),
+                                  reinterpret_cast<QuarterWords>(v));
 #endif
   store<N>(p, v);
 }
