@@ -1,0 +1,98 @@
+#include "pipeline.h"
+
+#include <cstring>
+
+namespace emulator {
+
+namespace {
+constexpr size_t kFlight = 4;  // instructions of one pipe that overlap
+}
+
+void Pipeline::push(const Instruction& instruction, Run run) {
+  auto pending = std::make_unique<Pending>();
+  pending->touched.add(instruction.reads);
+  pending->touched.add(instruction.writes);
+  pending->touched.add(instruction.unjudged);
+  pending->writes = instruction.writes;
+  pending->run = std::move(run);
+  pending->late = instruction.pipe == Pipe::MTE3;
+  queue_.push_back({Kind::run, 0, std::move(pending)});
+}
+
+bool Pipeline::can_start() const {
+  if (queue_.empty()) return false;
+  const Entry& head = queue_.front();
+  switch (head.kind) {
+    case Kind::run: return started_ < kFlight;
+    case Kind::set: return true;
+    case Kind::wait: return flags_[head.flag];
+    case Kind::barrier: return started_ == 0;
+  }
+  return false;
+}
+
+void Pipeline::start() {
+  Entry head = std::move(queue_.front());
+  queue_.pop_front();
+  switch (head.kind) {
+    case Kind::run: {
+      Pending& p = *head.pending;
+      save(p.touched, ub_, p.bytes);
+      if (!p.late) {
+        restore(p.touched, p.bytes, scratch_);
+        p.run(scratch_);
+        save(p.writes, scratch_, p.bytes);
+      }
+      flight_.push_back(std::move(head));
+      ++started_;
+      break;
+    }
+    case Kind::set:
+      flight_.push_back(std::move(head));
+      raise_flags();
+      break;
+    case Kind::wait:
+      flags_[head.flag] = false;
+      break;
+    case Kind::barrier:
+      break;
+  }
+}
+
+void Pipeline::complete(size_t which) {
+  auto entry = flight_.begin();
+  for (; entry->kind != Kind::run || which-- > 0; ++entry) {
+  }
+  Pending& p = *entry->pending;
+  if (p.late) {
+    restore(p.touched, p.bytes, scratch_);
+    p.run(scratch_);
+  } else {
+    restore(p.writes, p.bytes, ub_);
+  }
+  flight_.erase(entry);
+  --started_;
+  raise_flags();
+}
+
+void Pipeline::raise_flags() {
+  while (!flight_.empty() && flight_.front().kind == Kind::set) {
+    flags_[flight_.front().flag] = true;
+    flight_.pop_front();
+  }
+}
+
+void Pipeline::save(const Footprint& parts, const uint8_t* from, std::vector<uint8_t>& bytes) {
+  bytes.clear();
+  for (const Interval& part : parts) bytes.insert(bytes.end(), from + part.begin, from + part.begin + part.size);
+}
+
+void Pipeline::restore(const Footprint& parts, const std::vector<uint8_t>& bytes, uint8_t* to) {
+  const uint8_t* at = bytes.data();
+  for (const Interval& part : parts) {
+    std::memcpy(to + part.begin, at, part.size);
+    at += part.size;
+  }
+}
+
+}  // namespace emulator

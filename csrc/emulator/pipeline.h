@@ -1,0 +1,61 @@
+// The queue of one pipe, for execution in adversarial order. Instructions start in order; one that
+// has started has read its operands, and may be overtaken before its results arrive in memory.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "instruction.h"
+
+namespace emulator {
+
+using Run = std::function<void(uint8_t* ub)>;
+
+class Pipeline {
+ public:
+  // `flags` are those of the core: an entry for every event and id.
+  Pipeline(uint8_t* ub, uint8_t* scratch, bool* flags) : ub_(ub), scratch_(scratch), flags_(flags) {}
+
+  void push(const Instruction& instruction, Run run);
+  void push_set(int flag) { queue_.push_back({Kind::set, flag, nullptr}); }
+  void push_wait(int flag) { queue_.push_back({Kind::wait, flag, nullptr}); }
+  void push_barrier() { queue_.push_back({Kind::barrier, 0, nullptr}); }
+
+  bool idle() const { return queue_.empty() && flight_.empty(); }
+  size_t waiting() const { return queue_.size(); }
+  bool can_start() const;
+  void start();
+  size_t in_flight() const { return started_; }
+  void complete(size_t which);  // of the instructions in flight, in order of their start
+  bool blocked_on_flag() const { return !queue_.empty() && queue_.front().kind == Kind::wait; }
+  int front_flag() const { return queue_.front().flag; }
+
+ private:
+  enum class Kind { run, set, wait, barrier };
+  struct Pending {
+    Footprint touched, writes;
+    Run run;
+    bool late;                   // executes on completion: UB to GM
+    std::vector<uint8_t> bytes;  // of `touched` at the start, then of `writes`
+  };
+  struct Entry {
+    Kind kind;
+    int flag;
+    std::unique_ptr<Pending> pending;
+  };
+  void raise_flags();
+  void save(const Footprint& parts, const uint8_t* from, std::vector<uint8_t>& bytes);
+  void restore(const Footprint& parts, const std::vector<uint8_t>& bytes, uint8_t* to);
+
+  uint8_t* ub_;
+  uint8_t* scratch_;
+  bool* flags_;
+  size_t started_ = 0;
+  std::deque<Entry> queue_;
+  std::deque<Entry> flight_;  // started instructions, and the flags to raise after them
+};
+
+}  // namespace emulator
