@@ -45,14 +45,18 @@ void compare_call(VectorCall& call, const BinaryStrides& s, const AscendC::Local
     call.core.error("overlap-repeats", std::string(call.i.name) + ": source and destination overlap", call.i.site);
   }
   if (!src1) sources[1] = sources[0];
-  call.issue(sources, [=, to = dst.address(), tensor = src1 != nullptr, done = uint32_t(0)](
-                          uint8_t* ub, const std::array<uint32_t, 2>& p, uint32_t n) mutable {
-    const T *a = at<T>(ub, p[0]), *b = at<T>(ub, p[1]);
-    for (uint32_t k = 0; k < n; ++k, ++done) {
-      uint8_t& byte = ub[to + done / 8];
-      const bool bit = compare<Wide<T>>(a[k], tensor ? b[k] : scalar, mode);
-      byte = (byte & ~(1u << done % 8)) | static_cast<unsigned>(bit) << done % 8;
-    }
+  if (call.lanes.repeats == 0) return;
+  call.i.work.repeats = call.lanes.repeats;
+  call.core.issue(call.i, [=, lanes = call.lanes, to = dst.address(), tensor = src1 != nullptr](uint8_t* ub) {
+    uint32_t bit = 0;
+    each_piece(lanes, sources, [&](const std::array<uint32_t, 2>& p, uint32_t n) {
+      const T *a = at<T>(ub, p[0]), *b = at<T>(ub, p[1]);
+      for (uint32_t k = 0; k < n; ++k, ++bit) {
+        uint8_t& byte = ub[to + bit / 8];
+        const unsigned on = compare<Wide<T>>(a[k], tensor ? b[k] : scalar, mode);
+        byte = (byte & ~(1u << bit % 8)) | on << bit % 8;
+      }
+    });
   });
 }
 
@@ -80,8 +84,7 @@ void select_call(VectorCall& call, const BinaryStrides& s, const AscendC::LocalT
                  const AscendC::LocalTensor<T>* src1, T scalar, AscendC::SELMODE mode) {
   static_assert(one_of<T, half, float>, "Select does not take this type");
   const bool still = mode == AscendC::SELMODE::VSEL_CMPMASK_SPR;
-  if (still != (mode == AscendC::SELMODE::VSEL_CMPMASK_SPR) ||
-      (!src1) != (mode == AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE)) {
+  if ((!src1) != (mode == AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE)) {
     call.core.error("select-mode", "Select: the mode does not fit the operands", call.i.site);
   }
   if (!still) check_scratch(call);
