@@ -205,9 +205,11 @@ def _blocks(
     Where the cut does not come out even, it goes on with points that no camera sees.
     """
     bs, anchor, pts, cam = locations.shape[:4]
-    piece = min(pts, max(1, BLOCK // (4 * cam * c)))
-    pieces = -(-pts // piece)
-    length = max(1, BLOCK // (4 * cam * c * piece))
+    of_point = 4 * cam * c
+    # At least two rows in a block: of a single one XLA makes a far slower loop.
+    pieces = -(-pts // max(1, BLOCK // (2 * of_point)))
+    piece = -(-pts // pieces)
+    length = max(2, BLOCK // (of_point * piece))
     rows = bs * anchor * pieces
     count = -(-rows // length)
 
