@@ -1,0 +1,68 @@
+// What every part of a kernel shares: the tiling, UB areas, and copies of feature rows.
+
+#ifndef JDA_ASCEND_CORE_H_
+#define JDA_ASCEND_CORE_H_
+
+#include "kernel_operator.h"
+#include "tiling.h"
+
+namespace jda_ascend {
+
+using namespace AscendC;
+
+__aicore__ inline int64_t AlignUp(int64_t value, int64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
+
+__aicore__ inline int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+class Core {
+ protected:
+  __aicore__ inline Core(const Tiling& tiling, TPipe& pipe) : t(tiling) {
+    pipe.InitBuffer(ub_, t.ub_bytes);
+    dense_ = t.group_channels == t.group_pitch;
+    whole_rows_ = t.tiles == 1;
+  }
+
+  template <typename T>
+  __aicore__ inline LocalTensor<T> Get(const Area& area) {
+    return ub_.GetWithOffset<T>(area.bytes / sizeof(T), area.offset);
+  }
+
+  __aicore__ inline int32_t GroupsOf(int32_t tile) const {
+    return static_cast<int32_t>(
+        Smaller(t.tile_groups, t.groups - static_cast<int64_t>(tile) * t.tile_groups));
+  }
+
+  // Rows of `groups` groups, one after the other both in GM and in UB. Groups of a whole number of
+  // blocks need no padding, so such rows are one piece; others are copied group by group and the
+  // copy itself pads them with zeros.
+  __aicore__ inline void LoadRows(const LocalTensor<float>& to, const GlobalTensor<float>& from,
+                                  int32_t rows, int32_t groups) {
+    const uint8_t padding = static_cast<uint8_t>(t.group_pitch - t.group_channels);
+    DataCopyPad(to, from, RowCopy(rows, groups),
+                DataCopyPadExtParams<float>{padding != 0, 0, padding, 0.0f});
+  }
+
+  __aicore__ inline void StoreRows(const GlobalTensor<float>& to, const LocalTensor<float>& from,
+                                   int32_t rows, int32_t groups) {
+    DataCopyPad(to, from, RowCopy(rows, groups));
+  }
+
+  const Tiling& t;
+  bool dense_;
+  bool whole_rows_;
+
+ private:
+  __aicore__ inline DataCopyExtParams RowCopy(int32_t rows, int32_t groups) const {
+    const uint32_t group_bytes = t.group_channels * sizeof(float);
+    if (dense_) return {1, rows * groups * group_bytes, 0, 0, 0};
+    return {static_cast<uint16_t>(rows * groups), group_bytes, 0, 0, 0};
+  }
+
+  TBuf<TPosition::VECCALC> ub_;
+};
+
+}  // namespace jda_ascend
+
+#endif  // JDA_ASCEND_CORE_H_

@@ -1,0 +1,209 @@
+// From the sizes of a call and the description of a card to the Tiling of a launch. Host code:
+// a pure function, without CANN.
+
+#ifndef JDA_ASCEND_MAKE_TILING_H_
+#define JDA_ASCEND_MAKE_TILING_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "tiling.h"
+
+namespace jda_ascend {
+
+enum class Direction { kForward, kBackward };
+
+struct Call {
+  int64_t batch, rows, channels, anchors, points, cameras, scales, groups;
+  int32_t y_axis;  // 0: locations are (y, x), 1: (x, y)
+  Direction direction = Direction::kForward;
+  // Of the backward kernel. A deterministic gradient of the feature maps is a launch of its own,
+  // which wants nothing else.
+  bool wants_features = false, wants_locations = false, wants_weight = false;
+  bool deterministic = false;
+};
+
+struct Card {
+  int32_t cores;
+  uint32_t ub_bytes = 196608 - 256 - 8192;  // less what the system and CANN's own functions take
+};
+
+namespace tiling_internal {
+
+constexpr int64_t kMaxMaps = 1024;
+constexpr int64_t kMaxStride = 255;      // 32-byte blocks between repeats
+constexpr int64_t kMaxCopyBlocks = 4095;
+constexpr int64_t kZeroBytes = 2048;     // what the backward kernel clears at once
+constexpr int64_t kLine = 512;           // bytes: what GM transfers like to be aligned to
+
+inline int64_t Up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+inline std::string Limit(const char* name, int64_t value, const std::string& allowed) {
+  return std::string(name) + "=" + std::to_string(value) + " on Ascend, where " + allowed;
+}
+
+inline std::string CheckLimits(const Call& call) {
+  if (call.groups < 1 || call.channels % call.groups != 0) {
+    return Limit("group", call.groups, "it must divide c=" + std::to_string(call.channels));
+  }
+  const int64_t maps = call.cameras * call.scales;
+  if (maps > kMaxMaps) {
+    return Limit("cam * scale", maps, "it is at most " + std::to_string(kMaxMaps));
+  }
+  if (call.rows > INT32_MAX) return Limit("num_feat", call.rows, "it is less than 2^31");
+  if (2 * call.groups > kMaxCopyBlocks) return Limit("group", call.groups, "it is at most 2047");
+  return "";
+}
+
+// Choices that share UB between them.
+struct Cut {
+  int64_t tiles, samples, block_pairs, block_anchors;
+};
+
+inline void ApplyCut(const Call& call, const Cut& cut, Tiling& t) {
+  const int64_t tile_groups = Up(call.groups, cut.tiles) / cut.tiles;
+  t.tile_groups = static_cast<int32_t>(tile_groups);
+  t.tiles = static_cast<int32_t>(Up(call.groups, tile_groups) / tile_groups);
+  t.tile_pitch = t.tile_groups * t.group_pitch;
+  t.weight_pitch = static_cast<int32_t>(Up(tile_groups, kLanes));
+  t.row_pitch = t.tiles * t.tile_pitch;
+  t.samples = static_cast<int32_t>(cut.samples);
+  t.block_pairs = static_cast<int32_t>(cut.block_pairs);
+  t.block_anchors = static_cast<int32_t>(cut.block_anchors);
+}
+
+inline bool KeepsInstructionLimits(const Tiling& t) {
+  return t.tile_pitch / kLanes <= kMaxStride && t.tile_groups <= kRepeat &&
+         t.samples * t.weight_pitch / kLanes <= kMaxRepeats &&
+         t.weight_pitch / kLanes <= kMaxStride;
+}
+
+// Lays the areas out one after the other; returns the bytes of UB that they take.
+inline int64_t LayOut(const Call& call, Tiling& t) {
+  int64_t end = 0;
+  const auto put = [&end](Area& area, int64_t bytes) {
+    area = {static_cast<uint32_t>(std::min<int64_t>(end, UINT32_MAX)),
+            static_cast<uint32_t>(std::min<int64_t>(Up(bytes, 32), UINT32_MAX))};
+    end += Up(bytes, 32);
+  };
+  const bool backward = call.direction == Direction::kBackward;
+  const bool reads_features = !backward || call.wants_locations || call.wants_weight;
+  const bool writes_features = backward && call.wants_features;
+  const int64_t f = sizeof(float), pairs = t.block_pairs, samples = t.samples;
+  const int64_t maps = call.cameras * call.scales;
+  const int64_t spread_samples = Up(samples, kLanes);
+
+  put(t.maps, call.scales * 4 * t.camera_pitch * f);
+  put(t.map_rows, (Up(2 * maps, kLanes) + maps) * f);
+  put(t.slots, int64_t{t.cores} * 32);
+  put(t.meeting, int64_t{t.cores} * 32);
+  put(t.counts_held, kChunk * f);
+  put(t.raw, 2 * kChunk * f);
+  put(t.planes, 2 * kChunk * f);
+  put(t.bits, 4 * kChunk / 8);
+  put(t.compact, 3 * (kChunk + kLanes) * f);
+  put(t.iota, kChunk * f);
+  put(t.offsets, pairs * f);
+  put(t.pairs_held, 2 * pairs * f);
+  put(t.place, 3 * pairs * f);
+  put(t.geometry, 2 * 13 * pairs * f);
+  put(t.scratch, 10 * pairs * f);
+  put(t.weights, 2 * call.scales * pairs * t.weight_pitch * f);
+  put(t.spread, samples * t.weight_pitch * kLanes * f);
+  put(t.bilinear, 4 * spread_samples * kLanes * f);
+  put(t.corners, reads_features ? 2 * 4 * samples * t.tile_pitch * f : 0);
+  put(t.ring, 2 * int64_t{t.block_anchors} * t.row_pitch * f);
+  put(t.zero, backward ? kZeroBytes : t.row_pitch * f);
+  put(t.gradients, writes_features ? 2 * 4 * samples * t.tile_pitch * f : 0);
+  put(t.scaled, writes_features ? samples * t.tile_pitch * f : 0);
+  const bool reduces = backward && reads_features;
+  put(t.dots, reduces ? 4 * samples * t.weight_pitch * f : 0);
+  put(t.dots_scratch, reduces ? 4 * samples * t.weight_pitch * f : 0);
+  put(t.edges, reduces ? 4 * pairs * f : 0);
+  put(t.location_gradient, reduces ? 2 * pairs * f : 0);
+  put(t.location_rows, reduces ? 2 * pairs * kLanes * f : 0);
+  return end;
+}
+
+// The widest tiles that leave room for batches of a useful size; then the largest batches.
+inline bool ChooseCut(const Call& call, const Card& card, int64_t least_tiles, Tiling& t) {
+  constexpr int64_t kBlocks[][2] = {{128, 8}, {128, 4}, {64, 8}, {64, 4}, {64, 2}, {64, 1}};
+  for (const int64_t least_samples : {4, 1}) {
+    for (int64_t tiles = least_tiles; tiles <= std::max<int64_t>(call.groups, 1); ++tiles) {
+      for (int64_t samples = 8; samples >= least_samples; samples /= 2) {
+        for (const auto& block : kBlocks) {
+          ApplyCut(call, {tiles, samples, block[0], block[1]}, t);
+          if (!KeepsInstructionLimits(t)) continue;
+          const int64_t bytes = LayOut(call, t);
+          if (bytes > card.ub_bytes) continue;
+          t.ub_bytes = static_cast<uint32_t>(bytes);
+          return true;
+        }
+      }
+    }
+  }
+  return false;
+}
+
+inline void LayOutWorkspace(Tiling& t) {
+  int64_t end = 0;
+  const auto put = [&end](int64_t& offset, int64_t bytes) {
+    offset = end;
+    end += Up(bytes, kLine);
+  };
+  put(t.sync, int64_t{t.cores} * 32);
+  t.workspace_zeroed = end;
+  put(t.totals, int64_t{t.cores} * 32);
+  put(t.begins, int64_t{t.cores} * 32);
+  put(t.counts, t.granules * static_cast<int64_t>(sizeof(int32_t)));
+  put(t.partials, 2 * t.cores * t.channels * static_cast<int64_t>(sizeof(float)));
+  t.workspace_bytes = end;
+}
+
+}  // namespace tiling_internal
+
+// Fills `t`, or returns what is beyond the kernels' limits.
+inline std::string MakeTiling(const Call& call, const Card& card, Tiling& t) {
+  namespace in = tiling_internal;
+  t = Tiling{};
+  const std::string error = in::CheckLimits(call);
+  if (!error.empty()) return error;
+  t.batch = call.batch;
+  t.rows = call.rows;
+  t.channels = call.channels;
+  t.anchors = call.anchors;
+  t.scales = call.scales;
+  t.cameras = call.cameras;
+  t.groups = call.groups;
+  t.y_axis = call.y_axis;
+  t.deterministic = call.deterministic ? 1 : 0;
+  t.anchor_pairs = call.points * call.cameras;
+  t.pairs = call.scales == 0 ? 0 : call.batch * call.anchors * t.anchor_pairs;
+  t.granules = in::Up(t.pairs, kGranule) / kGranule;
+  t.group_channels = static_cast<int32_t>(call.channels / call.groups);
+  t.group_pitch = static_cast<int32_t>(in::Up(t.group_channels, kLanes));
+  t.camera_pitch = static_cast<int32_t>(in::Up(call.cameras, kLanes));
+
+  int64_t pieces = t.pairs == 0 ? call.batch * call.anchors : t.granules;
+  int64_t least_tiles = 1;
+  if (call.deterministic) {
+    least_tiles = std::clamp<int64_t>(card.cores / std::max<int64_t>(call.batch, 1), 1, call.groups);
+    pieces = call.batch * call.groups;
+  }
+  t.cores = static_cast<int32_t>(std::clamp<int64_t>(pieces, 1, card.cores));
+  if (!in::ChooseCut(call, card, least_tiles, t)) {
+    return in::Limit("c / group", t.group_channels, "a block of pairs of one group must fit UB") +
+           ": scale=" + std::to_string(call.scales);
+  }
+  if (call.deterministic) {
+    t.cores = static_cast<int32_t>(std::clamp<int64_t>(call.batch * t.tiles, 1, t.cores));
+  }
+  t.counted_granules = in::Up(t.granules, t.cores) / t.cores;
+  in::LayOutWorkspace(t);
+  return "";
+}
+
+}  // namespace jda_ascend
+
+#endif  // JDA_ASCEND_MAKE_TILING_H_

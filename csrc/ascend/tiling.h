@@ -1,0 +1,71 @@
+// How one launch is cut into pieces: a plain struct that the host fills (make_tiling.h) and that
+// the kernels take by value.
+//
+// Vocabulary. A *pair* is a key point seen by a camera: one location. All pairs of a launch are
+// numbered in memory order, so an anchor is a segment of `anchor_pairs` of them. A *sample* is a
+// visible pair in one scale. A *granule* is the unit in which pairs are shared out to cores, a
+// *chunk* what is loaded and compacted at once, a *block* the visible pairs that are prepared
+// together, a *batch* the samples of one scale whose corner rows are in flight together. A *tile* is
+// the channel groups that are processed together.
+//
+// A row in UB holds `tile_groups` groups, each padded to whole 32-byte blocks: every group starts
+// aligned, whatever the number of channels.
+
+#ifndef JDA_ASCEND_TILING_H_
+#define JDA_ASCEND_TILING_H_
+
+#include <cstdint>
+
+namespace jda_ascend {
+
+constexpr int32_t kGranule = 64;         // pairs: one repeat of the vector unit
+constexpr int32_t kChunk = 8 * kGranule;
+constexpr int32_t kMaxRuns = 16;         // anchors that one block may touch
+constexpr int32_t kLanes = 8;            // floats in a 32-byte block
+constexpr int32_t kRepeat = 64;          // floats in one repeat
+constexpr int32_t kMaxRepeats = 255;
+
+struct Area {
+  uint32_t offset;  // bytes from the start of UB
+  uint32_t bytes;
+};
+
+struct Tiling {
+  int64_t batch, rows, channels, anchors, scales, cameras, groups;
+  int64_t anchor_pairs;       // points * cameras
+  int64_t pairs;              // batch * anchors * anchor_pairs
+  int64_t granules;           // that all pairs make
+  int64_t counted_granules;   // that one core counts
+
+  int32_t cores;
+  int32_t y_axis;             // position of y in a location
+  int32_t deterministic;      // 1: cores own channels of grad_feature_maps, none share a row
+  int32_t samples;            // of a batch at most
+  int32_t block_pairs;        // of a block at most, a multiple of 64
+  int32_t block_anchors;      // that a block may touch
+  int32_t group_channels;     // channels of a group
+  int32_t group_pitch;        // ... padded to whole blocks
+  int32_t tile_groups;        // of a tile at most
+  int32_t tiles;
+  int32_t tile_pitch;         // floats of a row of a tile
+  int32_t weight_pitch;       // tile_groups padded to whole blocks
+  int32_t row_pitch;          // floats of a row of all tiles
+  int32_t camera_pitch;       // cameras padded to whole blocks
+
+  // Workspace in GM, byte offsets. The host zeroes the first `workspace_zeroed` bytes.
+  int64_t sync, totals, begins, counts, partials, workspace_bytes, workspace_zeroed;
+
+  // UB.
+  Area maps, map_rows, slots, meeting, counts_held;
+  Area raw, planes, bits, compact, iota, offsets, pairs_held, place;
+  Area geometry, scratch, weights, spread, bilinear;
+  Area corners, ring, zero;
+  Area gradients, scaled, dots, dots_scratch, edges, location_gradient, location_rows;
+  uint32_t ub_bytes, reserved;
+};
+
+static_assert(sizeof(Tiling) % 8 == 0 && sizeof(Tiling) < 1024, "launch argument");
+
+}  // namespace jda_ascend
+
+#endif  // JDA_ASCEND_TILING_H_

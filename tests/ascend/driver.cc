@@ -1,0 +1,188 @@
+// The Ascend C kernels under the emulator, as a C library: arrays of the host in and out, and the
+// emulator's judgement. One call is what a launcher does on a card: tiling, allocation, launches.
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+#include "launch.h"
+#include "make_tiling.h"
+#include "kernel_operator.h"
+
+extern "C" void deformable_aggregation(GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR,
+                                       GM_ADDR, jda_ascend::Tiling);
+extern "C" void deformable_aggregation_grad(GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR,
+                                            GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR,
+                                            jda_ascend::Tiling);
+#ifdef JDA_WITH_NAIVE
+void run_naive(emulator::Gm&, const emulator::Options&, const jda_ascend::Call&, uint8_t* const*,
+               emulator::Report&);
+#endif
+
+namespace {
+
+using jda_ascend::Call;
+using jda_ascend::Tiling;
+
+struct Request {
+  int64_t batch, rows, channels, anchors, points, cameras, scales, groups;
+  int64_t y_axis, cores, automatic_sync, deterministic, naive;
+  uint64_t seed;
+  double dma_latency;
+  // feature_maps, spatial_shape, scale_start_index, sample_locations, weight, cotangent: inputs
+  const void* inputs[6];
+  // out; or grad_feature_maps, grad_sample_locations, grad_weight: null if not wanted
+  float* outputs[3];
+  const char* trace;
+};
+
+struct Answer {
+  int64_t findings;
+  double microseconds;
+  double slowest, mean;  // modelled cycles of a core
+  double bytes_in, bytes_out;
+  double busy[4];          // modelled cycles of each pipe, summed over cores
+  double instructions[4];
+  char text[16384];
+};
+
+struct Emulation {
+  const Request& request;
+  Answer& answer;
+  emulator::Gm gm;
+  uint8_t* inputs[6] = {};
+  uint8_t* outputs[3] = {};
+  std::string text;
+
+  void add(const emulator::Report& report) {
+    answer.findings += report.findings.size();
+    answer.microseconds += report.modelled_microseconds;
+    for (const auto& finding : report.findings) text += finding.text() + "\n";
+    double slowest = 0, all = 0;
+    for (const auto& core : report.cores) {
+      slowest = std::max(slowest, core.cycles);
+      all += core.cycles;
+      for (int p = 0; p < 4; ++p) {
+        answer.busy[p] += core.pipe[p].busy;
+        answer.instructions[p] += core.pipe[p].instructions;
+      }
+      answer.bytes_in += core.pipe[emulator::index(emulator::Pipe::MTE2)].bytes;
+      answer.bytes_out += core.pipe[emulator::index(emulator::Pipe::MTE3)].bytes;
+    }
+    answer.slowest += slowest;
+    if (!report.cores.empty()) answer.mean += all / report.cores.size();
+    if (request.trace != nullptr) report.write_trace(request.trace);
+  }
+
+  emulator::Options options() const {
+    emulator::Options o;
+    o.cores = static_cast<int>(request.cores);
+    o.seed = request.seed;
+    o.automatic_sync = request.automatic_sync != 0;
+    o.trace = request.trace != nullptr;
+    o.cost.dma_latency = request.dma_latency;
+    return o;
+  }
+
+  std::string launch(const Call& call) {
+    Tiling tiling;
+    const std::string error =
+        jda_ascend::MakeTiling(call, {static_cast<int32_t>(request.cores)}, tiling);
+    if (!error.empty()) return error;
+    auto* workspace = static_cast<uint8_t*>(gm.allocate(tiling.workspace_bytes, "workspace"));
+    gm.fill(workspace, 0, tiling.workspace_zeroed);
+    const auto* in = inputs;
+    const auto* out = outputs;
+    add(emulator::launch(gm, options(), tiling.cores, [&] {
+      if (call.direction == jda_ascend::Direction::kForward) {
+        deformable_aggregation(in[0], in[1], in[2], in[3], in[4], out[0], workspace, tiling);
+      } else {
+        deformable_aggregation_grad(in[0], in[1], in[2], in[3], in[4], in[5],
+                                    call.wants_features ? out[0] : nullptr,
+                                    call.wants_locations ? out[1] : nullptr,
+                                    call.wants_weight ? out[2] : nullptr, workspace, tiling);
+      }
+    }));
+    return "";
+  }
+};
+
+Call call_of(const Request& r) {
+  return {r.batch,   r.rows,   r.channels, r.anchors,
+          r.points,  r.cameras, r.scales,  r.groups, static_cast<int32_t>(r.y_axis)};
+}
+
+}  // namespace
+
+// Returns 0 if the kernels ran; what the emulator found is in the answer.
+extern "C" int jda_emulate(const Request* request, const int64_t* input_bytes,
+                           const int64_t* output_bytes, int backward, Answer* answer) {
+  std::memset(answer, 0, sizeof(*answer));
+  const Request& r = *request;
+  Emulation e{r, *answer};
+  const char* names[] = {"feature_maps", "spatial_shape", "scale_start_index", "sample_locations",
+                         "weight", "cotangent"};
+  for (int i = 0; i < 6; ++i) {
+    if (i == 5 && !backward) break;
+    e.inputs[i] = static_cast<uint8_t*>(e.gm.allocate(input_bytes[i], names[i]));
+    e.gm.write(e.inputs[i], r.inputs[i], input_bytes[i]);
+  }
+  for (int i = 0; i < 3; ++i) {
+    if (r.outputs[i] == nullptr) continue;
+    e.outputs[i] = static_cast<uint8_t*>(e.gm.allocate(output_bytes[i], "output"));
+    // NaN shows what was never written; the gradient of the maps is added to.
+    const bool added_to = backward && i == 0;
+    e.gm.fill(e.outputs[i], added_to ? 0 : 0xff, output_bytes[i]);
+  }
+
+  Call call = call_of(r);
+  std::string error;
+#ifdef JDA_WITH_NAIVE
+  if (r.naive) {
+    call.direction = backward ? jda_ascend::Direction::kBackward : jda_ascend::Direction::kForward;
+    for (int i = 1; backward && i < 3; ++i) e.gm.fill(e.outputs[i], 0, output_bytes[i]);
+    uint8_t* arrays[9];
+    std::copy(e.inputs, e.inputs + 6, arrays);
+    std::copy(e.outputs, e.outputs + 3, arrays + 6);
+    emulator::Report report;
+    run_naive(e.gm, e.options(), call, arrays, report);
+    e.add(report);
+  } else
+#endif
+      if (!backward) {
+    error = e.launch(call);
+  } else {
+    call.direction = jda_ascend::Direction::kBackward;
+    call.wants_features = r.outputs[0] != nullptr;
+    call.wants_locations = r.outputs[1] != nullptr;
+    call.wants_weight = r.outputs[2] != nullptr;
+    if (r.deterministic && call.wants_features) {
+      call.wants_features = false;
+      if (call.wants_locations || call.wants_weight) error = e.launch(call);
+      call.wants_features = call.deterministic = true;
+      call.wants_locations = call.wants_weight = false;
+    }
+    if (error.empty()) error = e.launch(call);
+  }
+  for (int i = 0; i < 3; ++i) {
+    if (r.outputs[i] != nullptr) e.gm.read(r.outputs[i], e.outputs[i], output_bytes[i]);
+  }
+  const std::string& text = error.empty() ? e.text : error;
+  std::strncpy(answer->text, text.c_str(), sizeof(answer->text) - 1);
+  return error.empty() ? 0 : 1;
+}
+
+// The tiling alone, for tests of sizes too large to run. Returns 0, or 1 with the error in `text`.
+extern "C" int jda_tiling(const Request* request, int backward, int wants, int deterministic,
+                          int64_t ub_bytes, Tiling* tiling, char* text, int64_t text_bytes) {
+  Call call = call_of(*request);
+  call.direction = backward ? jda_ascend::Direction::kBackward : jda_ascend::Direction::kForward;
+  call.wants_features = (wants & 1) != 0;
+  call.wants_locations = (wants & 2) != 0;
+  call.wants_weight = (wants & 4) != 0;
+  call.deterministic = deterministic != 0;
+  const std::string error = jda_ascend::MakeTiling(
+      call, {static_cast<int32_t>(request->cores), static_cast<uint32_t>(ub_bytes)}, *tiling);
+  std::strncpy(text, error.c_str(), text_bytes - 1);
+  return error.empty() ? 0 : 1;
+}

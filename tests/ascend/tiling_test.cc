@@ -1,0 +1,194 @@
+// Every buffer of every legal size fits UB, none overlaps another, nothing overflows: MakeTiling
+// over the corners of the limits and over random sizes. Prints what is wrong and fails.
+
+#include <algorithm>
+#include <cinttypes>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "make_tiling.h"
+
+using jda_ascend::Area;
+using jda_ascend::Call;
+using jda_ascend::Card;
+using jda_ascend::Direction;
+using jda_ascend::Tiling;
+
+namespace {
+
+int failures = 0;
+
+void expect(bool holds, const char* what, const Call& c, const Tiling& t) {
+  if (holds) return;
+  if (++failures > 20) return;
+  std::printf("%s: batch=%" PRId64 " rows=%" PRId64 " c=%" PRId64 " anchors=%" PRId64 " pts=%" PRId64
+              " cam=%" PRId64 " scale=%" PRId64 " group=%" PRId64 " ub=%u\n",
+              what, c.batch, c.rows, c.channels, c.anchors, c.points, c.cameras, c.scales, c.groups,
+              t.ub_bytes);
+}
+
+#define EXPECT(condition) expect(condition, #condition, call, t)
+
+std::vector<Area> areas(const Tiling& t) {
+  const auto* first = reinterpret_cast<const Area*>(&t.maps);
+  const auto* last = reinterpret_cast<const Area*>(&t.location_rows);
+  return {first, last + 1};
+}
+
+void check_areas(const Call& call, const Card& card, const Tiling& t) {
+  uint64_t end = 0;
+  for (const Area& area : areas(t)) {
+    EXPECT(area.offset % 32 == 0 && area.offset >= end);
+    end = uint64_t{area.offset} + area.bytes;
+    EXPECT(end <= card.ub_bytes);
+  }
+  EXPECT(end == t.ub_bytes);
+}
+
+// What the kernels address in each area, computed here from its use.
+void check_sizes(const Call& call, const Tiling& t) {
+  const int64_t f = 4, pairs = t.block_pairs, n = t.samples;
+  EXPECT(t.weights.bytes >= 2 * call.scales * pairs * t.weight_pitch * f);
+  EXPECT(t.ring.bytes >= 2LL * t.block_anchors * t.row_pitch * f);
+  EXPECT(t.ring.bytes >= 2LL * t.row_pitch * f);
+  EXPECT(t.spread.bytes >= n * t.weight_pitch * 32);
+  EXPECT(t.bilinear.bytes >= 4 * n * 32);
+  EXPECT(t.maps.bytes >= 4 * call.scales * call.cameras * f);
+  EXPECT(t.map_rows.bytes >= 3 * call.scales * call.cameras * f);
+  EXPECT(t.meeting.bytes >= 32u * t.cores && t.slots.bytes >= 32u * t.cores);
+  const bool backward = call.direction == Direction::kBackward;
+  if (!backward || call.wants_locations || call.wants_weight) {
+    EXPECT(t.corners.bytes >= 8 * n * t.tile_pitch * f);
+  }
+  if (backward && call.wants_features) EXPECT(t.gradients.bytes >= 8 * n * t.tile_pitch * f);
+}
+
+void check_cut(const Call& call, const Tiling& t) {
+  EXPECT(int64_t{t.group_channels} * call.groups == call.channels);
+  EXPECT(t.group_pitch >= t.group_channels && t.group_pitch % 8 == 0);
+  EXPECT(int64_t{t.tiles} * t.tile_groups >= call.groups);
+  EXPECT((t.tiles - 1LL) * t.tile_groups < call.groups);
+  EXPECT(t.block_pairs % 64 == 0 && t.block_anchors >= 1);
+  EXPECT(t.block_anchors <= jda_ascend::kMaxRuns);
+  // Limits of instructions: repeats and strides of 8 bits, missing corners in 64 bits.
+  EXPECT(t.samples >= 1 && 4 * t.samples <= 64);
+  EXPECT(t.tile_pitch / 8 <= 255 && t.tile_groups <= 64);
+  EXPECT(t.samples * t.weight_pitch / 8 <= 255);
+  EXPECT(2 * call.groups <= 4095 && call.scales <= 4095);
+}
+
+void check_work(const Call& call, const Card& card, const Tiling& t) {
+  EXPECT(t.cores >= 1 && t.cores <= card.cores);
+  EXPECT(t.counted_granules * t.cores >= t.granules);
+  EXPECT(t.granules * 64 >= t.pairs);
+  EXPECT(t.sync == 0 && t.workspace_zeroed >= 32 * t.cores);
+  EXPECT(t.totals >= t.workspace_zeroed && t.begins >= t.totals + 32 * t.cores);
+  EXPECT(t.counts >= t.begins + 32 * t.cores && t.partials >= t.counts + 4 * t.granules);
+  EXPECT(t.workspace_bytes >= t.partials + 8LL * t.cores * call.channels);
+}
+
+void check_all(Call call, const Card& card, bool must_fit) {
+  for (int variant = 0; variant < 9; ++variant) {
+    call.direction = variant == 0 ? Direction::kForward : Direction::kBackward;
+    call.deterministic = variant == 8;
+    const int wants = variant == 8 ? 1 : variant;
+    call.wants_features = wants & 1;
+    call.wants_locations = wants & 2;
+    call.wants_weight = wants & 4;
+    Tiling t;
+    const std::string error = jda_ascend::MakeTiling(call, card, t);
+    if (!error.empty()) {
+      expect(!must_fit, error.c_str(), call, t);
+      continue;
+    }
+    check_areas(call, card, t);
+    check_sizes(call, t);
+    check_cut(call, t);
+    check_work(call, card, t);
+  }
+}
+
+void check_page_limits() {
+  for (int cores : {1, 40, 48}) {
+    for (int64_t batch : {1, 128}) {
+      for (int64_t channels : {64, 128, 192, 256}) {
+        for (int64_t anchors : {1, 2048}) {
+          for (int64_t points : {1, 2048}) {
+            for (int64_t cameras = 1; cameras <= 6; ++cameras) {
+              for (int64_t scales = 1; scales <= 4; ++scales) {
+                check_all({batch, 150000000 / channels, channels, anchors, points, cameras, scales,
+                           8, 0},
+                          {cores}, true);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// Any group that divides c, c up to 1024.
+void check_groups() {
+  for (int64_t channels = 1; channels <= 1024; ++channels) {
+    for (int64_t groups = 1; groups <= channels; ++groups) {
+      if (channels % groups != 0) continue;
+      check_all({1, 1000, channels, 900, 13, 6, 4, groups, 0}, {48}, true);
+    }
+  }
+}
+
+void check_random() {
+  std::mt19937_64 random(7);
+  const auto up_to = [&random](double most) {
+    const double exponent = std::uniform_real_distribution<>(0, std::log2(most + 1))(random);
+    return static_cast<int64_t>(std::exp2(exponent));
+  };
+  for (int i = 0; i < 20000; ++i) {
+    const int64_t groups = up_to(1024), scales = up_to(16);
+    const Call call{up_to(1000), up_to(2e9), groups * std::max<int64_t>(1, up_to(2048 / groups)),
+                    up_to(1e6), up_to(1e5), up_to(64), scales, groups, 1};
+    check_all(call, {static_cast<int32_t>(up_to(64))}, false);
+  }
+}
+
+void check_errors() {
+  const auto error = [](Call call) {
+    Tiling t;
+    return jda_ascend::MakeTiling(call, {48}, t);
+  };
+  const Call good{1, 100, 32, 2, 3, 2, 2, 4, 0};
+  Tiling t{};
+  Call call = good;
+  EXPECT(error(call).empty());
+  call.groups = 5;
+  EXPECT(error(call).find("group=5") == 0);
+  call.groups = 0;
+  EXPECT(error(call).find("group=0") == 0);
+  call = good;
+  call.cameras = 1000;
+  EXPECT(error(call).find("cam * scale=2000") == 0);
+  call = good;
+  call.rows = int64_t{1} << 31;
+  EXPECT(error(call).find("num_feat=2147483648") == 0);
+  call = good;
+  call.channels = call.groups = 3000;
+  EXPECT(error(call).find("group=3000") == 0);
+  call = good;
+  call.channels = 100000;
+  EXPECT(error(call).find("c / group=25000") == 0);
+}
+
+}  // namespace
+
+int main() {
+  check_page_limits();
+  check_groups();
+  check_random();
+  check_errors();
+  std::printf("%d failures\n", failures);
+  return failures != 0;
+}

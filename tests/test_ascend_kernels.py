@@ -1,0 +1,163 @@
+"""The promise: the Ascend C kernels compute the operator, whatever order the machine picks.
+
+No NPU is involved: the kernels are compiled for the host and run under the emulator in
+csrc/emulator, which also judges every access and every flag. The strictest mode is used:
+no synchronisation is inserted for the kernels.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+from zlib import crc32
+
+import cases
+import numpy as np
+import oracle
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "ascend"))
+import emulated
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+
+EVERYTHING = tuple(cases.ZOO)
+CORES = (1, 40, 48)
+
+
+@pytest.fixture(scope="module")
+def library():
+    return emulated.library()
+
+
+def assert_forward(library, inputs, judged, **options):
+    run = emulated.emulate(library, inputs, **options)
+    assert not run.findings
+    oracle.assert_within(run.results[0], judged.out, judged.out_scale)
+    return run
+
+
+def assert_backward(library, inputs, judged, **options):
+    run = emulated.emulate(library, inputs, judged.cotangent, **options)
+    assert not run.findings
+    cases.assert_gradients_within(run.results, judged)
+    return run
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+@pytest.mark.parametrize("cores", CORES)
+def test_forward_zoo(library, name, cores):
+    assert_forward(library, cases.case(name), cases.judged_case(name), cores=cores)
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+@pytest.mark.parametrize("cores", CORES)
+def test_backward_zoo(library, name, cores):
+    assert_backward(library, cases.case(name), cases.judged_case(name), cores=cores)
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_zoo_in_adversarial_order(library, name):
+    inputs, judged = cases.case(name), cases.judged_case(name)
+    seed = crc32(name.encode())
+    for cores in CORES[1:]:
+        options = {"cores": cores, "seed": seed + cores}
+        assert_forward(library, inputs, judged, **options)
+        assert_backward(library, inputs, judged, **options)
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_deterministic_gradient_does_not_depend_on_order(library, name):
+    inputs, judged = cases.case(name), cases.judged_case(name)
+    runs = [
+        assert_backward(library, inputs, judged, cores=8, deterministic=1, seed=seed)
+        for seed in (0, 1, 2)
+    ]
+    for run in runs[1:]:
+        for got, first in zip(run.results, runs[0].results, strict=True):
+            np.testing.assert_array_equal(got, first)
+
+
+@pytest.mark.parametrize("name", ("rig", "page channels", "300 points and a batch"))
+def test_forward_does_not_depend_on_order(library, name):
+    inputs, judged = cases.case(name), cases.judged_case(name)
+    first = assert_forward(library, inputs, judged)
+    for seed in (1, 2, 3):
+        run = assert_forward(library, inputs, judged, seed=seed)
+        np.testing.assert_array_equal(run.results[0], first.results[0])
+
+
+@pytest.mark.parametrize("name", cases.BOTH_ORDERS)
+def test_other_coordinate_order(library, name):
+    inputs, judged = cases.swap_order(cases.case(name)), cases.judged_case(name)
+    assert_forward(library, inputs, judged, order="xy")
+    run = emulated.emulate(library, inputs, judged.cotangent, order="xy")
+    assert not run.findings
+    features, locations, weight = run.results
+    cases.assert_gradients_within((features, locations[..., ::-1], weight), judged)
+
+
+WANTED = tuple((bool(i & 1), bool(i & 2), bool(i & 4)) for i in range(1, 7))
+
+
+@pytest.mark.parametrize("wants", WANTED)
+@pytest.mark.parametrize("name", ("rig", "odd channels"))
+def test_only_wanted_gradients(library, name, wants):
+    inputs, judged = cases.case(name), cases.judged_case(name)
+    run = emulated.emulate(library, inputs, judged.cotangent, wants=wants)
+    assert not run.findings
+    filled = [
+        right.astype(np.float32) if got is None else got
+        for got, right in zip(run.results, judged.grads, strict=True)
+    ]
+    cases.assert_gradients_within(filled, judged)
+
+
+@pytest.mark.parametrize("bad", (np.nan, np.inf))
+@pytest.mark.parametrize("name", cases.POISONABLE)
+def test_what_no_sample_uses_stays_out(library, name, bad):
+    inputs = cases.poisoned(cases.case(name), bad)
+    judged = cases.judged_case(name)
+    assert_forward(library, inputs, judged)
+    assert_backward(library, inputs, judged)
+
+
+BAD_MAPS = {
+    "ends behind the rows": lambda shape, start, rows: (shape, start + rows),
+    "one row too many": lambda shape, start, rows: (shape + [[[1, 0]]], start),
+    "negative start": lambda shape, start, rows: (shape, start - 1),
+    "no rows": lambda shape, start, rows: (shape * [[[0, 1]]], start),
+    "negative width": lambda shape, start, rows: (shape * [[[1, -1]]], start),
+    "both negative": lambda shape, start, rows: (-shape, start),
+    "product overflows": lambda shape, start, rows: (shape * 0 + 2**31 - 1, start),
+    "largest start": lambda shape, start, rows: (shape, start * 0 + 2**31 - 1),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_MAPS)
+def test_invalid_maps_contribute_nothing(library, kind):
+    """And never reach memory: the emulator would report it."""
+    good = cases.make(cases.Shape((((5, 7),),), locate=cases.remarkable))
+    shape, start = BAD_MAPS[kind](
+        good.spatial_shape, good.scale_start_index, good.feature_maps.shape[1]
+    )
+    inputs = good._replace(
+        spatial_shape=shape.astype(np.int32), scale_start_index=start.astype(np.int32)
+    )
+    run = emulated.emulate(library, inputs)
+    assert not run.findings
+    assert not run.results[0].any()
+    run = emulated.emulate(library, inputs, cases.make_cotangent(inputs))
+    assert not run.findings
+    assert not any(result.any() for result in run.results)
+
+
+def test_one_invalid_map_among_valid_ones(library):
+    inputs = cases.case("rig")
+    shape = inputs.spatial_shape.copy()
+    shape[2, 1] = 10**6
+    run = emulated.emulate(library, inputs._replace(spatial_shape=shape))
+    weight = inputs.weight.copy()
+    weight[:, :, :, 2, 1] = 0
+    judged = cases.judge(inputs._replace(weight=weight))
+    assert not run.findings
+    oracle.assert_within(run.results[0], judged.out, judged.out_scale)
