@@ -138,7 +138,9 @@ def test_invalid_maps_contribute_nothing(library, kind):
     """And never reach memory: the emulator would report it."""
     good = cases.make(cases.Shape((((5, 7),),), locate=cases.remarkable))
     shape, start = BAD_MAPS[kind](
-        good.spatial_shape, good.scale_start_index, good.feature_maps.shape[1]
+        good.spatial_shape.astype(np.int64),
+        good.scale_start_index.astype(np.int64),
+        good.feature_maps.shape[1],
     )
     inputs = good._replace(
         spatial_shape=shape.astype(np.int32), scale_start_index=start.astype(np.int32)

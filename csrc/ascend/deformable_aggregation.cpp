@@ -18,8 +18,8 @@ class Forward : public Stream<Forward> {
     zero_ = Get<float>(t.zero);
     Duplicate(zero_, 0.0f, t.row_pitch);
     Duplicate(sums_, 0.0f, static_cast<int32_t>(sums_.GetSize()));
-    SetFlag<HardEvent::V_MTE3>(0);
-    WaitFlag<HardEvent::V_MTE3>(0);
+    SetFlag<HardEvent::V_MTE3>(kSetUp);
+    WaitFlag<HardEvent::V_MTE3>(kSetUp);
   }
 
   __aicore__ inline void Run() {
@@ -145,8 +145,8 @@ class Forward : public Stream<Forward> {
   // Stores the anchors that are complete: all but the last, if the next block goes on with it.
   __aicore__ inline void CloseBlock(const Batch& batch) {
     const Block& block = blocks_[batch.block];
-    SetFlag<HardEvent::V_MTE3>(0);
-    WaitFlag<HardEvent::V_MTE3>(0);
+    SetFlag<HardEvent::V_MTE3>(batch.block);
+    WaitFlag<HardEvent::V_MTE3>(batch.block);
     const int64_t following = AnchorAfter(batch);
     open_anchor_ = block.anchor[block.runs - 1] == following ? following : -1;
     for (int32_t run = 0; run < block.runs; ++run) {

@@ -46,10 +46,10 @@ class Backward : public Stream<Backward> {
       Clear(products_);
       Clear(edges_);
     }
-    SetFlag<HardEvent::V_MTE3>(0);
-    WaitFlag<HardEvent::V_MTE3>(0);
-    SetFlag<HardEvent::V_MTE2>(0);
-    WaitFlag<HardEvent::V_MTE2>(0);
+    SetFlag<HardEvent::V_MTE3>(kSetUp);
+    WaitFlag<HardEvent::V_MTE3>(kSetUp);
+    SetFlag<HardEvent::V_MTE2>(kCotangents);
+    WaitFlag<HardEvent::V_MTE2>(kCotangents);
   }
 
   __aicore__ inline void Run() {
@@ -86,7 +86,11 @@ class Backward : public Stream<Backward> {
   }
 
  private:
-  static constexpr int32_t kGradientEvent = 2;  // of MTE3_V: 2 and 3
+  // Events. V_MTE3: 0 and 1 weights, 2 and 3 feature maps, 4 locations. MTE3_V: 0 locations, 2 and 3
+  // feature maps.
+  static constexpr int32_t kGradientEvent = 2;
+  static constexpr int32_t kLocationEvent = 4;
+  static constexpr int32_t kCotangents = 4;  // of V_MTE2
 
   __aicore__ inline void Clear(const LocalTensor<float>& area) {
     Duplicate(area, 0.0f, static_cast<int32_t>(area.GetSize()));
@@ -100,6 +104,7 @@ class Backward : public Stream<Backward> {
       const int64_t item = unit / t.tiles;
       const int32_t tile = static_cast<int32_t>(unit % t.tiles);
       Differentiate(item * item_pairs, (item + 1) * item_pairs, tile, tile + 1);
+      PipeBarrier<PIPE_ALL>();  // the flags of one unit are down before the next sets them
     }
   }
 
@@ -197,8 +202,8 @@ class Backward : public Stream<Backward> {
       MultiplyByCoefficient(rows[CornerRow(corner / 2, 0, corner % 2)],
                             bilinear_[Bilinear(batch, corner / 2, 0, corner % 2)], batch.count);
     }
-    SetFlag<HardEvent::V_MTE3>(1);
-    WaitFlag<HardEvent::V_MTE3>(1);
+    SetFlag<HardEvent::V_MTE3>(kGradientEvent + batch.corners);
+    WaitFlag<HardEvent::V_MTE3>(kGradientEvent + batch.corners);
     AddToFeatures(batch, rows);
     SetFlag<HardEvent::MTE3_V>(kGradientEvent + batch.corners);
   }
@@ -366,8 +371,8 @@ class Backward : public Stream<Backward> {
         static_cast<uint32_t>((plane_ * t.weight_pitch - padded) / kLanes),
         static_cast<uint32_t>((t.groups - groups) * sizeof(float)), 0};
     const LocalTensor<float> rows = Weights(batch.weights, 0);
-    SetFlag<HardEvent::V_MTE3>(0);
-    WaitFlag<HardEvent::V_MTE3>(0);
+    SetFlag<HardEvent::V_MTE3>(batch.weights);
+    WaitFlag<HardEvent::V_MTE3>(batch.weights);
     for (int32_t i = 0; i < block.pairs; ++i) {
       DataCopyPad(gm_grad_weight_[WeightElement(Pair(block, i), batch.tile)],
                   rows[i * t.weight_pitch], copy);
@@ -411,8 +416,8 @@ class Backward : public Stream<Backward> {
     Brcb(by_x, location_[plane_], repeats, BrcbRepeatParams{1, kLanes});
     PipeBarrier<PIPE_V>();
     Adds(by_y, by_x, 0.0f, x_lanes, repeats, UnaryRepeatParams{1, 1, kLanes, kLanes});
-    SetFlag<HardEvent::V_MTE3>(0);
-    WaitFlag<HardEvent::V_MTE3>(0);
+    SetFlag<HardEvent::V_MTE3>(kLocationEvent);
+    WaitFlag<HardEvent::V_MTE3>(kLocationEvent);
     for (int32_t i = 0; i < block.pairs;) {
       const int64_t pair = Pair(block, i);
       int32_t end = i + 1;

@@ -14,6 +14,9 @@
 
 namespace jda_ascend {
 
+// A flag may be set again only when the wait for it is known to be over, not merely dispatched. So
+// what happens once has an event of its own, and buffers that alternate have one each.
+constexpr int32_t kSetUp = 5;
 constexpr int32_t kInside = 15;  // all four corners of a sample lie in the map
 
 // The anchors that a block touches: runs of its pairs, in order.
@@ -280,8 +283,6 @@ class Stream : public Split {
                firsts.GetValue(map));
       }
     }
-    SetFlag<HardEvent::S_V>(0);
-    WaitFlag<HardEvent::S_V>(0);
   }
 
   __aicore__ inline void SetMap(int32_t scale, int32_t camera, int64_t height, int64_t width,
@@ -307,8 +308,8 @@ class Stream : public Split {
   // Everything that a vector operation may read behind the last valid element is written once.
   __aicore__ inline void FillConstants() {
     for (int32_t i = 0; i < kLanes; ++i) iota_.SetValue(i, static_cast<float>(i));
-    SetFlag<HardEvent::S_V>(0);
-    WaitFlag<HardEvent::S_V>(0);
+    SetFlag<HardEvent::S_V>(kSetUp);
+    WaitFlag<HardEvent::S_V>(kSetUp);
     Duplicate(compact_, 0.0f, static_cast<int32_t>(compact_.GetSize()));
     Duplicate(place_, 0.0f, static_cast<int32_t>(place_.GetSize()));
     Duplicate(weights_, 0.0f, static_cast<int32_t>(weights_.GetSize()));
@@ -321,10 +322,9 @@ class Stream : public Split {
     Muls(scratch_, iota_, static_cast<float>(sizeof(float)), plane_);
     PipeBarrier<PIPE_V>();
     Cast(offsets_, scratch_, RoundMode::CAST_RINT, plane_);
-    SetFlag<HardEvent::V_MTE2>(kWeightsReady);
-    WaitFlag<HardEvent::V_MTE2>(kWeightsReady);
+    SetFlag<HardEvent::V_MTE2>(kSetUp);
+    WaitFlag<HardEvent::V_MTE2>(kSetUp);
   }
-  static constexpr int32_t kWeightsReady = 3;
 
   // ---- from pairs to batches
 
