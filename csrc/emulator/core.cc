@@ -166,6 +166,9 @@ int Core::lowest_free_event(Pipe from, Pipe to, Site site) {
 void Core::finish() {
   if (adversarial()) block("kernel end", {}, [this] { return drained(); });
   judge.finish({});
+  if (!judge.drained()) {
+    error("not-drained", "the kernel ends while pipes may be busy: without a TPipe it ends with PipeBarrier<PIPE_ALL>", {});
+  }
   cache.finish();
   if (mask.counter || mask.dirty) {
     error("mask-left-set",

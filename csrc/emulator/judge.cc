@@ -262,6 +262,13 @@ void Judge::wait_flag(Pipe from, Pipe to, int id, Site site) {
   }
 }
 
+bool Judge::drained() const {
+  for (int p = 1; p < kPipes; ++p) {
+    if (!known(Pipe::S, p, issued_[p])) return false;
+  }
+  return true;
+}
+
 void Judge::finish(Site site) {
   for (int from = 0; from < kPipes; ++from) {
     for (int to = 0; to < kPipes; ++to) {

@@ -50,6 +50,7 @@ class Judge {
   void barrier_all();
   void scalar_waits(Pipe pipe);  // S and all that it dispatches later start after the pipe is done
   void finish(Site site);
+  bool drained() const;  // the scalar unit knows that all pipes are done
 
   bool flag_is_set(Pipe from, Pipe to, int id) const { return flags_[event_index(from, to)][id].full; }
   uint32_t number(Pipe pipe) const { return issued_[index(pipe)]; }

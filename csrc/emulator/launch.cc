@@ -91,7 +91,7 @@ bool Launch::step(Core& core) {
 }
 
 bool Launch::meet() {
-  if (alive_.empty()) return false;
+  if (static_cast<int>(alive_.size()) != blocks_) return false;  // one that has ended never comes
   for (Core* core : alive_) {
     if (!core->arrived_) return false;
   }
