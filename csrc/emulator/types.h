@@ -73,6 +73,7 @@ struct Float16 {
     const uint16_t sign = bits_of(value) >> 16 & 0x8000;
     const float magnitude = std::fabs(value);
     if (std::isnan(value)) return sign | kMax << kMantissa | 1 << (kMantissa - 1);
+    if (std::isinf(value)) return sign | kMax << kMantissa;
     if (magnitude == 0) return sign;
     int exponent;
     std::frexp(magnitude, &exponent);
