@@ -13,8 +13,10 @@ AscendC::LocalTensor<T> library_scratch(const char* name, uint32_t bytes, Site s
   Core& core = current();
   const uint32_t begin = round_up(core.ub_used, kBlock), end = kUbBytes - 64;
   if (begin + bytes > end) {
-    core.error("scratch", std::string(name) + " needs " + std::to_string(bytes) +
-                              " bytes of UB behind the last buffer, where " + std::to_string(end - begin) + " are free",
+    core.error("scratch",
+               std::string(name) + " needs " + std::to_string(bytes) +
+                   " bytes of UB behind the last buffer, where " + std::to_string(end - begin) +
+                   " are free",
                site);
     throw Abandoned();
   }
@@ -35,8 +37,10 @@ void BroadCast(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint3
   constexpr uint32_t per = emulator::lanes_of<T>(), lanes = emulator::kBlock / sizeof(T);
   const uint32_t m = dstShape[0], k = dstShape[1], blocks = k / lanes;
   if (k % lanes || blocks > 255) {
-    emulator::current().error("broadcast-shape",
-                              "BroadCast to rows that are not a multiple of 32 bytes, or too long, is not emulated", site);
+    emulator::current().error(
+        "broadcast-shape",
+        "BroadCast to rows that are not a multiple of 32 bytes, or too long, is not emulated",
+        site);
     throw emulator::Abandoned();
   }
   LocalTensor<T> from = src;
@@ -45,7 +49,8 @@ void BroadCast(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint3
     const uint32_t groups = (m + 7) / 8;
     from = emulator::library_scratch<T>("BroadCast", groups * 8 * emulator::kBlock, site);
     for (uint32_t g = 0; g < groups; g += 254) {
-      Brcb(from[g * 8 * lanes], src[g * 8], std::min(254u, groups - g), BrcbRepeatParams(1, 8), site);
+      Brcb(from[g * 8 * lanes], src[g * 8], std::min(254u, groups - g), BrcbRepeatParams(1, 8),
+           site);
     }
     PipeBarrier<PIPE_V>(site);
     params = CopyRepeatParams(1, 0, blocks, 1);
@@ -55,8 +60,8 @@ void BroadCast(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint3
   for (uint32_t column = 0; column < k; column += per) {
     const uint64_t width = std::min(per, k - column);
     for (uint32_t row = 0; row < m; row += 255) {
-      Copy(dst[row * k + column], axis == 1 ? from[row * lanes] : from[column], width, std::min(255u, m - row), params,
-           site);
+      Copy(dst[row * k + column], axis == 1 ? from[row * lanes] : from[column], width,
+           std::min(255u, m - row), params, site);
     }
   }
   PipeBarrier<PIPE_V>(site);
@@ -64,11 +69,13 @@ void BroadCast(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint3
 
 // Sums of the first n elements of rows of `inner`, which is a multiple of 32 bytes.
 template <class T>
-void Sum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const SumParams& params, Site site = Site::here()) {
+void Sum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const SumParams& params,
+         Site site = Site::here()) {
   constexpr uint32_t per = emulator::lanes_of<T>();
   auto& core = emulator::current();
   if (params.inner * sizeof(T) % emulator::kBlock || params.n > params.inner || params.n == 0) {
-    core.error("sum-shape", "Sum: inner must be a multiple of 32 bytes, and n from 1 to inner", site);
+    core.error("sum-shape", "Sum: inner must be a multiple of 32 bytes, and n from 1 to inner",
+               site);
     throw emulator::Abandoned();
   }
   core.mask = {};
@@ -79,7 +86,8 @@ void Sum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const SumParams& 
       continue;
     }
     const uint32_t sums = (params.n + per - 1) / per;
-    const auto partial = emulator::library_scratch<T>("Sum", emulator::round_up(sums * sizeof(T), emulator::kBlock), site);
+    const auto partial = emulator::library_scratch<T>(
+        "Sum", emulator::round_up(sums * sizeof(T), emulator::kBlock), site);
     PipeBarrier<PIPE_V>(site);
     ReduceSum<T>(dst[row], from, partial, params.n, site);
     core.mask.owned = false;  // the library leaves its own mask behind
@@ -88,7 +96,8 @@ void Sum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const SumParams& 
 
 // Rounds down.
 template <class T>
-void Floor(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint32_t count, Site site = Site::here()) {
+void Floor(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint32_t count,
+           Site site = Site::here()) {
   static_assert(emulator::floating<T>, "Floor takes half and float");
   emulator::VectorCall call("Floor", site);
   call.count(count, sizeof(T));

@@ -30,10 +30,11 @@ void ScalarCache::check(const Instruction& i) {
                       i.site, store->second.site);
       }
       if (i.pipe != Pipe::S && dirty_.count(line)) {
-        judge_.report("gm-cache-dirty", Severity::error,
-                      std::string(i.name) + " touches a line of " + range.allocation->name +
-                          " that a scalar store left in the cache: DataCacheCleanAndInvalid is missing",
-                      i.site, dirty_[line]);
+        judge_.report(
+            "gm-cache-dirty", Severity::error,
+            std::string(i.name) + " touches a line of " + range.allocation->name +
+                " that a scalar store left in the cache: DataCacheCleanAndInvalid is missing",
+            i.site, dirty_[line]);
       }
     });
   }
@@ -48,7 +49,8 @@ void ScalarCache::load(const Instruction& i) {
     if (changed <= gm_.launch_clock) continue;
     each_line(range, [&](uintptr_t line) {
       const auto cleaned = cleaned_.find(line);
-      if (changed <= all_cleaned_ || (cleaned != cleaned_.end() && changed <= cleaned->second)) return;
+      if (changed <= all_cleaned_ || (cleaned != cleaned_.end() && changed <= cleaned->second))
+        return;
       judge_.report("gm-cache-stale", Severity::error,
                     std::string(i.name) + " reads " + range.allocation->name +
                         ", which a copy has changed: DataCacheCleanAndInvalid is missing",
@@ -68,13 +70,13 @@ void ScalarCache::store(const Instruction& i) {
       bool shared = false;
       range.allocation->shadow.each(begin - base, end - begin, false, [&](GmCell& cell, uint64_t) {
         if (cell.epoch <= gm_.launch_epoch) return;
-        shared = shared || cell.many_writers || (cell.writer >= 0 && cell.writer != core_) || cell.many_readers ||
-                 (cell.reader >= 0 && cell.reader != core_);
+        shared = shared || cell.many_writers || (cell.writer >= 0 && cell.writer != core_) ||
+                 cell.many_readers || (cell.reader >= 0 && cell.reader != core_);
       });
       if (shared) {
         judge_.report("gm-cache-line", Severity::error,
-                      std::string(i.name) + " stores a scalar in a 64-byte line of " + range.allocation->name +
-                          " that another core touches",
+                      std::string(i.name) + " stores a scalar in a 64-byte line of " +
+                          range.allocation->name + " that another core touches",
                       i.site);
       }
     });
@@ -93,8 +95,10 @@ void ScalarCache::clean_all() {
 
 void ScalarCache::finish() {
   for (const auto& [line, site] : dirty_) {
-    judge_.report("gm-cache-dirty", Severity::unspecified,
-                  "the kernel ends with a scalar store in the cache: DataCacheCleanAndInvalid is missing", site);
+    judge_.report(
+        "gm-cache-dirty", Severity::unspecified,
+        "the kernel ends with a scalar store in the cache: DataCacheCleanAndInvalid is missing",
+        site);
   }
 }
 

@@ -28,7 +28,7 @@ class ScalarCache {
   Judge& judge_;
   std::map<uintptr_t, uint64_t> cleaned_;  // line: clock at which it was invalidated
   uint64_t all_cleaned_ = 0;
-  std::map<uintptr_t, Site> dirty_;        // line: the store that has not been written back
+  std::map<uintptr_t, Site> dirty_;  // line: the store that has not been written back
 };
 
 }  // namespace emulator

@@ -6,11 +6,16 @@ using AscendC::RoundMode;
 
 double round_to_integer(double value, RoundMode mode) {
   switch (mode) {
-    case RoundMode::CAST_FLOOR: return std::floor(value);
-    case RoundMode::CAST_CEIL: return std::ceil(value);
-    case RoundMode::CAST_ROUND: return std::round(value);
-    case RoundMode::CAST_TRUNC: return std::trunc(value);
-    default: return std::nearbyint(value);
+    case RoundMode::CAST_FLOOR:
+      return std::floor(value);
+    case RoundMode::CAST_CEIL:
+      return std::ceil(value);
+    case RoundMode::CAST_ROUND:
+      return std::round(value);
+    case RoundMode::CAST_TRUNC:
+      return std::trunc(value);
+    default:
+      return std::nearbyint(value);
   }
 }
 
@@ -22,17 +27,23 @@ template <class T, class Value, class Down, class Up, class Odd>
 T choose(double exact, T nearest, RoundMode mode, Value value, Down down, Up up, Odd odd) {
   const double got = value(nearest);
   if (got == exact || exact != exact) return nearest;
-  const T below = got < exact ? nearest : down(nearest), above = got < exact ? up(nearest) : nearest;
+  const T below = got < exact ? nearest : down(nearest),
+          above = got < exact ? up(nearest) : nearest;
   switch (mode) {
-    case RoundMode::CAST_FLOOR: return below;
-    case RoundMode::CAST_CEIL: return above;
-    case RoundMode::CAST_TRUNC: return exact > 0 ? below : above;
-    case RoundMode::CAST_ODD: return odd(below) ? below : above;
+    case RoundMode::CAST_FLOOR:
+      return below;
+    case RoundMode::CAST_CEIL:
+      return above;
+    case RoundMode::CAST_TRUNC:
+      return exact > 0 ? below : above;
+    case RoundMode::CAST_ODD:
+      return odd(below) ? below : above;
     case RoundMode::CAST_ROUND: {
       const double middle = (value(below) + value(above)) / 2;
       return exact != middle ? nearest : exact > 0 ? above : below;
     }
-    default: return nearest;
+    default:
+      return nearest;
   }
 }
 
@@ -55,11 +66,13 @@ uint16_t round_to_16(float exact, RoundMode mode) {
 float round_to_float(double value, RoundMode mode) {
   return choose(
       value, static_cast<float>(value), mode, [](float f) { return static_cast<double>(f); },
-      [](float f) { return std::nextafter(f, -INFINITY); }, [](float f) { return std::nextafter(f, INFINITY); },
-      [](float f) { return bits_of(f) & 1; });
+      [](float f) { return std::nextafter(f, -INFINITY); },
+      [](float f) { return std::nextafter(f, INFINITY); }, [](float f) { return bits_of(f) & 1; });
 }
 
 uint16_t round_to_half(float value, RoundMode mode) { return round_to_16<half>(value, mode); }
-uint16_t round_to_bfloat16(float value, RoundMode mode) { return round_to_16<bfloat16_t>(value, mode); }
+uint16_t round_to_bfloat16(float value, RoundMode mode) {
+  return round_to_16<bfloat16_t>(value, mode);
+}
 
 }  // namespace emulator

@@ -14,14 +14,18 @@ template <class T, class U>
 T convert(U value, AscendC::RoundMode mode) {
   if constexpr (std::is_integral_v<T> && std::is_integral_v<U>) {
     // Narrower integers saturate.
-    if (value < static_cast<U>(std::numeric_limits<T>::min()) && sizeof(T) < sizeof(U)) return std::numeric_limits<T>::min();
-    if (value > static_cast<U>(std::numeric_limits<T>::max()) && sizeof(T) < sizeof(U)) return std::numeric_limits<T>::max();
+    if (value < static_cast<U>(std::numeric_limits<T>::min()) && sizeof(T) < sizeof(U))
+      return std::numeric_limits<T>::min();
+    if (value > static_cast<U>(std::numeric_limits<T>::max()) && sizeof(T) < sizeof(U))
+      return std::numeric_limits<T>::max();
     return static_cast<T>(value);
   } else if constexpr (std::is_integral_v<T>) {
     const double whole = round_to_integer(static_cast<double>(static_cast<float>(value)), mode);
     if (whole != whole) return 0;
-    if (whole <= static_cast<double>(std::numeric_limits<T>::min())) return std::numeric_limits<T>::min();
-    if (whole >= static_cast<double>(std::numeric_limits<T>::max())) return std::numeric_limits<T>::max();
+    if (whole <= static_cast<double>(std::numeric_limits<T>::min()))
+      return std::numeric_limits<T>::min();
+    if (whole >= static_cast<double>(std::numeric_limits<T>::max()))
+      return std::numeric_limits<T>::max();
     return static_cast<T>(whole);
   } else if constexpr (std::is_same_v<T, float> && std::is_same_v<U, float>) {
     return static_cast<float>(round_to_integer(value, mode));
@@ -67,16 +71,18 @@ template <class T, class U>
 void cast(VectorCall& call, const UnaryStrides& s, const AscendC::LocalTensor<T>& dst,
           const AscendC::LocalTensor<U>& src, AscendC::RoundMode mode) {
   if (!has_conversion<T, U>(mode)) {
-    call.core.error("cast-mode", "Cast: the vector unit has no such conversion in this round mode", call.i.site);
+    call.core.error("cast-mode", "Cast: the vector unit has no such conversion in this round mode",
+                    call.i.site);
   }
   const Operand from = call.read(src, "src", s.src_block, s.src);
   const Operand to = call.write(dst, s.dst_block, s.dst);
   check_overlap(call.core, call.i, call.lanes, to, &from, 1, Accumulation::none);
-  call.issue(std::array<Operand, 2>{to, from}, [mode](uint8_t* ub, const std::array<uint32_t, 2>& p, uint32_t n) {
-    T* d = at<T>(ub, p[0]);
-    const U* a = at<U>(ub, p[1]);
-    for (uint32_t k = 0; k < n; ++k) d[k] = convert<T, U>(a[k], mode);
-  });
+  call.issue(std::array<Operand, 2>{to, from},
+             [mode](uint8_t* ub, const std::array<uint32_t, 2>& p, uint32_t n) {
+               T* d = at<T>(ub, p[0]);
+               const U* a = at<U>(ub, p[1]);
+               for (uint32_t k = 0; k < n; ++k) d[k] = convert<T, U>(a[k], mode);
+             });
 }
 
 }  // namespace emulator
@@ -84,25 +90,28 @@ void cast(VectorCall& call, const UnaryStrides& s, const AscendC::LocalTensor<T>
 namespace AscendC {
 
 template <class T, class U>
-void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& round_mode, const uint32_t count,
-          Site site = Site::here()) {
+void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& round_mode,
+          const uint32_t count, Site site = Site::here()) {
   constexpr uint32_t widest = sizeof(T) > sizeof(U) ? sizeof(T) : sizeof(U);
   emulator::VectorCall call("Cast", site);
   call.count(count, widest);
-  emulator::cast(call, {1, 1, emulator::packed(sizeof(T), widest), emulator::packed(sizeof(U), widest)}, dst, src,
-                 round_mode);
+  emulator::cast(call,
+                 {1, 1, emulator::packed(sizeof(T), widest), emulator::packed(sizeof(U), widest)},
+                 dst, src, round_mode);
 }
 template <class T, class U, bool isSetMask = true>
-void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& round_mode, const uint64_t mask,
-          const Byte& repeat_time, const UnaryRepeatParams& params, Site site = Site::here()) {
+void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& round_mode,
+          const uint64_t mask, const Byte& repeat_time, const UnaryRepeatParams& params,
+          Site site = Site::here()) {
   constexpr uint32_t widest = sizeof(T) > sizeof(U) ? sizeof(T) : sizeof(U);
   emulator::VectorCall call("Cast", site);
   call.masked(emulator::MaskArgument::first(mask), isSetMask, repeat_time.value, widest);
   emulator::cast(call, emulator::strides(call.core, "Cast", site, params), dst, src, round_mode);
 }
 template <class T, class U, bool isSetMask = true>
-void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& round_mode, const uint64_t mask[],
-          const Byte& repeat_time, const UnaryRepeatParams& params, Site site = Site::here()) {
+void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& round_mode,
+          const uint64_t mask[], const Byte& repeat_time, const UnaryRepeatParams& params,
+          Site site = Site::here()) {
   constexpr uint32_t widest = sizeof(T) > sizeof(U) ? sizeof(T) : sizeof(U);
   emulator::VectorCall call("Cast", site);
   call.masked(emulator::MaskArgument::pattern(mask, widest), isSetMask, repeat_time.value, widest);
@@ -111,20 +120,23 @@ void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode&
 
 // UB to UB with a mask.
 template <class T, bool isSetMask = true>
-void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t mask, const Byte& repeat_time,
-          const CopyRepeatParams& p, Site site = Site::here()) {
+void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t mask,
+          const Byte& repeat_time, const CopyRepeatParams& p, Site site = Site::here()) {
   static_assert(emulator::storable<T>, "Copy does not take this type");
   emulator::VectorCall call("Copy", site);
   call.masked(emulator::MaskArgument::first(mask), isSetMask, repeat_time.value, sizeof(T));
-  emulator::unary<T, T, false>(call, emulator::strides(call.core, "Copy", site, p), dst, src, [](auto a) { return a; });
+  emulator::unary<T, T, false>(call, emulator::strides(call.core, "Copy", site, p), dst, src,
+                               [](auto a) { return a; });
 }
 template <class T, bool isSetMask = true>
-void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t mask[], const Byte& repeat_time,
-          const CopyRepeatParams& p, Site site = Site::here()) {
+void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t mask[],
+          const Byte& repeat_time, const CopyRepeatParams& p, Site site = Site::here()) {
   static_assert(emulator::storable<T>, "Copy does not take this type");
   emulator::VectorCall call("Copy", site);
-  call.masked(emulator::MaskArgument::pattern(mask, sizeof(T)), isSetMask, repeat_time.value, sizeof(T));
-  emulator::unary<T, T, false>(call, emulator::strides(call.core, "Copy", site, p), dst, src, [](auto a) { return a; });
+  call.masked(emulator::MaskArgument::pattern(mask, sizeof(T)), isSetMask, repeat_time.value,
+              sizeof(T));
+  emulator::unary<T, T, false>(call, emulator::strides(call.core, "Copy", site, p), dst, src,
+                               [](auto a) { return a; });
 }
 
 }  // namespace AscendC

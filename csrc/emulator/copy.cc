@@ -19,12 +19,18 @@ void add_elements(uint8_t* to, const uint8_t* from, uint64_t bytes) {
 
 void add_to(uint8_t kind, uint8_t* to, const uint8_t* from, uint64_t bytes) {
   switch (kind) {
-    case atomic_kind<float>(): return add_elements<float>(to, from, bytes);
-    case atomic_kind<half>(): return add_elements<half>(to, from, bytes);
-    case atomic_kind<int32_t>(): return add_elements<int32_t>(to, from, bytes);
-    case atomic_kind<int16_t>(): return add_elements<int16_t>(to, from, bytes);
-    case atomic_kind<bfloat16_t>(): return add_elements<bfloat16_t>(to, from, bytes);
-    case atomic_kind<int8_t>(): return add_elements<int8_t>(to, from, bytes);
+    case atomic_kind<float>():
+      return add_elements<float>(to, from, bytes);
+    case atomic_kind<half>():
+      return add_elements<half>(to, from, bytes);
+    case atomic_kind<int32_t>():
+      return add_elements<int32_t>(to, from, bytes);
+    case atomic_kind<int16_t>():
+      return add_elements<int16_t>(to, from, bytes);
+    case atomic_kind<bfloat16_t>():
+      return add_elements<bfloat16_t>(to, from, bytes);
+    case atomic_kind<int8_t>():
+      return add_elements<int8_t>(to, from, bytes);
   }
 }
 
@@ -41,8 +47,10 @@ BlockRows block_rows(const AscendC::DataCopyParams& p, const char* name, Site si
   check_field(core, name, site, "srcGap", p.srcGap);
   check_field(core, name, site, "dstGap", p.dstGap);
   if (p.blockCount.value > kMaxBlockCount) {
-    core.error("block-count", std::string(name) + ": blockCount is " + std::to_string(p.blockCount.value) +
-                                  ", more than 4095", site);
+    core.error("block-count",
+               std::string(name) + ": blockCount is " + std::to_string(p.blockCount.value) +
+                   ", more than 4095",
+               site);
   }
   BlockRows b;
   b.rows.count = p.blockCount.value;
@@ -52,28 +60,36 @@ BlockRows block_rows(const AscendC::DataCopyParams& p, const char* name, Site si
   return b;
 }
 
-Rows padded_rows(const AscendC::DataCopyExtParams& p, uint32_t size_of, bool into_ub, const char* name, Site site) {
+Rows padded_rows(const AscendC::DataCopyExtParams& p, uint32_t size_of, bool into_ub,
+                 const char* name, Site site) {
   Core& core = current();
   check_field(core, name, site, "blockCount", p.blockCount);
   check_field(core, name, site, "blockLen", p.blockLen);
   check_field(core, name, site, "srcStride", p.srcStride);
   check_field(core, name, site, "dstStride", p.dstStride);
   if (p.blockCount.value > kMaxBlockCount) {
-    core.error("block-count", std::string(name) + ": blockCount is " + std::to_string(p.blockCount.value) +
-                                  ", more than 4095", site);
+    core.error("block-count",
+               std::string(name) + ": blockCount is " + std::to_string(p.blockCount.value) +
+                   ", more than 4095",
+               site);
   }
   if (p.blockLen.value < 0 || p.blockLen.value > kMaxPadBytes) {
-    core.error("field-range", std::string(name) + ": blockLen is " + std::to_string(p.blockLen.value) +
-                                  " bytes, not within 0 to 2097151", site);
+    core.error("field-range",
+               std::string(name) + ": blockLen is " + std::to_string(p.blockLen.value) +
+                   " bytes, not within 0 to 2097151",
+               site);
   }
   if (p.blockLen.value % size_of) {
-    core.error("block-length", std::string(name) + ": blockLen is " + std::to_string(p.blockLen.value) +
-                                   " bytes, which are not whole elements", site);
+    core.error("block-length",
+               std::string(name) + ": blockLen is " + std::to_string(p.blockLen.value) +
+                   " bytes, which are not whole elements",
+               site);
   }
   const int64_t gm_gap = into_ub ? p.srcStride.value : p.dstStride.value;
   if (gm_gap % size_of) {
     core.report("block-length", Severity::unspecified,
-                std::string(name) + ": the stride in GM is not a multiple of the element size", site);
+                std::string(name) + ": the stride in GM is not a multiple of the element size",
+                site);
   }
   Rows rows;
   rows.count = p.blockCount.value;
@@ -84,8 +100,8 @@ Rows padded_rows(const AscendC::DataCopyExtParams& p, uint32_t size_of, bool int
   return rows;
 }
 
-void check_padding(Rows& rows, const AscendC::Byte& left, const AscendC::Byte& right, bool is_pad, const void* value,
-                   uint32_t size_of, const char* name, Site site) {
+void check_padding(Rows& rows, const AscendC::Byte& left, const AscendC::Byte& right, bool is_pad,
+                   const void* value, uint32_t size_of, const char* name, Site site) {
   Core& core = current();
   check_field(core, name, site, "leftPadding", left);
   check_field(core, name, site, "rightPadding", right);

@@ -9,9 +9,17 @@ constexpr size_t kQueue = 32;             // instructions that a pipe's queue ho
 constexpr uint32_t kPoison = 0x7FA0DEAD;  // a signalling NaN
 }  // namespace
 
-Core::Core(int index, int blocks, const Options& options, Findings& findings, Gm& gm, Launch& launch)
-    : index(index), blocks(blocks), options(options), findings(findings), gm(gm),
-      judge(index, options, findings, gm), cache(index, gm, judge), launch_(launch), storage_(2 * kUbBytes + 2 * kGmLine) {
+Core::Core(int index, int blocks, const Options& options, Findings& findings, Gm& gm,
+           Launch& launch)
+    : index(index),
+      blocks(blocks),
+      options(options),
+      findings(findings),
+      gm(gm),
+      judge(index, options, findings, gm),
+      cache(index, gm, judge),
+      launch_(launch),
+      storage_(2 * kUbBytes + 2 * kGmLine) {
   const auto start = reinterpret_cast<uintptr_t>(storage_.data());
   ub_ = storage_.data() + (kGmLine - start % kGmLine) % kGmLine;
   scratch_ = ub_ + kUbBytes;
@@ -29,11 +37,12 @@ void Core::account(Instruction& i) {
   for (int p = 1; p < kPipes; ++p) {
     if (!inserted.scalar_waits[p]) continue;
     timeline.wait_flag(Pipe::S, timeline.set_flag(static_cast<Pipe>(p)));
-    if (adversarial()) block("automatic synchronisation", i.site, [this, p] { return pipelines_[p - 1].idle(); });
+    if (adversarial())
+      block("automatic synchronisation", i.site, [this, p] { return pipelines_[p - 1].idle(); });
   }
   if (inserted.waits_for_scalar) timeline.wait_flag(i.pipe, timeline.set_flag(Pipe::S));
   if (i.pipe == Pipe::S) {
-    timeline.access();
+    timeline.access(!i.gm.empty());
     if (adversarial()) maybe_yield();
     return;
   }
@@ -55,15 +64,14 @@ void Core::enqueue(const Instruction& i, Run run) {
   const Pipe pipe = i.pipe;
   pipeline.push(i, std::move(run));
   if (pipeline.waiting() > kQueue) {
-    block("room in the queue", i.site, [this, pipe] {
-      return pipelines_[emulator::index(pipe) - 1].waiting() <= kQueue / 2;
-    });
+    block("room in the queue", i.site,
+          [this, pipe] { return pipelines_[emulator::index(pipe) - 1].waiting() <= kQueue / 2; });
   }
   maybe_yield();
 }
 
-bool Core::gm_range(Instruction& i, Allocation* home, const uint8_t* address, uint64_t bytes, GmUse use,
-                    uint8_t atomic_kind) {
+bool Core::gm_range(Instruction& i, Allocation* home, const uint8_t* address, uint64_t bytes,
+                    GmUse use, uint8_t atomic_kind) {
   if (!home) {
     error("gm-unallocated", std::string(i.name) + " touches GM that was not allocated", i.site);
     return false;
@@ -71,9 +79,9 @@ bool Core::gm_range(Instruction& i, Allocation* home, const uint8_t* address, ui
   const int64_t begin = address - home->data;
   if (begin < 0 || begin + bytes > home->bytes) {
     error("gm-bounds",
-          std::string(i.name) + (use == GmUse::read ? " reads" : " writes") + " bytes " + std::to_string(begin) +
-              " to " + std::to_string(begin + static_cast<int64_t>(bytes)) + " of " + home->name + ", which has " +
-              std::to_string(home->bytes),
+          std::string(i.name) + (use == GmUse::read ? " reads" : " writes") + " bytes " +
+              std::to_string(begin) + " to " + std::to_string(begin + static_cast<int64_t>(bytes)) +
+              " of " + home->name + ", which has " + std::to_string(home->bytes),
           i.site);
     return false;
   }
@@ -144,7 +152,8 @@ void Core::sync_all(const char* name, Site site) {
   barrier_all();
   if (blocks > options.cores) {
     error("sync-all-blocks",
-          std::string(name) + " with " + std::to_string(blocks) + " blocks on " + std::to_string(options.cores) +
+          std::string(name) + " with " + std::to_string(blocks) + " blocks on " +
+              std::to_string(options.cores) +
               " cores: the blocks that wait for a core never arrive",
           site);
     throw Abandoned();
@@ -158,8 +167,10 @@ int Core::lowest_free_event(Pipe from, Pipe to, Site site) {
   for (int id = 0; id < kEventIds; ++id) {
     if (!(taken >> id & 1)) return id;
   }
-  error("event-ids", std::string("all 8 event ids of ") + kPipeName[emulator::index(from)] + "_" +
-                         kPipeName[emulator::index(to)] + " are taken", site);
+  error("event-ids",
+        std::string("all 8 event ids of ") + kPipeName[emulator::index(from)] + "_" +
+            kPipeName[emulator::index(to)] + " are taken",
+        site);
   throw Abandoned();
 }
 
@@ -167,7 +178,10 @@ void Core::finish() {
   if (adversarial()) block("kernel end", {}, [this] { return drained(); });
   judge.finish({});
   if (!judge.drained()) {
-    error("not-drained", "the kernel ends while pipes may be busy: without a TPipe it ends with PipeBarrier<PIPE_ALL>", {});
+    error("not-drained",
+          "the kernel ends while pipes may be busy: without a TPipe it ends with "
+          "PipeBarrier<PIPE_ALL>",
+          {});
   }
   cache.finish();
   if (mask.counter || mask.dirty) {
@@ -177,7 +191,8 @@ void Core::finish() {
           mask.site);
   }
   if (atomic.kind) {
-    error("atomic-left-set", "the kernel ends in atomic mode: SetAtomicNone is missing", atomic.site);
+    error("atomic-left-set", "the kernel ends in atomic mode: SetAtomicNone is missing",
+          atomic.site);
   }
 }
 

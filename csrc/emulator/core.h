@@ -24,7 +24,7 @@ struct Abandoned {};
 struct MaskRegister {
   bool counter = false;
   uint64_t high = ~0ull, low = ~0ull;
-  bool owned = true;  // set by the kernel itself or by ResetMask, not left there by another call
+  bool owned = true;   // set by the kernel itself or by ResetMask, not left there by another call
   bool dirty = false;  // set by the kernel, and not reset since
   Site site;
 };
@@ -112,7 +112,9 @@ class Core {
   friend class Launch;
   void account(Instruction& i);
   void enqueue(const Instruction& i, Run run);
-  bool flag(Pipe from, Pipe to, int id) const { return flags_[event_index(from, to) * kEventIds + id]; }
+  bool flag(Pipe from, Pipe to, int id) const {
+    return flags_[event_index(from, to) * kEventIds + id];
+  }
   bool drained() const;
   void block(const char* what, Site site, std::function<bool()> until);
   void maybe_yield();
@@ -126,10 +128,10 @@ class Core {
   double timeline_flags_[kEvents * kEventIds] = {};
   std::deque<Pipeline> pipelines_;  // of V, MTE2 and MTE3
   std::unique_ptr<Fiber> fiber_;
-  std::function<bool()> until_;      // what the scalar unit waits for
+  std::function<bool()> until_;  // what the scalar unit waits for
   std::string waits_for_;
   Site waits_at_;
-  bool arrived_ = false;             // at SyncAll
+  bool arrived_ = false;  // at SyncAll
   bool done_ = false;
 };
 

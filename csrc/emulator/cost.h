@@ -17,19 +17,19 @@ struct CostModel {
 
   // Vector unit. DK bank_conflict_ub sample: 1000 dependent Adds of 64 repeats take 2390 ticks of
   // 50 MHz, which is 88 cycles each: 64 for the repeats and 24 more.
-  double vector_repeat = 1;       // DK performance guide: 128 half numbers per cycle
-  double vector_latency = 24;     // derived, see above; of a dependent instruction
-  double vector_issue = 4;        // assumed; between independent instructions
-  double bank_conflict = 1;       // DK, same sample: 2 cycles per repeat if sources share a group
-  double three_address = 1;       // DK MulAddDst page: half throughput
-  double reduce_latency = 72;     // DK: 2 to 5 times the latency of Add; three times assumed
-  double gather_element = 1;      // assumed: elements of Gather per cycle
-  double mask_cycles = 1;         // DK, mask reuse article
+  double vector_repeat = 1;    // DK performance guide: 128 half numbers per cycle
+  double vector_latency = 24;  // derived, see above; of a dependent instruction
+  double vector_issue = 4;     // assumed; between independent instructions
+  double bank_conflict = 1;    // DK, same sample: 2 cycles per repeat if sources share a group
+  double three_address = 1;    // DK MulAddDst page: half throughput
+  double reduce_latency = 72;  // DK: 2 to 5 times the latency of Add; three times assumed
+  double gather_element = 1;   // assumed: elements of Gather per cycle
+  double mask_cycles = 1;      // DK, mask reuse article
 
   // DMA. DK data_copy sample: 128-byte copies at 20.6 cycles each; as rows of one copy, 8.3 each.
-  double dma_instruction = 12.3;  // derived, see above
-  double dma_row = 8.3;           // derived, see above
-  double dma_latency = 500;       // assumed ("several hundred cycles"): issue to data visible
+  double dma_instruction = 12.3;      // derived, see above
+  double dma_row = 8.3;               // derived, see above
+  double dma_latency = 500;           // assumed ("several hundred cycles"): issue to data visible
   double unaligned_efficiency = 0.7;  // DK: 32-byte against 512-byte aligned GM addresses
 
   // Bandwidths of the card, shared by the cores that run.
@@ -43,6 +43,7 @@ struct CostModel {
 
   // Scalar unit.
   double scalar_access = 10;  // derived: GetValue and SetValue, from DK's scalar Add sample
+  double gm_access = 200;     // assumed: GlobalTensor::GetValue and SetValue
   double dispatch = 8;        // assumed: preparing and dispatching one V or MTE instruction
   double flag = 2;            // assumed: one SetFlag, WaitFlag or PipeBarrier
   double sync_all = 1000;     // assumed: SyncAll, once all cores are there
@@ -85,17 +86,21 @@ struct TraceEvent {
 // program order: every time is a maximum of times already known.
 class Timeline {
  public:
-  void begin(const CostModel& model, int core, int active_cores, double at, std::vector<TraceEvent>* trace);
+  void begin(const CostModel& model, int core, int active_cores, double at,
+             std::vector<TraceEvent>* trace);
   void issue(Pipe pipe, const char* name, Site site, const Work& work);
   void scalar(double cycles) { now_ += cycles; }
-  void access() { now_ += model_->scalar_access; ++cost_.pipe[0].instructions; }
+  void access(bool gm) {  // GetValue and SetValue
+    now_ += gm ? model_->gm_access : model_->scalar_access;
+    ++cost_.pipe[0].instructions;
+  }
   void mask() { now_ += model_->mask_cycles; }
-  double set_flag(Pipe from);                    // time at which the flag is up
+  double set_flag(Pipe from);  // time at which the flag is up
   void wait_flag(Pipe to, double flag_time);
   void barrier(Pipe pipe);
   void barrier_all();
-  double arrive();                               // at SyncAll, drained
-  void resume(double at);                        // after SyncAll
+  double arrive();         // at SyncAll, drained
+  void resume(double at);  // after SyncAll
   double finish();
   double now() const { return now_; }
   const CoreCost& cost() const { return cost_; }

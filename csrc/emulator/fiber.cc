@@ -44,8 +44,8 @@ void Fiber::resume() {
     inside_.uc_stack.ss_size = kStack;
     inside_.uc_link = nullptr;
     const auto self = reinterpret_cast<uintptr_t>(this);
-    makecontext(&inside_, reinterpret_cast<void (*)()>(&Fiber::entry), 2, static_cast<unsigned>(self >> 32),
-                static_cast<unsigned>(self));
+    makecontext(&inside_, reinterpret_cast<void (*)()>(&Fiber::entry), 2,
+                static_cast<unsigned>(self >> 32), static_cast<unsigned>(self));
   }
   START_SWITCH(&fake_outside_, stack_, kStack);
   swapcontext(&outside_, &inside_);

@@ -10,22 +10,26 @@ namespace emulator {
 // Which bytes a gather reads is known only from values in UB. In program order they are at hand;
 // in adversarial order the source is touched as a whole, and the judge leaves it to the plain run.
 template <class T, class Offsets>
-void gather_source(VectorCall& call, const AscendC::LocalTensor<T>& src, uint32_t bytes, Offsets offsets) {
+void gather_source(VectorCall& call, const AscendC::LocalTensor<T>& src, uint32_t bytes,
+                   Offsets offsets) {
   if (call.core.adversarial()) {
     if (src.bytes() > 0) call.i.unjudged.add(src.address(), src.bytes());
     return;
   }
   offsets([&](uint64_t offset) {
-    if (static_cast<int64_t>(offset + bytes) <= src.bytes()) call.i.reads.add(src.address() + offset, bytes);
+    if (static_cast<int64_t>(offset + bytes) <= src.bytes())
+      call.i.reads.add(src.address() + offset, bytes);
   });
 }
 
 template <class T>
-void gather_call(VectorCall& call, const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
-                 const AscendC::LocalTensor<uint32_t>& offsets, uint32_t base, int64_t repeat_stride) {
+void gather_call(VectorCall& call, const AscendC::LocalTensor<T>& dst,
+                 const AscendC::LocalTensor<T>& src, const AscendC::LocalTensor<uint32_t>& offsets,
+                 uint32_t base, int64_t repeat_stride) {
   static_assert(storable<T>, "Gather does not take this type");
   const uint32_t per = call.lanes.per_repeat;
-  const uint32_t step = 32 * sizeof(uint32_t) / sizeof(uint32_t) * per / 32 * sizeof(uint32_t) / kBlock;
+  const uint32_t step =
+      32 * sizeof(uint32_t) / sizeof(uint32_t) * per / 32 * sizeof(uint32_t) / kBlock;
   const Operand index = call.read(offsets, "srcOffset", 1, step);
   const Operand to = call.write(dst, 1, repeat_stride);
   if (!src.usable(call.i, "src", 0, kBlock)) call.i.valid = false;
@@ -59,11 +63,12 @@ void gather_call(VectorCall& call, const AscendC::LocalTensor<T>& dst, const Asc
     for (uint32_t r = 0; r < lanes.repeats; ++r) {
       for (const LaneRun& run : lanes.of(r)) {
         for (uint32_t lane = run.begin; lane < run.begin + run.count; ++lane) {
-          const uint64_t offset = base + static_cast<uint64_t>(*at<uint32_t>(ub, index.lane(r, lane)));
+          const uint64_t offset =
+              base + static_cast<uint64_t>(*at<uint32_t>(ub, index.lane(r, lane)));
           if (offset + sizeof(T) > size || offset % sizeof(T)) {
             core->error("gather-bounds",
-                        "Gather: offset " + std::to_string(offset) + " of a source of " + std::to_string(size) +
-                            " bytes, or not a multiple of the element size",
+                        "Gather: offset " + std::to_string(offset) + " of a source of " +
+                            std::to_string(size) + " bytes, or not a multiple of the element size",
                         site);
             continue;
           }
@@ -76,13 +81,15 @@ void gather_call(VectorCall& call, const AscendC::LocalTensor<T>& dst, const Asc
 
 // The bits of the fixed patterns 1 to 7.
 constexpr bool pattern_bit(int pattern, uint32_t lane) {
-  return pattern == 7 || (pattern <= 2 ? lane % 2 == uint32_t(pattern - 1) : lane % 4 == uint32_t(pattern - 3));
+  return pattern == 7 ||
+         (pattern <= 2 ? lane % 2 == uint32_t(pattern - 1) : lane % 4 == uint32_t(pattern - 3));
 }
 
 template <class T, class U>
-void gather_mask_call(Core& core, const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
-                      const AscendC::LocalTensor<U>* bits, int pattern, bool counter, uint32_t mask,
-                      const AscendC::GatherMaskParams& p, uint64_t& kept, Site site) {
+void gather_mask_call(Core& core, const AscendC::LocalTensor<T>& dst,
+                      const AscendC::LocalTensor<T>& src, const AscendC::LocalTensor<U>* bits,
+                      int pattern, bool counter, uint32_t mask, const AscendC::GatherMaskParams& p,
+                      uint64_t& kept, Site site) {
   static_assert(storable<T>, "GatherMask does not take this type");
   VectorCall call("GatherMask", site);
   check_field(core, "GatherMask", site, "src0BlockStride", p.src0BlockStride);
@@ -90,9 +97,11 @@ void gather_mask_call(Core& core, const AscendC::LocalTensor<T>& dst, const Asce
   check_field(core, "GatherMask", site, "src0RepeatStride", p.src0RepeatStride);
   check_field(core, "GatherMask", site, "src1RepeatStride", p.src1RepeatStride);
   if (!bits && (pattern < 1 || pattern > 7)) {
-    core.error("gather-pattern", "GatherMask: pattern " + std::to_string(pattern) + ", not within 1 to 7", site);
+    core.error("gather-pattern",
+               "GatherMask: pattern " + std::to_string(pattern) + ", not within 1 to 7", site);
   }
-  if (counter && mask == 0) core.error("count-range", "GatherMask in counter mode of 0 elements", site);
+  if (counter && mask == 0)
+    core.error("count-range", "GatherMask in counter mode of 0 elements", site);
   const uint32_t per = counter ? mask : kRepeat / sizeof(T), repeats = p.repeatTimes.value;
   call.lanes.per_repeat = per;
   call.lanes.repeats = per ? repeats : 0;
@@ -106,7 +115,8 @@ void gather_mask_call(Core& core, const AscendC::LocalTensor<T>& dst, const Asce
     for (uint32_t lane = 0; lane < per; ++lane) most += pattern_bit(pattern, lane);
     most *= repeats;
   } else if (lanes.repeats) {
-    if (!bits->usable(call.i, "src1", (lanes.repeats - 1ull) * bit_step + bit_bytes, kBlock)) call.i.valid = false;
+    if (!bits->usable(call.i, "src1", (lanes.repeats - 1ull) * bit_step + bit_bytes, kBlock))
+      call.i.valid = false;
     for (uint32_t r = 0; call.i.valid && r < lanes.repeats; ++r) {
       call.i.reads.add(bits->address() + r * bit_step, bit_bytes);
     }
@@ -117,10 +127,12 @@ void gather_mask_call(Core& core, const AscendC::LocalTensor<T>& dst, const Asce
   const uint32_t to = dst.address();
   const uint32_t wanted = bits ? bits->address() : 0;
   if (lanes.repeats) {
-    const bool in_place = to == from.address && from.block_stride == 1 && from.repeat_stride * kBlock >= per * sizeof(T);
+    const bool in_place = to == from.address && from.block_stride == 1 &&
+                          from.repeat_stride * kBlock >= per * sizeof(T);
     const uint32_t end = to + written * sizeof(T);
     const bool meets_source = to < from.address + extent(lanes, from) && from.address < end;
-    const bool meets_bits = bits && to < wanted + (lanes.repeats - 1) * bit_step + bit_bytes && wanted < end;
+    const bool meets_bits =
+        bits && to < wanted + (lanes.repeats - 1) * bit_step + bit_bytes && wanted < end;
     if ((meets_source && !in_place) || meets_bits) {
       core.error("overlap-repeats", "GatherMask: source and destination overlap", site);
     }
@@ -146,8 +158,8 @@ void gather_mask_call(Core& core, const AscendC::LocalTensor<T>& dst, const Asce
     uint64_t n = 0;
     for (uint32_t r = 0; r < lanes.repeats; ++r) {
       for (uint32_t lane = 0; lane < per; ++lane) {
-        const bool keep =
-            tensor ? ub[wanted + r * bit_step + lane / 8] >> lane % 8 & 1 : pattern_bit(pattern, lane);
+        const bool keep = tensor ? ub[wanted + r * bit_step + lane / 8] >> lane % 8 & 1
+                                 : pattern_bit(pattern, lane);
         if (!keep) continue;
         if (n < room) std::memmove(ub + to + n * sizeof(T), ub + from.lane(r, lane), sizeof(T));
         ++n;
@@ -159,8 +171,10 @@ void gather_mask_call(Core& core, const AscendC::LocalTensor<T>& dst, const Asce
   core.read_vector_register([result] { return result->ready; }, site);
   kept = result->kept;
   if (kept > room) {
-    core.error("ub-bounds", "GatherMask keeps " + std::to_string(kept) + " elements, more than its destination holds",
-               site);
+    core.error(
+        "ub-bounds",
+        "GatherMask keeps " + std::to_string(kept) + " elements, more than its destination holds",
+        site);
   }
   core.judge.define(to, std::min(kept, room) * sizeof(T));
 }
@@ -170,24 +184,26 @@ void gather_mask_call(Core& core, const AscendC::LocalTensor<T>& dst, const Asce
 namespace AscendC {
 
 template <class T>
-void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<uint32_t>& srcOffset,
-            const uint32_t srcBaseAddr, const uint32_t count, Site site = Site::here()) {
+void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src,
+            const LocalTensor<uint32_t>& srcOffset, const uint32_t srcBaseAddr,
+            const uint32_t count, Site site = Site::here()) {
   emulator::VectorCall call("Gather", site);
   call.count(count, sizeof(T));
   emulator::gather_call(call, dst, src, srcOffset, srcBaseAddr, 8);
 }
 template <class T>
-void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<uint32_t>& srcOffset,
-            const uint32_t srcBaseAddr, const uint64_t mask, const Byte& repeat_time, const Short& dstRepStride,
-            Site site = Site::here()) {
+void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src,
+            const LocalTensor<uint32_t>& srcOffset, const uint32_t srcBaseAddr, const uint64_t mask,
+            const Byte& repeat_time, const Short& dstRepStride, Site site = Site::here()) {
   emulator::VectorCall call("Gather", site);
   emulator::check_field(call.core, "Gather", site, "dstRepStride", dstRepStride);
   call.masked(emulator::MaskArgument::first(mask), true, repeat_time.value, sizeof(T));
   emulator::gather_call(call, dst, src, srcOffset, srcBaseAddr, dstRepStride.value);
 }
 template <class T>
-void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<uint32_t>& srcOffset,
-            const uint32_t srcBaseAddr, const uint64_t mask[], const Byte& repeat_time, const Short& dstRepStride,
+void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src,
+            const LocalTensor<uint32_t>& srcOffset, const uint32_t srcBaseAddr,
+            const uint64_t mask[], const Byte& repeat_time, const Short& dstRepStride,
             Site site = Site::here()) {
   emulator::VectorCall call("Gather", site);
   emulator::check_field(call.core, "Gather", site, "dstRepStride", dstRepStride);
@@ -197,8 +213,9 @@ void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTen
 
 // Whole blocks: eight offsets for each repeat.
 template <class T>
-void Gatherb(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<uint32_t>& offset,
-             const Byte& repeat_time, const GatherRepeatParams& params, Site site = Site::here()) {
+void Gatherb(const LocalTensor<T>& dst, const LocalTensor<T>& src,
+             const LocalTensor<uint32_t>& offset, const Byte& repeat_time,
+             const GatherRepeatParams& params, Site site = Site::here()) {
   using emulator::kBlock;
   static_assert(emulator::one_of<T, uint16_t, uint32_t>, "Gatherb takes uint16_t and uint32_t");
   emulator::VectorCall call("Gatherb", site);
@@ -216,7 +233,8 @@ void Gatherb(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTe
   call.i.reads.add(offset.address(), repeats * kBlock);
   const uint32_t index = offset.address(), from = src.address(), size = src.bytes();
   emulator::gather_source(call, src, kBlock, [&](auto visit) {
-    for (uint32_t k = 0; k < repeats * 8; ++k) visit(*emulator::at<uint32_t>(core.ub(), index + 4 * k));
+    for (uint32_t k = 0; k < repeats * 8; ++k)
+      visit(*emulator::at<uint32_t>(core.ub(), index + 4 * k));
   });
   if (to.address < from + size && from < to.address + emulator::extent(call.lanes, to)) {
     core.error("overlap-repeats", "Gatherb: source and destination overlap", site);
@@ -227,8 +245,10 @@ void Gatherb(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTe
     for (uint32_t k = 0; k < repeats * 8; ++k) {
       const uint64_t at = *emulator::at<uint32_t>(ub, index + 4 * k);
       if (at % kBlock || at + kBlock > size) {
-        core.error("gather-bounds", "Gatherb: offset " + std::to_string(at) +
-                                        " lies outside of the source, or is not a multiple of 32", site);
+        core.error("gather-bounds",
+                   "Gatherb: offset " + std::to_string(at) +
+                       " lies outside of the source, or is not a multiple of 32",
+                   site);
         continue;
       }
       std::memcpy(ub + to.lane(k / 8, k % 8 * kBlock / sizeof(T)), ub + from + at, kBlock);
@@ -237,20 +257,20 @@ void Gatherb(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTe
 }
 
 template <class T, class U>
-void GatherMask(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<U>& src1Pattern,
-                const bool reduceMode, const uint32_t mask, const GatherMaskParams& params, uint64_t& rsvdCnt,
-                Site site = Site::here()) {
+void GatherMask(const LocalTensor<T>& dst, const LocalTensor<T>& src0,
+                const LocalTensor<U>& src1Pattern, const bool reduceMode, const uint32_t mask,
+                const GatherMaskParams& params, uint64_t& rsvdCnt, Site site = Site::here()) {
   static_assert(emulator::one_of<U, uint16_t, uint32_t> && sizeof(U) == sizeof(T),
                 "the bits are as wide as the elements: uint16_t or uint32_t");
-  emulator::gather_mask_call<T, U>(emulator::current(), dst, src0, &src1Pattern, 0, reduceMode, mask, params, rsvdCnt,
-                                   site);
+  emulator::gather_mask_call<T, U>(emulator::current(), dst, src0, &src1Pattern, 0, reduceMode,
+                                   mask, params, rsvdCnt, site);
 }
 template <class T>
 void GatherMask(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const uint8_t src1Pattern,
-                const bool reduceMode, const uint32_t mask, const GatherMaskParams& params, uint64_t& rsvdCnt,
-                Site site = Site::here()) {
-  emulator::gather_mask_call<T, uint32_t>(emulator::current(), dst, src0, nullptr, src1Pattern, reduceMode, mask,
-                                          params, rsvdCnt, site);
+                const bool reduceMode, const uint32_t mask, const GatherMaskParams& params,
+                uint64_t& rsvdCnt, Site site = Site::here()) {
+  emulator::gather_mask_call<T, uint32_t>(emulator::current(), dst, src0, nullptr, src1Pattern,
+                                          reduceMode, mask, params, rsvdCnt, site);
 }
 
 // Each of eight source elements fills a block of its own.
@@ -269,7 +289,8 @@ void Brcb(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const Byte& rep
   const uint32_t repeats = repeat_time.value;
   if (repeats == 0) return;
   call.lanes = emulator::whole_repeats(repeats, emulator::kRepeat / sizeof(T));
-  const auto to = call.write(dst, params.dstBlkStride.value ? params.dstBlkStride.value : 1, params.dstRepStride.value);
+  const auto to = call.write(dst, params.dstBlkStride.value ? params.dstBlkStride.value : 1,
+                             params.dstRepStride.value);
   const uint32_t bytes = repeats * 8 * sizeof(T), from = src0.address();
   if (!src0.usable(call.i, "src", bytes, kBlock)) call.i.valid = false;
   if (!call.i.valid) return;

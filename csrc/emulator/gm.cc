@@ -6,8 +6,8 @@
 namespace emulator {
 
 namespace {
-constexpr uint64_t kRedZone = 4096;          // keeps neighbours apart: one's end is not another's start
-constexpr uint32_t kPoison = 0x7FA0DEAD;     // a signalling NaN
+constexpr uint64_t kRedZone = 4096;  // keeps neighbours apart: one's end is not another's start
+constexpr uint32_t kPoison = 0x7FA0DEAD;  // a signalling NaN
 }  // namespace
 
 void* Gm::allocate(uint64_t bytes, const std::string& name, uint32_t misalign) {

@@ -16,19 +16,19 @@ namespace emulator {
 // between two points at which all cores meet.
 struct GmCell {
   uint32_t epoch = 0;
-  uint32_t changed = 0;       // clock of the last copy to it, in any epoch
-  uint32_t write = 0;         // number of the last writing instruction, 0: none
-  uint32_t read[2] = {};      // last reading instruction of `reader`, on S and on MTE2
+  uint32_t changed = 0;   // clock of the last copy to it, in any epoch
+  uint32_t write = 0;     // number of the last writing instruction, 0: none
+  uint32_t read[2] = {};  // last reading instruction of `reader`, on S and on MTE2
   int16_t writer = -1, plain_writer = -1, reader = -1;  // cores
   uint8_t write_pipe = 0;
-  uint8_t atomic = 0;        // kind of the atomic write, 0: plain
+  uint8_t atomic = 0;  // kind of the atomic write, 0: plain
   bool many_readers = false, many_writers = false;
-  bool defined = false;      // written by the host or by a kernel
+  bool defined = false;  // written by the host or by a kernel
   bool operator==(const GmCell& o) const {
-    return epoch == o.epoch && changed == o.changed && write == o.write && read[0] == o.read[0] && read[1] == o.read[1] &&
-           writer == o.writer && plain_writer == o.plain_writer && reader == o.reader &&
-           write_pipe == o.write_pipe && atomic == o.atomic && many_readers == o.many_readers &&
-           many_writers == o.many_writers && defined == o.defined;
+    return epoch == o.epoch && changed == o.changed && write == o.write && read[0] == o.read[0] &&
+           read[1] == o.read[1] && writer == o.writer && plain_writer == o.plain_writer &&
+           reader == o.reader && write_pipe == o.write_pipe && atomic == o.atomic &&
+           many_readers == o.many_readers && many_writers == o.many_writers && defined == o.defined;
   }
 };
 
@@ -83,7 +83,7 @@ class Gm {
     scalar_stores.clear();
   }
   uint32_t epoch = 0, launch_epoch = 0;
-  uint32_t clock = 0, launch_clock = 0;             // counts the copies to GM
+  uint32_t clock = 0, launch_clock = 0;            // counts the copies to GM
   std::map<uintptr_t, ScalarStore> scalar_stores;  // by cache line
 
  private:

@@ -40,7 +40,8 @@ class Footprint {
   }
   uint32_t high() const {
     uint32_t high = 0;
-    for (const Interval& part : parts_) high = part.begin + part.size > high ? part.begin + part.size : high;
+    for (const Interval& part : parts_)
+      high = part.begin + part.size > high ? part.begin + part.size : high;
     return high;
   }
 
@@ -67,7 +68,7 @@ struct Instruction {
   bool defines = true;      // false: the caller says later which bytes of `writes` have values
   std::vector<GmRange> gm;
   Work work;
-  bool valid = true;        // false: executing it would leave the memories of the emulator
+  bool valid = true;  // false: executing it would leave the memories of the emulator
 
   void reset(Pipe on, const char* what, Site where) {
     pipe = on;

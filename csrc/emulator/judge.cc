@@ -45,8 +45,8 @@ void Judge::barrier_all() {
 }
 
 // The earlier instruction must be complete before this one starts.
-void Judge::require(const Instruction& i, int other, uint32_t number, const char* rule, const char* memory,
-                    const std::string& where) {
+void Judge::require(const Instruction& i, int other, uint32_t number, const char* rule,
+                    const char* memory, const std::string& where) {
   const int p = index(i.pipe);
   if (number == 0 || known(i.pipe, other, number)) return;
   if (p == other && i.pipe == Pipe::S) return;
@@ -76,8 +76,8 @@ void Judge::require(const Instruction& i, int other, uint32_t number, const char
   const std::string missing =
       from == to ? "PipeBarrier<PIPE_" + to + ">" : "flag " + from + "_" + to;
   report(rule, Severity::error,
-         std::string(i.name) + " " + verb + " " + memory + " that " + call.name + " " + past + ", without a " +
-             missing + " between them (first at " + where + ")",
+         std::string(i.name) + " " + verb + " " + memory + " that " + call.name + " " + past +
+             ", without a " + missing + " between them (first at " + where + ")",
          i.site, call.site, issued_[p], number);
 }
 
@@ -110,27 +110,32 @@ void Judge::check_ub(const Instruction& i) {
     });
   }
   for (const Interval& part : i.dummies) {
-    ub_.each(part.begin, part.size, true, [](UbCell& cell, uint64_t) { cell.value = UbCell::dummy; });
+    ub_.each(part.begin, part.size, true,
+             [](UbCell& cell, uint64_t) { cell.value = UbCell::dummy; });
   }
   for (const Interval& part : i.reads) {
     ub_.each(part.begin, part.size, false, [&](UbCell& cell, uint64_t) { cell.read[p] = t; });
   }
   if (never) {
     report("ub-uninitialised", Severity::error,
-           std::string(i.name) + " reads UB that nothing has written (first at " + ub_bytes(never_at) + ")",
+           std::string(i.name) + " reads UB that nothing has written (first at " +
+               ub_bytes(never_at) + ")",
            i.site, {}, t);
   }
   if (dummy) {
     report("ub-dummy", Severity::unspecified,
-           std::string(i.name) + " reads padding of a DataCopyPad whose value is not specified (first at " +
+           std::string(i.name) +
+               " reads padding of a DataCopyPad whose value is not specified (first at " +
                ub_bytes(dummy_at) + ")",
            i.site, {}, t);
   }
 }
 
-void Judge::clash(const char* rule, const Instruction& i, const GmRange& range, uint64_t at, const char* what) {
-  report(rule, Severity::error, std::string(i.name) + " " + what + " (first at " + gm_bytes(range, at) + ")",
-         i.site, {}, issued_[index(i.pipe)]);
+void Judge::clash(const char* rule, const Instruction& i, const GmRange& range, uint64_t at,
+                  const char* what) {
+  report(rule, Severity::error,
+         std::string(i.name) + " " + what + " (first at " + gm_bytes(range, at) + ")", i.site, {},
+         issued_[index(i.pipe)]);
 }
 
 void Judge::check_gm(const Instruction& i, const GmRange& range) {
@@ -142,10 +147,12 @@ void Judge::check_gm(const Instruction& i, const GmRange& range) {
   if (writes && options_.note_shared_blocks) {
     const uint64_t end = range.begin + range.size;
     const auto look = [&](uint64_t block) {
-      const uint64_t begin = block * kBlock, stop = std::min<uint64_t>(begin + kBlock, range.allocation->bytes);
+      const uint64_t begin = block * kBlock,
+                     stop = std::min<uint64_t>(begin + kBlock, range.allocation->bytes);
       shadow.each(begin, stop - begin, false, [&](GmCell& cell, uint64_t) {
         if (cell.epoch == gm_.epoch && cell.writer >= 0 && cell.writer != core_ && !cell.atomic) {
-          findings_.note("cores write different bytes of one 32-byte block of " + range.allocation->name);
+          findings_.note("cores write different bytes of one 32-byte block of " +
+                         range.allocation->name);
         }
       });
     };
@@ -163,7 +170,8 @@ void Judge::check_gm(const Instruction& i, const GmRange& range) {
       cell.epoch = gm_.epoch;
     }
     const auto where = [&] { return gm_bytes(range, at); };
-    if (range.use != GmUse::write && !cell.defined && !undefined) undefined = true, undefined_at = at;
+    if (range.use != GmUse::write && !cell.defined && !undefined)
+      undefined = true, undefined_at = at;
     const bool others_wrote = cell.many_writers || (cell.writer >= 0 && cell.writer != core_);
     const bool both_atomic = range.use == GmUse::atomic && cell.atomic == range.atomic;
     if (others_wrote) {
@@ -172,11 +180,13 @@ void Judge::check_gm(const Instruction& i, const GmRange& range) {
               writes ? "writes GM that another core writes before the next SyncAll"
                      : "reads GM that another core writes before the next SyncAll");
       } else {
-        findings_.note("the order of atomic additions to " + range.allocation->name + " is not determined");
+        findings_.note("the order of atomic additions to " + range.allocation->name +
+                       " is not determined");
       }
     } else if (cell.writer == core_ && !known(i.pipe, cell.write_pipe, cell.write)) {
       if (both_atomic) {
-        findings_.note("the order of atomic additions to " + range.allocation->name + " is not determined");
+        findings_.note("the order of atomic additions to " + range.allocation->name +
+                       " is not determined");
       } else {
         require(i, cell.write_pipe, cell.write, writes ? "waw" : "raw", "GM", where());
       }
@@ -238,7 +248,8 @@ void Judge::set_flag(Pipe from, Pipe to, int id, Site site) {
   const std::string name = std::string(kPipeName[index(from)]) + "_" + kPipeName[index(to)] + "(" +
                            std::to_string(id) + ")";
   if (flag.full) {
-    report("flag-repeated", Severity::error, "SetFlag " + name + " on a flag that is already set", site, flag.site);
+    report("flag-repeated", Severity::error, "SetFlag " + name + " on a flag that is already set",
+           site, flag.site);
   }
   flag.full = true;
   flag.site = site;
@@ -276,8 +287,8 @@ void Judge::finish(Site site) {
         const Flag& flag = flags_[from * kPipes + to][id];
         if (!flag.full) continue;
         report("flag-left-set", Severity::error,
-               std::string("the kernel ends with flag ") + kPipeName[from] + "_" + kPipeName[to] + "(" +
-                   std::to_string(id) + ") set: no WaitFlag met its SetFlag",
+               std::string("the kernel ends with flag ") + kPipeName[from] + "_" + kPipeName[to] +
+                   "(" + std::to_string(id) + ") set: no WaitFlag met its SetFlag",
                flag.site, site);
       }
     }

@@ -52,7 +52,9 @@ class Judge {
   void finish(Site site);
   bool drained() const;  // the scalar unit knows that all pipes are done
 
-  bool flag_is_set(Pipe from, Pipe to, int id) const { return flags_[event_index(from, to)][id].full; }
+  bool flag_is_set(Pipe from, Pipe to, int id) const {
+    return flags_[event_index(from, to)][id].full;
+  }
   uint32_t number(Pipe pipe) const { return issued_[index(pipe)]; }
   void report(const char* rule, Severity severity, std::string message, Site site, Site other = {},
               uint32_t number = 0, uint32_t other_number = 0);
@@ -71,12 +73,13 @@ class Judge {
   bool known(Pipe pipe, int other, uint32_t number) const {
     return number <= knowledge_[index(pipe)][other];
   }
-  void require(const Instruction& i, int other, uint32_t number, const char* rule, const char* memory,
-               const std::string& where);
+  void require(const Instruction& i, int other, uint32_t number, const char* rule,
+               const char* memory, const std::string& where);
   void raise(int pipe, const Knowledge& to);
   void check_ub(const Instruction& i);
   void check_gm(const Instruction& i, const GmRange& range);
-  void clash(const char* rule, const Instruction& i, const GmRange& range, uint64_t at, const char* what);
+  void clash(const char* rule, const Instruction& i, const GmRange& range, uint64_t at,
+             const char* what);
 
   int core_;
   const Options& options_;

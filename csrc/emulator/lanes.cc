@@ -4,7 +4,9 @@ namespace emulator {
 
 std::vector<LaneRun> Lanes::from_bits(uint64_t high, uint64_t low, uint32_t per_repeat) {
   std::vector<LaneRun> runs;
-  const auto bit = [&](uint32_t lane) { return (lane < 64 ? low >> lane : high >> (lane - 64)) & 1; };
+  const auto bit = [&](uint32_t lane) {
+    return (lane < 64 ? low >> lane : high >> (lane - 64)) & 1;
+  };
   for (uint32_t lane = 0; lane < per_repeat; ++lane) {
     if (!bit(lane)) continue;
     if (!runs.empty() && runs.back().begin + runs.back().count == lane) {
@@ -53,7 +55,8 @@ uint64_t extent(const Lanes& lanes, const Operand& operand) {
       end = std::max<uint64_t>(end, operand.lane(r, last) - operand.address + operand.size_of);
       const uint32_t step = kBlock / operand.size_of;
       if (last / step > run.begin / step) {
-        end = std::max<uint64_t>(end, operand.lane(r, last / step * step - 1) - operand.address + operand.size_of);
+        end = std::max<uint64_t>(
+            end, operand.lane(r, last / step * step - 1) - operand.address + operand.size_of);
       }
     }
   }
@@ -64,7 +67,8 @@ double bank_conflicts(const Lanes& lanes, const Operand* sources, int count) {
   if (count < 2) return 0;
   const Operand &a = sources[0], &b = sources[1];
   const auto group = [](const Operand& o, uint32_t r, uint32_t block) {
-    return (o.address / kBlock + r * o.repeat_stride + block * o.block_stride) % 16;  // address bits 8 to 5
+    return (o.address / kBlock + r * o.repeat_stride + block * o.block_stride) %
+           16;  // address bits 8 to 5
   };
   const uint32_t period = std::min<uint32_t>(lanes.repeats, 16);
   const uint32_t blocks = std::min<uint32_t>(8, lanes.per_repeat * a.size_of / kBlock);
@@ -115,9 +119,12 @@ void check_overlap(Core& core, const Instruction& i, const Lanes& lanes, const O
     const Operand& src = sources[s];
     if (src.address >= dst_end || dst.address >= src.address + extent(lanes, src)) continue;
     const bool same = dst.address == src.address && dst.size_of == src.size_of &&
-                      dst.block_stride == src.block_stride && dst.repeat_stride == src.repeat_stride;
+                      dst.block_stride == src.block_stride &&
+                      dst.repeat_stride == src.repeat_stride;
     // In place, and one repeat does not reach into the next.
-    if (same && dst.block_stride == 1 && dst.repeat_stride * kBlock >= lanes.per_repeat * dst.size_of) continue;
+    if (same && dst.block_stride == 1 &&
+        dst.repeat_stride * kBlock >= lanes.per_repeat * dst.size_of)
+      continue;
     const bool may_accumulate = accumulation == Accumulation::allowed && s == 1 &&
                                 (dst.repeat_stride == 0 || src.repeat_stride == 0);
     ++written.now;
@@ -139,7 +146,8 @@ void check_overlap(Core& core, const Instruction& i, const Lanes& lanes, const O
           if (blocks[k].first == block) common += __builtin_popcount(blocks[k].second & bytes);
         }
       });
-      if (common && (common != own || common != mine || dst.lane(r, 0) != src.lane(r, 0))) partly = true;
+      if (common && (common != own || common != mine || dst.lane(r, 0) != src.lane(r, 0)))
+        partly = true;
       for (size_t k = 0; k < n; ++k) {
         const auto [block, bytes] = blocks[k];
         if (written.stamp[block] != written.now) {
@@ -149,10 +157,12 @@ void check_overlap(Core& core, const Instruction& i, const Lanes& lanes, const O
         written.bytes[block] |= bytes;
       }
     }
-    const std::string which = std::string(i.name) + ": the destination and source " + std::to_string(s);
+    const std::string which =
+        std::string(i.name) + ": the destination and source " + std::to_string(s);
     if (partly) core.error("overlap-partial", which + " overlap in part within one repeat", i.site);
     if (later && !may_accumulate) {
-      core.error("overlap-repeats", which + " overlap: a repeat reads what an earlier repeat wrote", i.site);
+      core.error("overlap-repeats", which + " overlap: a repeat reads what an earlier repeat wrote",
+                 i.site);
     }
   }
 }
@@ -161,8 +171,10 @@ Lanes select_lanes(Core& core, const char* name, Site site, const MaskArgument& 
                    int64_t repeats, uint32_t bytes) {
   const uint32_t per_repeat = kRepeat / bytes;
   if (repeats < 0 || repeats > kMaxRepeats) {
-    core.error("repeat-range", std::string(name) + ": repeatTime is " + std::to_string(repeats) +
-                                   ", which is not within 0 to 255", site);
+    core.error("repeat-range",
+               std::string(name) + ": repeatTime is " + std::to_string(repeats) +
+                   ", which is not within 0 to 255",
+               site);
     repeats = std::max<int64_t>(0, repeats);
   }
   MaskRegister& reg = core.mask;
@@ -170,8 +182,10 @@ Lanes select_lanes(Core& core, const char* name, Site site, const MaskArgument& 
     core.timeline.mask();
     if (mask.kind == MaskArgument::count) {
       if (!reg.counter && mask.low > per_repeat) {
-        core.error("mask-range", std::string(name) + ": mask is " + std::to_string(mask.low) + ", of " +
-                                     std::to_string(per_repeat) + " lanes in a repeat", site);
+        core.error("mask-range",
+                   std::string(name) + ": mask is " + std::to_string(mask.low) + ", of " +
+                       std::to_string(per_repeat) + " lanes in a repeat",
+                   site);
       }
       const uint64_t n = std::min<uint64_t>(mask.low, 128);
       reg.low = reg.counter ? mask.low : n >= 64 ? ~0ull : (1ull << n) - 1;
@@ -184,7 +198,9 @@ Lanes select_lanes(Core& core, const char* name, Site site, const MaskArgument& 
     reg.dirty = false;
   } else if (!reg.owned) {
     core.report("mask-inherited", Severity::unspecified,
-                std::string(name) + " with isSetMask = false uses the mask that another call left in the register", site);
+                std::string(name) +
+                    " with isSetMask = false uses the mask that another call left in the register",
+                site);
   }
   if (reg.counter) return Lanes::contiguous(reg.low, per_repeat);
   Lanes lanes;

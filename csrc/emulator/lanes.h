@@ -20,8 +20,12 @@ struct Lanes {
   uint32_t per_repeat = 0;
   std::vector<LaneRun> runs, tail;
 
-  const std::vector<LaneRun>& of(uint32_t repeat) const { return repeat + 1 == repeats ? tail : runs; }
-  bool full() const { return runs.size() == 1 && runs[0].begin == 0 && runs[0].count == per_repeat; }
+  const std::vector<LaneRun>& of(uint32_t repeat) const {
+    return repeat + 1 == repeats ? tail : runs;
+  }
+  bool full() const {
+    return runs.size() == 1 && runs[0].begin == 0 && runs[0].count == per_repeat;
+  }
 
   static std::vector<LaneRun> first(uint64_t count) {
     return count ? std::vector<LaneRun>{{0, static_cast<uint32_t>(count)}} : std::vector<LaneRun>{};
@@ -45,7 +49,8 @@ struct Operand {
 
   uint32_t lane(uint32_t repeat, uint32_t lane) const {
     const uint32_t byte = lane * size_of;
-    return address + (repeat * repeat_stride + byte / kBlock * block_stride) * kBlock + byte % kBlock;
+    return address + (repeat * repeat_stride + byte / kBlock * block_stride) * kBlock +
+           byte % kBlock;
   }
   bool dense(const Lanes& lanes) const {
     return (block_stride == 1 || lanes.per_repeat * size_of <= kBlock) &&

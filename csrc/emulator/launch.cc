@@ -15,8 +15,15 @@ Report launch(Gm& gm, const Options& options, int blocks, const std::function<vo
 }
 
 Launch::Launch(Gm& gm, const Options& options, int blocks, const std::function<void()>& kernel)
-    : gm_(gm), options_(options), blocks_(blocks), kernel_(kernel), cores_(blocks),
-      free_at_(std::min(blocks, options.cores), 0.0), placed_(blocks), costs_(blocks), random_(options.seed) {}
+    : gm_(gm),
+      options_(options),
+      blocks_(blocks),
+      kernel_(kernel),
+      cores_(blocks),
+      free_at_(std::min(blocks, options.cores), 0.0),
+      placed_(blocks),
+      costs_(blocks),
+      random_(options.seed) {}
 
 void Launch::admit() {
   while (admitted_ < blocks_ && static_cast<int>(alive_.size()) < options_.cores) {
@@ -85,7 +92,7 @@ bool Launch::step(Core& core) {
     Pipeline& pipeline = core.pipelines_[action.pipe - 1];
     pipeline.complete(random_() % pipeline.in_flight());
   } else {
-    core.pipelines_[action.pipe - 1].start();
+    core.pipelines_[action.pipe - 1].start(random_() % 2);
   }
   return true;
 }
@@ -107,13 +114,14 @@ bool Launch::meet() {
 
 void Launch::report_deadlock() {
   for (Core* core : alive_) {
-    std::string what = core->done_ ? "the kernel has ended" : "the scalar unit waits for " + core->waits_for_;
+    std::string what =
+        core->done_ ? "the kernel has ended" : "the scalar unit waits for " + core->waits_for_;
     for (int p = 1; p < kPipes; ++p) {
       const Pipeline& pipeline = core->pipelines_[p - 1];
       if (!pipeline.blocked_on_flag()) continue;
       const int flag = pipeline.front_flag(), event = flag / kEventIds;
-      what += std::string("; ") + kPipeName[p] + " waits for flag " + kPipeName[event / kPipes] + "_" +
-              kPipeName[event % kPipes] + "(" + std::to_string(flag % kEventIds) + ")";
+      what += std::string("; ") + kPipeName[p] + " waits for flag " + kPipeName[event / kPipes] +
+              "_" + kPipeName[event % kPipes] + "(" + std::to_string(flag % kEventIds) + ")";
     }
     core->error("deadlock", "nothing can go on: " + what, core->waits_at_);
   }

@@ -22,10 +22,10 @@ class Launch {
   bool abandoned() const { return abandoned_; }
 
  private:
-  void admit();                    // blocks onto free cores
-  bool step(Core& core);           // one action that the synchronisation allows; false: none
+  void admit();           // blocks onto free cores
+  bool step(Core& core);  // one action that the synchronisation allows; false: none
   void resume(Core& core);
-  bool meet();                     // lets the cores go that have all arrived at SyncAll
+  bool meet();  // lets the cores go that have all arrived at SyncAll
   void report_deadlock();
   void change_speeds();
 
@@ -37,14 +37,14 @@ class Launch {
   std::vector<TraceEvent> trace_;
   std::vector<std::unique_ptr<Core>> cores_;
   std::vector<Core*> alive_;
-  std::vector<double> free_at_;    // modelled time at which each physical core is free
-  std::vector<int> placed_;        // physical core of a block
+  std::vector<double> free_at_;  // modelled time at which each physical core is free
+  std::vector<int> placed_;      // physical core of a block
   std::vector<CoreCost> costs_;
   double end_ = 0;
   int admitted_ = 0;
   bool abandoned_ = false;
   std::mt19937_64 random_;
-  double speed_[kPipes][2] = {};   // weights of starting and completing an instruction
+  double speed_[kPipes][2] = {};  // weights of starting and completing an instruction
 };
 
 }  // namespace emulator

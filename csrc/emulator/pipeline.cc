@@ -15,7 +15,7 @@ void Pipeline::push(const Instruction& instruction, Run run) {
   pending->touched.add(instruction.unjudged);
   pending->writes = instruction.writes;
   pending->run = std::move(run);
-  pending->late = instruction.pipe == Pipe::MTE3;
+  pending->stores = instruction.pipe == Pipe::MTE3;
   queue_.push_back({Kind::run, 0, std::move(pending)});
 }
 
@@ -23,25 +23,28 @@ bool Pipeline::can_start() const {
   if (queue_.empty()) return false;
   const Entry& head = queue_.front();
   switch (head.kind) {
-    case Kind::run: return started_ < kFlight;
-    case Kind::set: return true;
-    case Kind::wait: return flags_[head.flag];
-    case Kind::barrier: return started_ == 0;
+    case Kind::run:
+      return started_ < kFlight;
+    case Kind::set:
+      return true;
+    case Kind::wait:
+      return flags_[head.flag];
+    case Kind::barrier:
+      return started_ == 0;
   }
   return false;
 }
 
-void Pipeline::start() {
+void Pipeline::start(bool reads_late) {
   Entry head = std::move(queue_.front());
   queue_.pop_front();
   switch (head.kind) {
     case Kind::run: {
       Pending& p = *head.pending;
-      save(p.touched, ub_, p.bytes);
-      if (!p.late) {
-        restore(p.touched, p.bytes, scratch_);
-        p.run(scratch_);
-        save(p.writes, scratch_, p.bytes);
+      p.reads_late = reads_late;
+      if (!reads_late) {
+        read(p);
+        if (!p.stores) execute(p);
       }
       flight_.push_back(std::move(head));
       ++started_;
@@ -64,15 +67,18 @@ void Pipeline::complete(size_t which) {
   for (; entry->kind != Kind::run || which-- > 0; ++entry) {
   }
   Pending& p = *entry->pending;
-  if (p.late) {
-    restore(p.touched, p.bytes, scratch_);
-    p.run(scratch_);
-  } else {
-    restore(p.writes, p.bytes, ub_);
-  }
+  if (p.reads_late) read(p);
+  if (p.reads_late || p.stores) execute(p);
+  if (!p.stores) restore(p.writes, p.bytes, ub_);
   flight_.erase(entry);
   --started_;
   raise_flags();
+}
+
+void Pipeline::execute(Pending& p) {
+  restore(p.touched, p.bytes, scratch_);
+  p.run(scratch_);
+  save(p.writes, scratch_, p.bytes);
 }
 
 void Pipeline::raise_flags() {
@@ -84,7 +90,8 @@ void Pipeline::raise_flags() {
 
 void Pipeline::save(const Footprint& parts, const uint8_t* from, std::vector<uint8_t>& bytes) {
   bytes.clear();
-  for (const Interval& part : parts) bytes.insert(bytes.end(), from + part.begin, from + part.begin + part.size);
+  for (const Interval& part : parts)
+    bytes.insert(bytes.end(), from + part.begin, from + part.begin + part.size);
 }
 
 void Pipeline::restore(const Footprint& parts, const std::vector<uint8_t>& bytes, uint8_t* to) {

@@ -1,5 +1,6 @@
-// The queue of one pipe, for execution in adversarial order. Instructions start in order; one that
-// has started has read its operands, and may be overtaken before its results arrive in memory.
+// The queue of one pipe, for execution in adversarial order. Instructions start in order, but one
+// that has started may be overtaken: it reads its operands at once or only when it completes, and
+// its results arrive in memory when it completes.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@ using Run = std::function<void(uint8_t* ub)>;
 class Pipeline {
  public:
   // `flags` are those of the core: an entry for every event and id.
-  Pipeline(uint8_t* ub, uint8_t* scratch, bool* flags) : ub_(ub), scratch_(scratch), flags_(flags) {}
+  Pipeline(uint8_t* ub, uint8_t* scratch, bool* flags)
+      : ub_(ub), scratch_(scratch), flags_(flags) {}
 
   void push(const Instruction& instruction, Run run);
   void push_set(int flag) { queue_.push_back({Kind::set, flag, nullptr}); }
@@ -27,7 +29,7 @@ class Pipeline {
   bool idle() const { return queue_.empty() && flight_.empty(); }
   size_t waiting() const { return queue_.size(); }
   bool can_start() const;
-  void start();
+  void start(bool reads_late);
   size_t in_flight() const { return started_; }
   void complete(size_t which);  // of the instructions in flight, in order of their start
   bool blocked_on_flag() const { return !queue_.empty() && queue_.front().kind == Kind::wait; }
@@ -38,14 +40,17 @@ class Pipeline {
   struct Pending {
     Footprint touched, writes;
     Run run;
-    bool late;                   // executes on completion: UB to GM
-    std::vector<uint8_t> bytes;  // of `touched` at the start, then of `writes`
+    bool stores;  // UB to GM: writes there, and nothing to UB
+    bool reads_late = false;
+    std::vector<uint8_t> bytes;  // of `touched` once read, of `writes` once executed
   };
   struct Entry {
     Kind kind;
     int flag;
     std::unique_ptr<Pending> pending;
   };
+  void read(Pending& p) { save(p.touched, ub_, p.bytes); }
+  void execute(Pending& p);
   void raise_flags();
   void save(const Footprint& parts, const uint8_t* from, std::vector<uint8_t>& bytes);
   void restore(const Footprint& parts, const std::vector<uint8_t>& bytes, uint8_t* to);

@@ -13,7 +13,8 @@ T tree_sum(const T* values, uint32_t count) {
   for (uint32_t k = 0; k < count; ++k) level[k] = values[k];
   for (; count > 1; count /= 2) {
     for (uint32_t k = 0; k < count / 2; ++k) {
-      level[k] = static_cast<T>(static_cast<Wide<T>>(level[2 * k]) + static_cast<Wide<T>>(level[2 * k + 1]));
+      level[k] = static_cast<T>(static_cast<Wide<T>>(level[2 * k]) +
+                                static_cast<Wide<T>>(level[2 * k + 1]));
     }
   }
   return level[0];
@@ -22,12 +23,15 @@ T tree_sum(const T* values, uint32_t count) {
 // A reduction sums groups of `group` lanes; a group without active lanes leaves its result alone.
 // Results of a repeat are neighbours; those of the next start `step` elements further.
 template <class T>
-void reduce_call(VectorCall& call, const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
-                 uint32_t group, int64_t step, int64_t block_stride, int64_t repeat_stride, uint32_t alignment) {
+void reduce_call(VectorCall& call, const AscendC::LocalTensor<T>& dst,
+                 const AscendC::LocalTensor<T>& src, uint32_t group, int64_t step,
+                 int64_t block_stride, int64_t repeat_stride, uint32_t alignment) {
   static_assert(one_of<T, half, float>, "reductions take half and float");
-  if (step < 0 || step > 65535 * 64) call.core.error("field-range", std::string(call.i.name) + ": dstRepStride", call.i.site);
+  if (step < 0 || step > 65535 * 64)
+    call.core.error("field-range", std::string(call.i.name) + ": dstRepStride", call.i.site);
   if (block_stride < 0 || block_stride > 65535 || repeat_stride < 0 || repeat_stride > 65535) {
-    call.core.error("field-range", std::string(call.i.name) + ": a source stride does not fit", call.i.site);
+    call.core.error("field-range", std::string(call.i.name) + ": a source stride does not fit",
+                    call.i.site);
   }
   const Operand from = call.read(src, "src", block_stride, repeat_stride);
   const Lanes lanes = call.lanes;
@@ -37,7 +41,8 @@ void reduce_call(VectorCall& call, const AscendC::LocalTensor<T>& dst, const Asc
   for (int tail = 0; tail < 2; ++tail) {
     active[tail].assign(groups, false);
     for (const LaneRun& run : tail ? lanes.tail : lanes.runs) {
-      for (uint32_t lane = run.begin; lane < run.begin + run.count; ++lane) active[tail][lane / group] = true;
+      for (uint32_t lane = run.begin; lane < run.begin + run.count; ++lane)
+        active[tail][lane / group] = true;
     }
   }
   Footprint results;
@@ -59,8 +64,10 @@ void reduce_call(VectorCall& call, const AscendC::LocalTensor<T>& dst, const Asc
     // Later repeats must not read what earlier ones have written.
     for (uint32_t r = 1; r < lanes.repeats; ++r) {
       const uint32_t read = from.lane(r, 0), read_end = from.lane(r, 0) + kRepeat;
-      if (to < read_end && read < to + static_cast<uint32_t>(((r - 1) * step + groups) * sizeof(T))) {
-        call.core.error("overlap-repeats", std::string(call.i.name) + ": a repeat reads what an earlier repeat wrote",
+      if (to < read_end &&
+          read < to + static_cast<uint32_t>(((r - 1) * step + groups) * sizeof(T))) {
+        call.core.error("overlap-repeats",
+                        std::string(call.i.name) + ": a repeat reads what an earlier repeat wrote",
                         call.i.site);
         break;
       }
@@ -72,7 +79,8 @@ void reduce_call(VectorCall& call, const AscendC::LocalTensor<T>& dst, const Asc
     for (uint32_t r = 0; r < lanes.repeats; ++r) {
       T values[128] = {};
       for (const LaneRun& run : lanes.of(r)) {
-        for (uint32_t lane = run.begin; lane < run.begin + run.count; ++lane) values[lane] = *at<T>(ub, from.lane(r, lane));
+        for (uint32_t lane = run.begin; lane < run.begin + run.count; ++lane)
+          values[lane] = *at<T>(ub, from.lane(r, lane));
       }
       for (uint32_t g = 0; g < groups; ++g) {
         if (active[r + 1 == lanes.repeats][g]) {
@@ -94,55 +102,62 @@ namespace AscendC {
 
 // A table of the reductions: old and new name, lanes summed, elements between results of repeats,
 // alignment of the destination.
-#define EMULATOR_REDUCE(OLD, NEW, GROUP, UNIT, ALIGNMENT, OLD_ORDER)                                                 \
-  template <class T, bool isSetMask = true>                                                                          \
-  void OLD(const LocalTensor<T>& dst, const LocalTensor<T>& src, OLD_ORDER(int32_t mask, int32_t repeat_time),       \
-           int32_t dst_repeat_stride, int32_t block_stride, int32_t repeat_stride, Site site = Site::here()) {       \
-    emulator::VectorCall call(#OLD, site);                                                                           \
-    call.masked(emulator::MaskArgument::first(mask), isSetMask, repeat_time, sizeof(T));                             \
-    emulator::reduce_call<T>(call, dst, src, GROUP, int64_t(dst_repeat_stride) * (UNIT), block_stride,               \
-                             repeat_stride, ALIGNMENT);                                                              \
-  }                                                                                                                  \
-  template <class T, bool isSetMask = true>                                                                          \
-  void OLD(const LocalTensor<T>& dst, const LocalTensor<T>& src,                                                     \
-           OLD_ORDER(const uint64_t mask[], int32_t repeat_time), int32_t dst_repeat_stride, int32_t block_stride,   \
-           int32_t repeat_stride, Site site = Site::here()) {                                                        \
-    emulator::VectorCall call(#OLD, site);                                                                           \
-    call.masked(emulator::MaskArgument::pattern(mask, sizeof(T)), isSetMask, repeat_time, sizeof(T));                \
-    emulator::reduce_call<T>(call, dst, src, GROUP, int64_t(dst_repeat_stride) * (UNIT), block_stride,               \
-                             repeat_stride, ALIGNMENT);                                                              \
-  }                                                                                                                  \
-  template <ReduceType type, class T, class U = T, bool isSetMask = true>                                            \
-  void NEW(const LocalTensor<T>& dst, const LocalTensor<U>& src, int32_t mask, int32_t repeat_time,                  \
-           int32_t dst_repeat_stride, int32_t block_stride, int32_t repeat_stride, Site site = Site::here()) {       \
-    static_assert(std::is_same_v<T, U>, "source and destination have one type");                                     \
-    emulator::VectorCall call(#NEW, site);                                                                           \
-    call.masked(emulator::MaskArgument::first(mask), isSetMask, repeat_time, sizeof(T));                             \
-    emulator::reduce_call<T>(call, dst, src, GROUP, int64_t(dst_repeat_stride) * (UNIT), block_stride,               \
-                             repeat_stride, ALIGNMENT);                                                              \
+#define EMULATOR_REDUCE(OLD, NEW, GROUP, UNIT, ALIGNMENT, OLD_ORDER)                         \
+  template <class T, bool isSetMask = true>                                                  \
+  void OLD(const LocalTensor<T>& dst, const LocalTensor<T>& src,                             \
+           OLD_ORDER(int32_t mask, int32_t repeat_time), int32_t dst_repeat_stride,          \
+           int32_t block_stride, int32_t repeat_stride, Site site = Site::here()) {          \
+    emulator::VectorCall call(#OLD, site);                                                   \
+    call.masked(emulator::MaskArgument::first(mask), isSetMask, repeat_time, sizeof(T));     \
+    emulator::reduce_call<T>(call, dst, src, GROUP, int64_t(dst_repeat_stride) * (UNIT),     \
+                             block_stride, repeat_stride, ALIGNMENT);                        \
+  }                                                                                          \
+  template <class T, bool isSetMask = true>                                                  \
+  void OLD(const LocalTensor<T>& dst, const LocalTensor<T>& src,                             \
+           OLD_ORDER(const uint64_t mask[], int32_t repeat_time), int32_t dst_repeat_stride, \
+           int32_t block_stride, int32_t repeat_stride, Site site = Site::here()) {          \
+    emulator::VectorCall call(#OLD, site);                                                   \
+    call.masked(emulator::MaskArgument::pattern(mask, sizeof(T)), isSetMask, repeat_time,    \
+                sizeof(T));                                                                  \
+    emulator::reduce_call<T>(call, dst, src, GROUP, int64_t(dst_repeat_stride) * (UNIT),     \
+                             block_stride, repeat_stride, ALIGNMENT);                        \
+  }                                                                                          \
+  template <ReduceType type, class T, class U = T, bool isSetMask = true>                    \
+  void NEW(const LocalTensor<T>& dst, const LocalTensor<U>& src, int32_t mask,               \
+           int32_t repeat_time, int32_t dst_repeat_stride, int32_t block_stride,             \
+           int32_t repeat_stride, Site site = Site::here()) {                                \
+    static_assert(std::is_same_v<T, U>, "source and destination have one type");             \
+    emulator::VectorCall call(#NEW, site);                                                   \
+    call.masked(emulator::MaskArgument::first(mask), isSetMask, repeat_time, sizeof(T));     \
+    emulator::reduce_call<T>(call, dst, src, GROUP, int64_t(dst_repeat_stride) * (UNIT),     \
+                             block_stride, repeat_stride, ALIGNMENT);                        \
   }
 
 #define EMULATOR_MASK_FIRST(mask, repeats) mask, repeats
 #define EMULATOR_REPEATS_FIRST(mask, repeats) repeats, mask
 
-EMULATOR_REDUCE(WholeReduceSum, ReduceRepeat, emulator::lanes_of<T>(), 1, sizeof(T), EMULATOR_MASK_FIRST)
-EMULATOR_REDUCE(BlockReduceSum, ReduceDataBlock, emulator::kBlock / sizeof(T), 8, 8 * sizeof(T), EMULATOR_REPEATS_FIRST)
-EMULATOR_REDUCE(PairReduceSum, ReducePairElem, 2, emulator::lanes_of<T>() / 2, emulator::kBlock, EMULATOR_REPEATS_FIRST)
+EMULATOR_REDUCE(WholeReduceSum, ReduceRepeat, emulator::lanes_of<T>(), 1, sizeof(T),
+                EMULATOR_MASK_FIRST)
+EMULATOR_REDUCE(BlockReduceSum, ReduceDataBlock, emulator::kBlock / sizeof(T), 8, 8 * sizeof(T),
+                EMULATOR_REPEATS_FIRST)
+EMULATOR_REDUCE(PairReduceSum, ReducePairElem, 2, emulator::lanes_of<T>() / 2, emulator::kBlock,
+                EMULATOR_REPEATS_FIRST)
 
 template <class T, bool isSetMask = true>
-void RepeatReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, int32_t repeat_time, int32_t mask,
-                     int32_t /*dst_block_stride*/, int32_t block_stride, int32_t dst_repeat_stride,
-                     int32_t repeat_stride, Site site = Site::here()) {
+void RepeatReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, int32_t repeat_time,
+                     int32_t mask, int32_t /*dst_block_stride*/, int32_t block_stride,
+                     int32_t dst_repeat_stride, int32_t repeat_stride, Site site = Site::here()) {
   emulator::VectorCall call("RepeatReduceSum", site);
   call.masked(emulator::MaskArgument::first(mask), isSetMask, repeat_time, sizeof(T));
-  emulator::reduce_call<T>(call, dst, src, emulator::lanes_of<T>(), dst_repeat_stride, block_stride, repeat_stride,
-                           sizeof(T));
+  emulator::reduce_call<T>(call, dst, src, emulator::lanes_of<T>(), dst_repeat_stride, block_stride,
+                           repeat_stride, sizeof(T));
 }
 
 // Built in software from the others, over scratch memory.
 template <class T>
-void ReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const LocalTensor<T>& sharedTmpBuffer,
-               const int32_t count, Site site = Site::here()) {
+void ReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src,
+               const LocalTensor<T>& sharedTmpBuffer, const int32_t count,
+               Site site = Site::here()) {
   constexpr int32_t per = emulator::lanes_of<T>();
   LocalTensor<T> from = src;
   for (int32_t left = count; left > 0;) {

@@ -14,11 +14,11 @@
 namespace emulator {
 
 struct Options {
-  int cores = 48;                // physical vector cores; further blocks wait for a free one
-  uint64_t seed = 0;             // 0: program order; else: adversarial order of pipes and cores
-  bool automatic_sync = true;    // what the compiler inserts by default (--cce-auto-sync)
-  bool reserve_scratch = true;   // 8 KB of UB kept for Select and others
-  bool trace = false;            // keep a timeline for Report::write_trace
+  int cores = 48;                  // physical vector cores; further blocks wait for a free one
+  uint64_t seed = 0;               // 0: program order; else: adversarial order of pipes and cores
+  bool automatic_sync = true;      // what the compiler inserts by default (--cce-auto-sync)
+  bool reserve_scratch = true;     // 8 KB of UB kept for Select and others
+  bool trace = false;              // keep a timeline for Report::write_trace
   bool note_shared_blocks = true;  // look for 32-byte blocks of GM written by several cores
   CostModel cost;
 };
@@ -29,7 +29,7 @@ enum class Severity {
 };
 
 struct Finding {
-  std::string rule;     // one of docs/emulator.md
+  std::string rule;  // one of docs/emulator.md
   Severity severity = Severity::error;
   std::string message;
   Site site;            // the call that broke the rule
@@ -37,15 +37,15 @@ struct Finding {
   int core = 0;         // the first core that did
   uint32_t number = 0;  // of the instruction in its pipe, from 1; 0 where there is none
   uint32_t other_number = 0;
-  uint64_t count = 0;   // how many instructions did the same
+  uint64_t count = 0;  // how many instructions did the same
   std::string text() const;
 };
 
 struct Report {
-  std::vector<Finding> findings;     // errors and unspecified behaviour, in order of appearance
-  std::vector<std::string> notes;    // legal, but worth knowing: order of atomics, shared blocks
-  std::vector<CoreCost> cores;       // one for each block
-  double modelled_cycles = 0;        // of the card: a model, not a measurement
+  std::vector<Finding> findings;   // errors and unspecified behaviour, in order of appearance
+  std::vector<std::string> notes;  // legal, but worth knowing: order of atomics, shared blocks
+  std::vector<CoreCost> cores;     // one for each block
+  double modelled_cycles = 0;      // of the card: a model, not a measurement
   double modelled_microseconds = 0;
   std::vector<TraceEvent> trace;
 

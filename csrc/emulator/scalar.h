@@ -9,9 +9,11 @@ namespace AscendC {
 
 template <class T, class U, RoundMode mode>
 U ScalarCast(T value) {
-  static_assert(std::is_same_v<T, float> && emulator::one_of<U, int32_t, half>, "ScalarCast: float to int32_t or half");
-  static_assert(mode == RoundMode::CAST_ROUND || mode == RoundMode::CAST_CEIL || mode == RoundMode::CAST_FLOOR ||
-                    mode == RoundMode::CAST_RINT || (mode == RoundMode::CAST_ODD && std::is_same_v<U, half>),
+  static_assert(std::is_same_v<T, float> && emulator::one_of<U, int32_t, half>,
+                "ScalarCast: float to int32_t or half");
+  static_assert(mode == RoundMode::CAST_ROUND || mode == RoundMode::CAST_CEIL ||
+                    mode == RoundMode::CAST_FLOOR || mode == RoundMode::CAST_RINT ||
+                    (mode == RoundMode::CAST_ODD && std::is_same_v<U, half>),
                 "ScalarCast: ROUND, CEIL, FLOOR or RINT");
   return emulator::convert<U, T>(value, mode);
 }
@@ -30,7 +32,9 @@ int64_t ScalarGetSFFValue(uint64_t bits) {
   const uint64_t wanted = value ? bits : ~bits;
   return wanted ? __builtin_ctzll(wanted) : -1;
 }
-inline int64_t ScalarCountLeadingZero(uint64_t value) { return value ? __builtin_clzll(value) : 64; }
+inline int64_t ScalarCountLeadingZero(uint64_t value) {
+  return value ? __builtin_clzll(value) : 64;
+}
 template <int value>
 int64_t GetSFFValue(uint64_t bits) {
   return ScalarGetSFFValue<value>(bits);
@@ -71,6 +75,8 @@ inline uint64_t sbitset1(uint64_t value, int64_t bit) { return value | 1ull << b
 #undef assert
 #define assert(...) EMULATOR_ASSERT(__VA_ARGS__, 0)
 #define ascendc_assert(...) EMULATOR_ASSERT(__VA_ARGS__, 0)
-#define EMULATOR_ASSERT(expression, ...) \
-  ((expression) ? (void)0 : emulator::failed_assert(#expression, emulator::Site::here(__FILE__, __LINE__), __VA_ARGS__))
+#define EMULATOR_ASSERT(expression, ...)                                                         \
+  ((expression) ? (void)0                                                                        \
+                : emulator::failed_assert(#expression, emulator::Site::here(__FILE__, __LINE__), \
+                                          __VA_ARGS__))
 #define ASSERT(...) ((void)0)

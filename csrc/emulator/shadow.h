@@ -15,7 +15,8 @@ namespace emulator {
 template <class Cell>
 class Shadow {
  public:
-  explicit Shadow(uint64_t bytes = 0) : blocks_((bytes + kBlock - 1) / kBlock), bytes_(blocks_.size()) {}
+  explicit Shadow(uint64_t bytes = 0)
+      : blocks_((bytes + kBlock - 1) / kBlock), bytes_(blocks_.size()) {}
 
   // Calls visit(cell, first byte) for every cell of the range. With `join`, a split block whose
   // bytes are equal afterwards shares one cell again.
@@ -37,7 +38,8 @@ class Shadow {
       }
       auto& cells = *bytes_[block];
       for (uint64_t at = begin; at < stop; ++at) visit(cells[at % kBlock], at);
-      if (whole && join && std::all_of(cells.begin(), cells.end(), [&](const Cell& c) { return c == cells[0]; })) {
+      if (whole && join &&
+          std::all_of(cells.begin(), cells.end(), [&](const Cell& c) { return c == cells[0]; })) {
         blocks_[block] = cells[0];
         bytes_[block].reset();
       }

@@ -14,29 +14,45 @@ struct EventPipes {
 constexpr EventPipes event_pipes(AscendC::HardEvent event) {
   using E = AscendC::HardEvent;
   switch (event) {
-    case E::S_V: return {Pipe::S, Pipe::V};
-    case E::V_S: return {Pipe::V, Pipe::S};
-    case E::S_MTE2: return {Pipe::S, Pipe::MTE2};
-    case E::MTE2_S: return {Pipe::MTE2, Pipe::S};
-    case E::S_MTE3: return {Pipe::S, Pipe::MTE3};
-    case E::MTE3_S: return {Pipe::MTE3, Pipe::S};
-    case E::V_MTE2: return {Pipe::V, Pipe::MTE2};
-    case E::MTE2_V: return {Pipe::MTE2, Pipe::V};
-    case E::V_MTE3: return {Pipe::V, Pipe::MTE3};
-    case E::MTE3_V: return {Pipe::MTE3, Pipe::V};
-    case E::MTE2_MTE3: return {Pipe::MTE2, Pipe::MTE3};
-    case E::MTE3_MTE2: return {Pipe::MTE3, Pipe::MTE2};
-    case E::V_V: return {Pipe::V, Pipe::V};
+    case E::S_V:
+      return {Pipe::S, Pipe::V};
+    case E::V_S:
+      return {Pipe::V, Pipe::S};
+    case E::S_MTE2:
+      return {Pipe::S, Pipe::MTE2};
+    case E::MTE2_S:
+      return {Pipe::MTE2, Pipe::S};
+    case E::S_MTE3:
+      return {Pipe::S, Pipe::MTE3};
+    case E::MTE3_S:
+      return {Pipe::MTE3, Pipe::S};
+    case E::V_MTE2:
+      return {Pipe::V, Pipe::MTE2};
+    case E::MTE2_V:
+      return {Pipe::MTE2, Pipe::V};
+    case E::V_MTE3:
+      return {Pipe::V, Pipe::MTE3};
+    case E::MTE3_V:
+      return {Pipe::MTE3, Pipe::V};
+    case E::MTE2_MTE3:
+      return {Pipe::MTE2, Pipe::MTE3};
+    case E::MTE3_MTE2:
+      return {Pipe::MTE3, Pipe::MTE2};
+    case E::V_V:
+      return {Pipe::V, Pipe::V};
   }
   return {Pipe::S, Pipe::S};
 }
 
 inline bool check_event(Core& core, AscendC::HardEvent event, int id, const char* name, Site site) {
   if (event == AscendC::HardEvent::V_V) {
-    core.error("event-illegal", std::string(name) + " of V_V, which the compiler keeps for itself", site);
+    core.error("event-illegal", std::string(name) + " of V_V, which the compiler keeps for itself",
+               site);
   }
   if (id < 0 || id >= kEventIds) {
-    core.error("event-id-range", std::string(name) + " of event id " + std::to_string(id) + ", not within 0 to 7", site);
+    core.error("event-id-range",
+               std::string(name) + " of event id " + std::to_string(id) + ", not within 0 to 7",
+               site);
     return false;
   }
   const EventPipes pipes = event_pipes(event);
@@ -52,7 +68,8 @@ inline bool check_event(Core& core, AscendC::HardEvent event, int id, const char
 
 inline void release_event(Core& core, Pipe from, Pipe to, int id, Site site) {
   if (id < 0 || id >= kEventIds || !(core.reserved_events[event_index(from, to)] >> id & 1)) {
-    core.error("event-ids", "ReleaseEventID of id " + std::to_string(id) + ", which is not allocated", site);
+    core.error("event-ids",
+               "ReleaseEventID of id " + std::to_string(id) + ", which is not allocated", site);
     return;
   }
   core.reserved_events[event_index(from, to)] &= ~(1 << id);
@@ -99,8 +116,8 @@ void SyncAll(Site site = Site::here()) {
 }
 
 template <bool isAIVOnly = true>
-void SyncAll(const GlobalTensor<int32_t>& workspace, const LocalTensor<int32_t>& local, int32_t used_cores = 0,
-             Site site = Site::here()) {
+void SyncAll(const GlobalTensor<int32_t>& workspace, const LocalTensor<int32_t>& local,
+             int32_t used_cores = 0, Site site = Site::here()) {
   auto& core = emulator::current();
   const int64_t cores = used_cores ? used_cores : core.blocks;
   auto& i = core.draft(emulator::Pipe::S, "SyncAll", site);
@@ -119,9 +136,11 @@ void SyncAll(const GlobalTensor<int32_t>& workspace, const LocalTensor<int32_t>&
         break;
       }
     }
-    range.allocation->shadow.each(range.begin, range.size, false, [&](emulator::GmCell& cell, uint64_t) {
-      if (!cell.defined) core.error("gm-uninitialised", "the workspace of SyncAll was never written", site);
-    });
+    range.allocation->shadow.each(
+        range.begin, range.size, false, [&](emulator::GmCell& cell, uint64_t) {
+          if (!cell.defined)
+            core.error("gm-uninitialised", "the workspace of SyncAll was never written", site);
+        });
   }
   ++core.soft_syncs;
   core.sync_all("SyncAll", site);

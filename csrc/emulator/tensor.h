@@ -12,7 +12,8 @@ namespace emulator {
 template <class Tensor, class T>
 class Element {
  public:
-  Element(Tensor tensor, uint64_t offset, Site site) : tensor_(tensor), offset_(offset), site_(site) {}
+  Element(Tensor tensor, uint64_t offset, Site site)
+      : tensor_(tensor), offset_(offset), site_(site) {}
   operator T() const { return tensor_.GetValue(offset_, site_); }
   Element& operator=(T value) {
     tensor_.SetValue(offset_, value, site_);
@@ -48,7 +49,8 @@ class GlobalTensor {
   GlobalTensor operator[](uint64_t offset) const {
     GlobalTensor view = *this;
     view.data_ = reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(data_) + offset * sizeof(T));
-    if (elements_ != ~0ull) view.elements_ = static_cast<uint64_t>(static_cast<int64_t>(elements_ - offset));
+    if (elements_ != ~0ull)
+      view.elements_ = static_cast<uint64_t>(static_cast<int64_t>(elements_ - offset));
     return view;
   }
   T GetValue(uint64_t offset, Site site = Site::here()) const;
@@ -100,7 +102,8 @@ class LocalTensor {
   uint64_t GetPhyAddr(uint32_t offset) const { return address_ + offset * sizeof(T); }
   TPosition GetPosition() const { return position_; }
 
-  static LocalTensor view(uint32_t address, int64_t bytes, TPosition position, int buffer, uint32_t generation) {
+  static LocalTensor view(uint32_t address, int64_t bytes, TPosition position, int buffer,
+                          uint32_t generation) {
     LocalTensor tensor;
     tensor.address_ = address;
     tensor.bytes_ = bytes;
@@ -114,7 +117,8 @@ class LocalTensor {
   int buffer() const { return buffer_; }
   uint32_t generation() const { return generation_; }
   // Checks that the tensor may be used, and that its first `extent` bytes exist.
-  bool usable(const emulator::Instruction& i, const char* operand, uint64_t extent, uint32_t alignment) const;
+  bool usable(const emulator::Instruction& i, const char* operand, uint64_t extent,
+              uint32_t alignment) const;
 
  private:
   uint32_t address_ = 0;
@@ -132,18 +136,20 @@ bool LocalTensor<T>::usable(const emulator::Instruction& i, const char* operand,
   if (buffer_ >= 0) {
     const emulator::Buffer& buffer = core.buffers[buffer_];
     if (buffer.state == emulator::Buffer::free || buffer.generation != generation_) {
-      core.error("queue-use-after-free", what + " is a tensor that was given back with FreeTensor", i.site);
+      core.error("queue-use-after-free", what + " is a tensor that was given back with FreeTensor",
+                 i.site);
     }
   }
   if (address_ % alignment) {
     core.error("ub-alignment",
-               what + " starts at byte " + std::to_string(address_) + " of UB, which is not a multiple of " +
-                   std::to_string(alignment),
+               what + " starts at byte " + std::to_string(address_) +
+                   " of UB, which is not a multiple of " + std::to_string(alignment),
                i.site);
   }
   if (static_cast<int64_t>(extent) > bytes_) {
     core.error("ub-bounds",
-               what + " has " + std::to_string(bytes_) + " bytes, of which " + std::to_string(extent) + " are used",
+               what + " has " + std::to_string(bytes_) + " bytes, of which " +
+                   std::to_string(extent) + " are used",
                i.site);
   }
   if (address_ + extent > emulator::kUbBytes) {
@@ -178,16 +184,20 @@ void LocalTensor<T>::SetValue(uint32_t offset, U value, Site site) const {
 }
 
 template <class T>
-bool GlobalTensor<T>::range(emulator::Instruction& i, int64_t offset, uint64_t bytes, emulator::GmUse use,
-                            uint8_t atomic) const {
+bool GlobalTensor<T>::range(emulator::Instruction& i, int64_t offset, uint64_t bytes,
+                            emulator::GmUse use, uint8_t atomic) const {
   auto& core = emulator::current();
   const auto address = reinterpret_cast<uintptr_t>(data_) + offset;
   if (address % sizeof(T)) {
-    core.error("gm-alignment", std::string(i.name) + ": the GM address is not a multiple of the element size", i.site);
+    core.error("gm-alignment",
+               std::string(i.name) + ": the GM address is not a multiple of the element size",
+               i.site);
   }
-  if (elements_ != ~0ull && offset + static_cast<int64_t>(bytes) > static_cast<int64_t>(elements_ * sizeof(T))) {
+  if (elements_ != ~0ull &&
+      offset + static_cast<int64_t>(bytes) > static_cast<int64_t>(elements_ * sizeof(T))) {
     core.error("gm-tensor-size",
-               std::string(i.name) + " passes the end of the GlobalTensor, which SetGlobalBuffer gave " +
+               std::string(i.name) +
+                   " passes the end of the GlobalTensor, which SetGlobalBuffer gave " +
                    std::to_string(static_cast<int64_t>(elements_)) + " elements from here",
                i.site);
   }

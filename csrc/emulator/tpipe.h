@@ -21,7 +21,8 @@ class TBuf {
     return GetWithOffset<T>(elements, 0, site);
   }
   template <class T>
-  LocalTensor<T> GetWithOffset(uint32_t elements, uint32_t byte_offset, Site site = Site::here()) const {
+  LocalTensor<T> GetWithOffset(uint32_t elements, uint32_t byte_offset,
+                               Site site = Site::here()) const {
     const uint64_t end = byte_offset + static_cast<uint64_t>(elements) * sizeof(T);
     if (end > bytes_) {
       emulator::current().error("ub-bounds",
@@ -61,7 +62,9 @@ class TQueBind {
       return LocalTensor<T>::view(buffer.address, buffer.bytes, source, id, buffer.generation);
     }
     core.error("queue-exhausted",
-               "AllocTensor while all " + std::to_string(buffers_.size()) + " buffers of the queue are in use", site);
+               "AllocTensor while all " + std::to_string(buffers_.size()) +
+                   " buffers of the queue are in use",
+               site);
     throw emulator::Abandoned();
   }
 
@@ -70,12 +73,16 @@ class TQueBind {
     auto& core = emulator::current();
     emulator::Buffer* buffer = mine(tensor, site);
     if (!buffer) return false;
-    if (buffer->state != emulator::Buffer::allocated && buffer->state != emulator::Buffer::dequeued) {
-      core.error("queue-state", "EnQue of a tensor that is not allocated, or that is in the queue already", site);
+    if (buffer->state != emulator::Buffer::allocated &&
+        buffer->state != emulator::Buffer::dequeued) {
+      core.error("queue-state",
+                 "EnQue of a tensor that is not allocated, or that is in the queue already", site);
       return false;
     }
     if (static_cast<int>(waiting_.size()) >= depth) {
-      core.error("queue-depth", "EnQue of more tensors than the depth of the queue, " + std::to_string(depth), site);
+      core.error("queue-depth",
+                 "EnQue of more tensors than the depth of the queue, " + std::to_string(depth),
+                 site);
     }
     const int id = core.lowest_free_event(first(), middle(), site);
     core.reserved_events[emulator::event_index(first(), middle())] |= 1 << id;
@@ -98,7 +105,8 @@ class TQueBind {
     emulator::release_event(core, first(), middle(), next.event, site);
     emulator::Buffer& buffer = core.buffers[next.buffer];
     buffer.state = emulator::Buffer::dequeued;
-    return LocalTensor<T>::view(buffer.address, buffer.bytes, target, next.buffer, buffer.generation);
+    return LocalTensor<T>::view(buffer.address, buffer.bytes, target, next.buffer,
+                                buffer.generation);
   }
 
   template <class T>
@@ -198,7 +206,8 @@ class TPipe {
     for (int k = 0; k < count; ++k) {
       const uint32_t address = take(bytes, site);
       queue.buffers_.push_back(core.buffers.size());
-      core.buffers.push_back({address, emulator::round_up(bytes, emulator::kBlock), emulator::Buffer::free, 0, -1});
+      core.buffers.push_back(
+          {address, emulator::round_up(bytes, emulator::kBlock), emulator::Buffer::free, 0, -1});
       owners_.push_back({core.buffers.size() - 1, Queue::last(), Queue::first()});
     }
     return true;
@@ -241,11 +250,13 @@ class TPipe {
     auto& core = emulator::current();
     const uint32_t address = core.ub_used;
     core.ub_used += emulator::round_up(bytes, emulator::kBlock);
-    if (bytes == 0) core.report("ub-empty-buffer", emulator::Severity::unspecified, "InitBuffer of 0 bytes", site);
+    if (bytes == 0)
+      core.report("ub-empty-buffer", emulator::Severity::unspecified, "InitBuffer of 0 bytes",
+                  site);
     if (core.ub_used > core.ub_limit()) {
       core.error("ub-overflow",
-                 "InitBuffer takes UB to " + std::to_string(core.ub_used) + " bytes, of which a kernel may use " +
-                     std::to_string(core.ub_limit()),
+                 "InitBuffer takes UB to " + std::to_string(core.ub_used) +
+                     " bytes, of which a kernel may use " + std::to_string(core.ub_limit()),
                  site);
     }
     if (core.ub_used > emulator::kUbBytes) throw emulator::Abandoned();
@@ -273,4 +284,6 @@ class TPipe {
 
 }  // namespace AscendC
 
-inline AscendC::TPipe* GetTPipePtr() { return static_cast<AscendC::TPipe*>(emulator::current().pipe); }
+inline AscendC::TPipe* GetTPipePtr() {
+  return static_cast<AscendC::TPipe*>(emulator::current().pipe);
+}

@@ -23,7 +23,8 @@
 #define GM_ADDR uint8_t*
 #define ASCEND_IS_AIV (true)
 #define ASCEND_IS_AIC (false)
-#define KERNEL_TASK_TYPE_DEFAULT(type) static_assert(type == KERNEL_TYPE_AIV_ONLY, "vector kernels only")
+#define KERNEL_TASK_TYPE_DEFAULT(type) \
+  static_assert(type == KERNEL_TYPE_AIV_ONLY, "vector kernels only")
 
 enum KernelMetaType {
   KERNEL_TYPE_AIV_ONLY,
@@ -60,13 +61,15 @@ struct Float16 {
 
   static float widen(uint16_t bits) {
     const int exponent = bits >> kMantissa & kMax;
-    const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16, mantissa = bits & ((1 << kMantissa) - 1);
+    const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16,
+                   mantissa = bits & ((1 << kMantissa) - 1);
     if (exponent == kMax) return float_of(sign | 0x7F800000 | mantissa << (23 - kMantissa));
     if (exponent == 0) {
       const float magnitude = std::ldexp(static_cast<float>(mantissa), 1 - kBias - kMantissa);
       return sign ? -magnitude : magnitude;
     }
-    return float_of(sign | static_cast<uint32_t>(exponent - kBias + 127) << 23 | mantissa << (23 - kMantissa));
+    return float_of(sign | static_cast<uint32_t>(exponent - kBias + 127) << 23 |
+                    mantissa << (23 - kMantissa));
   }
   // To the nearest, ties to even.
   static uint16_t round(float value) {
@@ -77,8 +80,10 @@ struct Float16 {
     if (magnitude == 0) return sign;
     int exponent;
     std::frexp(magnitude, &exponent);
-    int lowest = exponent - 1 < 1 - kBias ? 1 - kBias : exponent - 1;  // subnormals share an exponent
-    const double scaled = std::nearbyint(std::ldexp(static_cast<double>(magnitude), kMantissa - lowest));
+    int lowest =
+        exponent - 1 < 1 - kBias ? 1 - kBias : exponent - 1;  // subnormals share an exponent
+    const double scaled =
+        std::nearbyint(std::ldexp(static_cast<double>(magnitude), kMantissa - lowest));
     uint32_t units = static_cast<uint32_t>(scaled);
     if (units >> (kMantissa + 1)) units >>= 1, ++lowest;
     if (lowest > kBias) return sign | kMax << kMantissa;
@@ -96,7 +101,16 @@ using half = emulator::Float16<5, 10>;
 using bfloat16_t = emulator::Float16<8, 7>;
 
 enum pipe_t { PIPE_S, PIPE_V, PIPE_MTE2, PIPE_MTE3, PIPE_ALL };
-enum event_t { EVENT_ID0, EVENT_ID1, EVENT_ID2, EVENT_ID3, EVENT_ID4, EVENT_ID5, EVENT_ID6, EVENT_ID7 };
+enum event_t {
+  EVENT_ID0,
+  EVENT_ID1,
+  EVENT_ID2,
+  EVENT_ID3,
+  EVENT_ID4,
+  EVENT_ID5,
+  EVENT_ID6,
+  EVENT_ID7
+};
 using TEventID = int8_t;
 
 namespace AscendC {
@@ -107,11 +121,29 @@ enum class TPosition : uint8_t { GM, VECIN, VECOUT, VECCALC };
 using QuePosition = TPosition;
 
 enum class HardEvent : uint8_t {
-  S_V, V_S, S_MTE2, MTE2_S, S_MTE3, MTE3_S, V_MTE2, MTE2_V, V_MTE3, MTE3_V, MTE2_MTE3, MTE3_MTE2, V_V,
+  S_V,
+  V_S,
+  S_MTE2,
+  MTE2_S,
+  S_MTE3,
+  MTE3_S,
+  V_MTE2,
+  MTE2_V,
+  V_MTE3,
+  MTE3_V,
+  MTE2_MTE3,
+  MTE3_MTE2,
+  V_V,
 };
 
 enum class RoundMode {
-  CAST_NONE, CAST_RINT, CAST_FLOOR, CAST_CEIL, CAST_ROUND, CAST_TRUNC, CAST_ODD,
+  CAST_NONE,
+  CAST_RINT,
+  CAST_FLOOR,
+  CAST_CEIL,
+  CAST_ROUND,
+  CAST_TRUNC,
+  CAST_ODD,
 };
 enum class CMPMODE { LT, GT, EQ, LE, GE, NE };
 enum class SELMODE { VSEL_CMPMASK_SPR, VSEL_TENSOR_SCALAR_MODE, VSEL_TENSOR_TENSOR_MODE };
@@ -194,9 +226,14 @@ struct BinaryRepeatParams {
   Byte dstBlkStride = 1, src0BlkStride = 1, src1BlkStride = 1;
   Byte dstRepStride = 8, src0RepStride = 8, src1RepStride = 8;
   BinaryRepeatParams() = default;
-  BinaryRepeatParams(Byte dst_block, Byte src0_block, Byte src1_block, Byte dst, Byte src0, Byte src1)
-      : dstBlkStride(dst_block), src0BlkStride(src0_block), src1BlkStride(src1_block),
-        dstRepStride(dst), src0RepStride(src0), src1RepStride(src1) {}
+  BinaryRepeatParams(Byte dst_block, Byte src0_block, Byte src1_block, Byte dst, Byte src0,
+                     Byte src1)
+      : dstBlkStride(dst_block),
+        src0BlkStride(src0_block),
+        src1BlkStride(src1_block),
+        dstRepStride(dst),
+        src0RepStride(src0),
+        src1RepStride(src1) {}
 };
 
 struct UnaryRepeatParams {
@@ -226,7 +263,10 @@ struct GatherMaskParams {
   Byte src1RepeatStride = 8;
   GatherMaskParams() = default;
   GatherMaskParams(Byte block, Short repeats, Short src0, Byte src1)
-      : src0BlockStride(block), repeatTimes(repeats), src0RepeatStride(src0), src1RepeatStride(src1) {}
+      : src0BlockStride(block),
+        repeatTimes(repeats),
+        src0RepeatStride(src0),
+        src1RepeatStride(src1) {}
 };
 
 struct GatherRepeatParams {

@@ -31,7 +31,8 @@ class VectorCall {
   template <class T>
   Operand operand(const AscendC::LocalTensor<T>& tensor, const char* name, int64_t block_stride,
                   int64_t repeat_stride) {
-    Operand o{tensor.address(), sizeof(T), static_cast<uint32_t>(block_stride), static_cast<uint32_t>(repeat_stride)};
+    Operand o{tensor.address(), sizeof(T), static_cast<uint32_t>(block_stride),
+              static_cast<uint32_t>(repeat_stride)};
     if (lanes.repeats && !tensor.usable(i, name, extent(lanes, o), kBlock)) i.valid = false;
     return o;
   }
@@ -43,10 +44,13 @@ class VectorCall {
     return o;
   }
   template <class T>
-  Operand write(const AscendC::LocalTensor<T>& tensor, int64_t block_stride, int64_t repeat_stride) {
+  Operand write(const AscendC::LocalTensor<T>& tensor, int64_t block_stride,
+                int64_t repeat_stride) {
     if (block_stride == 0 && lanes.per_repeat * sizeof(T) > kBlock) {
-      core.report("stride-zero", Severity::unspecified,
-                  std::string(i.name) + " with dstBlkStride 0: the order of the blocks is undefined", i.site);
+      core.report(
+          "stride-zero", Severity::unspecified,
+          std::string(i.name) + " with dstBlkStride 0: the order of the blocks is undefined",
+          i.site);
     }
     const Operand o = operand(tensor, "dst", block_stride, repeat_stride);
     if (i.valid) add_footprint(lanes, o, i.writes);
@@ -58,7 +62,8 @@ class VectorCall {
     if (lanes.repeats == 0) return;
     i.work.repeats = lanes.repeats;
     core.issue(i, [lanes = lanes, operands, f](uint8_t* ub) {
-      each_piece(lanes, operands, [&](const std::array<uint32_t, n>& at, uint32_t count) { f(ub, at, count); });
+      each_piece(lanes, operands,
+                 [&](const std::array<uint32_t, n>& at, uint32_t count) { f(ub, at, count); });
     });
   }
 
@@ -83,23 +88,27 @@ struct UnaryStrides {
   int64_t dst_block = 1, src_block = 1, dst = 8, src = 8;
 };
 
-inline BinaryStrides strides(Core& core, const char* name, Site site, const AscendC::BinaryRepeatParams& p) {
+inline BinaryStrides strides(Core& core, const char* name, Site site,
+                             const AscendC::BinaryRepeatParams& p) {
   check_field(core, name, site, "dstBlkStride", p.dstBlkStride);
   check_field(core, name, site, "src0BlkStride", p.src0BlkStride);
   check_field(core, name, site, "src1BlkStride", p.src1BlkStride);
   check_field(core, name, site, "dstRepStride", p.dstRepStride);
   check_field(core, name, site, "src0RepStride", p.src0RepStride);
   check_field(core, name, site, "src1RepStride", p.src1RepStride);
-  return {p.dstBlkStride, p.src0BlkStride, p.src1BlkStride, p.dstRepStride, p.src0RepStride, p.src1RepStride};
+  return {p.dstBlkStride, p.src0BlkStride, p.src1BlkStride,
+          p.dstRepStride, p.src0RepStride, p.src1RepStride};
 }
-inline UnaryStrides strides(Core& core, const char* name, Site site, const AscendC::UnaryRepeatParams& p) {
+inline UnaryStrides strides(Core& core, const char* name, Site site,
+                            const AscendC::UnaryRepeatParams& p) {
   check_field(core, name, site, "dstBlkStride", p.dstBlkStride);
   check_field(core, name, site, "srcBlkStride", p.srcBlkStride);
   check_field(core, name, site, "dstRepStride", p.dstRepStride);
   check_field(core, name, site, "srcRepStride", p.srcRepStride);
   return {p.dstBlkStride, p.srcBlkStride, p.dstRepStride, p.srcRepStride};
 }
-inline UnaryStrides strides(Core& core, const char* name, Site site, const AscendC::CopyRepeatParams& p) {
+inline UnaryStrides strides(Core& core, const char* name, Site site,
+                            const AscendC::CopyRepeatParams& p) {
   check_field(core, name, site, "dstStride", p.dstStride);
   check_field(core, name, site, "srcStride", p.srcStride);
   check_field(core, name, site, "dstRepeatSize", p.dstRepeatSize);
@@ -113,7 +122,9 @@ using Same = std::common_type_t<T>;
 
 inline uint64_t checked_count(VectorCall& call, int64_t count) {
   if (count >= 0) return count;
-  call.core.error("count-range", std::string(call.i.name) + " of " + std::to_string(count) + " elements", call.i.site);
+  call.core.error("count-range",
+                  std::string(call.i.name) + " of " + std::to_string(count) + " elements",
+                  call.i.site);
   return 0;
 }
 
@@ -137,15 +148,17 @@ auto product(T a, T b) {
 
 template <class T, class U>
 constexpr void check_fused_types() {
-  static_assert((std::is_same_v<T, U> && one_of<T, half, float>) || (std::is_same_v<T, float> && std::is_same_v<U, half>),
+  static_assert((std::is_same_v<T, U> && one_of<T, half, float>) ||
+                    (std::is_same_v<T, float> && std::is_same_v<U, half>),
                 "half with half, float with float, or half into float");
 }
 
 inline void check_fused_stride(VectorCall& call, const BinaryStrides& s) {
   if (s.src1 == 0 && call.lanes.repeats > 1) {
-    call.core.report("fused-stride", Severity::unspecified,
-                     std::string(call.i.name) + " with src1RepStride 0: reported by others to compute wrongly",
-                     call.i.site);
+    call.core.report(
+        "fused-stride", Severity::unspecified,
+        std::string(call.i.name) + " with src1RepStride 0: reported by others to compute wrongly",
+        call.i.site);
   }
 }
 

@@ -22,17 +22,17 @@ inline int& failures() {
   return count;
 }
 
-#define TEST(name)                                                                  \
-  static void name();                                                               \
-  static const bool name##_registered = (tests().push_back({#name, name}), true);   \
+#define TEST(name)                                                                \
+  static void name();                                                             \
+  static const bool name##_registered = (tests().push_back({#name, name}), true); \
   static void name()
 
-#define CHECK(condition)                                                            \
-  do {                                                                              \
-    if (!(condition)) {                                                             \
-      std::printf("%s:%d: %s\n", __FILE__, __LINE__, #condition);                   \
-      ++failures();                                                                 \
-    }                                                                               \
+#define CHECK(condition)                                          \
+  do {                                                            \
+    if (!(condition)) {                                           \
+      std::printf("%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+      ++failures();                                               \
+    }                                                             \
   } while (false)
 
 inline int run_tests() {

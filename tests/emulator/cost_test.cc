@@ -7,7 +7,8 @@
 
 namespace {
 
-emulator::Report run(const std::function<void(Kit&)>& body, emulator::Options options = {}, int blocks = 1) {
+emulator::Report run(const std::function<void(Kit&)>& body, emulator::Options options = {},
+                     int blocks = 1) {
   World world;
   return emulator::launch(world.gm, options, blocks, [&] {
     Kit kit(world);
@@ -21,7 +22,11 @@ double cycles(const std::function<void(Kit&)>& body, emulator::Options options =
 
 double per_call(const std::function<void(Kit&)>& call, emulator::Options options = {}) {
   const auto repeat = [&](int n) {
-    return cycles([&](Kit& k) { for (int i = 0; i < n; ++i) call(k); }, options);
+    return cycles(
+        [&](Kit& k) {
+          for (int i = 0; i < n; ++i) call(k);
+        },
+        options);
   };
   return (repeat(1100) - repeat(100)) / 1000;
 }
@@ -37,13 +42,11 @@ TEST(dependent_additions_take_what_was_measured) {
 
 TEST(small_copies_take_what_was_measured) {
   emulator::Options options;
-  const double single = per_call([](Kit& k) {
-    DataCopyPad(k.x, k.in, {1, 128, 0, 0, 0}, {false, 0, 0, 0});
-  }, options);
+  const double single = per_call(
+      [](Kit& k) { DataCopyPad(k.x, k.in, {1, 128, 0, 0, 0}, {false, 0, 0, 0}); }, options);
   CHECK(std::fabs(single - 20.6) < 0.1);
-  const double rows = per_call([](Kit& k) {
-    DataCopyPad(k.x, k.in, {32, 128, 0, 0, 0}, {false, 0, 0, 0});
-  }, options);
+  const double rows = per_call(
+      [](Kit& k) { DataCopyPad(k.x, k.in, {32, 128, 0, 0, 0}, {false, 0, 0, 0}); }, options);
   CHECK(std::fabs(rows / 32 - 8.3) < 0.5);
 }
 
@@ -53,17 +56,19 @@ TEST(large_copies_run_at_the_shared_bandwidth) {
   std::vector<float> values(48 * 4096, 1.0f);
   float* in = world.gm.upload(values, "tensor");
   const auto time = [&](int copies, int cores) {
-    return emulator::launch(world.gm, {}, cores, [&] {
-      TPipe pipe;
-      TBuf<TPosition::VECCALC> buffer;
-      pipe.InitBuffer(buffer, 16384);
-      GlobalTensor<float> from;
-      from.SetGlobalBuffer(in);
-      for (int i = 0; i < copies; ++i) {
-        DataCopy(buffer.Get<float>(), from[4096 * GetBlockIdx()], 4096);
-        PipeBarrier<PIPE_MTE2>();
-      }
-    }).modelled_cycles;
+    return emulator::launch(world.gm, {}, cores,
+                            [&] {
+                              TPipe pipe;
+                              TBuf<TPosition::VECCALC> buffer;
+                              pipe.InitBuffer(buffer, 16384);
+                              GlobalTensor<float> from;
+                              from.SetGlobalBuffer(in);
+                              for (int i = 0; i < copies; ++i) {
+                                DataCopy(buffer.Get<float>(), from[4096 * GetBlockIdx()], 4096);
+                                PipeBarrier<PIPE_MTE2>();
+                              }
+                            })
+        .modelled_cycles;
   };
   emulator::CostModel model;
   const double all = (time(20, 48) - time(10, 48)) / 10 - model.dma_latency;
@@ -76,10 +81,12 @@ TEST(latency_is_exposed_by_waiting_and_hidden_by_streaming) {
   for (double latency : {0.0, 500.0, 1000.0}) {
     emulator::Options options;
     options.cost.dma_latency = latency;
-    const double waiting = per_call([](Kit& k) {
-      DataCopy(k.x, k.in, 32);
-      k.sync<HardEvent::MTE2_S>();
-    }, options);
+    const double waiting = per_call(
+        [](Kit& k) {
+          DataCopy(k.x, k.in, 32);
+          k.sync<HardEvent::MTE2_S>();
+        },
+        options);
     CHECK(waiting >= latency + 20 && waiting < latency + 60);
     const double streaming = per_call([](Kit& k) { DataCopy(k.x, k.in, 32); }, options);
     CHECK(std::fabs(streaming - 20.6) < 0.1);
@@ -112,16 +119,18 @@ TEST(sharing_a_bank_group_costs) {
 }
 
 TEST(counters_count) {
-  const emulator::Report report = run([](Kit& k) {
-    DataCopyPad(k.x, k.in, {4, 100, 0, 0, 0}, {false, 0, 0, 0});
-    k.sync<HardEvent::MTE2_V>();
-    Adds(k.y, k.x, 1.0f, 25);
-    Duplicate(k.z, 1.0f, 64, 10, 1, 8);
-    Duplicate(k.z, 1.0f, 700);
-    k.sync<HardEvent::V_MTE3>();
-    DataCopy(k.out, k.z, 640);
-    k.x.GetValue(0);
-  }, {}, 2);
+  const emulator::Report report = run(
+      [](Kit& k) {
+        DataCopyPad(k.x, k.in, {4, 100, 0, 0, 0}, {false, 0, 0, 0});
+        k.sync<HardEvent::MTE2_V>();
+        Adds(k.y, k.x, 1.0f, 25);
+        Duplicate(k.z, 1.0f, 64, 10, 1, 8);
+        Duplicate(k.z, 1.0f, 700);
+        k.sync<HardEvent::V_MTE3>();
+        DataCopy(k.out, k.z, 640);
+        k.x.GetValue(0);
+      },
+      {}, 2);
   const auto mte2 = report.total(emulator::Pipe::MTE2), v = report.total(emulator::Pipe::V),
              mte3 = report.total(emulator::Pipe::MTE3), s = report.total(emulator::Pipe::S);
   CHECK(mte2.instructions == 2 && mte2.rows == 8 && mte2.bytes == 800);
@@ -180,11 +189,13 @@ TEST(cold_cache_is_slower) {
 TEST(trace_has_every_instruction) {
   emulator::Options options;
   options.trace = true;
-  const emulator::Report report = run([](Kit& k) {
-    DataCopy(k.x, k.in, 512);
-    k.sync<HardEvent::MTE2_V>();
-    for (int i = 0; i < 3; ++i) Adds(k.y, k.x, 1.0f, 512);
-  }, options);
+  const emulator::Report report = run(
+      [](Kit& k) {
+        DataCopy(k.x, k.in, 512);
+        k.sync<HardEvent::MTE2_V>();
+        for (int i = 0; i < 3; ++i) Adds(k.y, k.x, 1.0f, 512);
+      },
+      options);
   CHECK(report.trace.size() == 4);
   for (const auto& event : report.trace) CHECK(event.end > event.begin && event.begin > 0);
   const char* path = "emulator_trace.json";

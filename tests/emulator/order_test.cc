@@ -8,7 +8,8 @@ namespace {
 
 using Result = std::vector<float>;
 
-Result results(const std::function<void(Kit&)>& body, uint64_t seed, int blocks = 1, bool automatic = false) {
+Result results(const std::function<void(Kit&)>& body, uint64_t seed, int blocks = 1,
+               bool automatic = false) {
   World world;
   emulator::Options options;
   options.seed = seed;
@@ -111,6 +112,21 @@ TEST(instructions_of_one_pipe_overtake_each_other) {
   CHECK(outcomes([&](Kit& k) { stores(k, true); }) == 1);
 }
 
+TEST(an_instruction_reads_late) {
+  const auto body = [](Kit& k, bool barrier) {
+    DataCopy(k.x, k.in[64], 64);
+    DataCopy(k.y, k.in[128], 64);
+    k.sync<HardEvent::MTE2_V>();
+    Adds(k.z, k.x, 1.0f, 64);
+    if (barrier) PipeBarrier<PIPE_V>();
+    Adds(k.x, k.y, 1.0f, 64);
+    k.sync<HardEvent::V_MTE3>();
+    DataCopy(k.out, k.z, 64);
+  };
+  CHECK(outcomes([&](Kit& k) { body(k, true); }) == 1);
+  CHECK(outcomes([&](Kit& k) { body(k, false); }) == 2);
+}
+
 TEST(a_flag_covers_what_came_before_it_only) {
   const auto body = [](Kit& k, bool late) {
     if (!late) SetFlag<HardEvent::MTE2_V>(0);
@@ -168,19 +184,19 @@ TEST(the_same_seed_gives_the_same_run) {
 
 TEST(data_dependent_calls_keep_their_meaning) {
   CHECK(outcomes([](Kit& k) {
-    DataCopy(k.x, k.in, 512);
-    k.sync<HardEvent::MTE2_V>();
-    uint64_t kept = 0;
-    GatherMask(k.y, k.x, 2, false, 0, {1, 8, 8, 0}, kept);
-    PipeBarrier<PIPE_V>();
-    const auto offsets = k.z.ReinterpretCast<uint32_t>();
-    const auto numbers = k.z.ReinterpretCast<int32_t>();
-    ArithProgression(numbers, 4 * 255, -4, static_cast<int32_t>(kept));
-    PipeBarrier<PIPE_V>();
-    Gather(k.x, k.y, offsets, 0, kept);
-    k.sync<HardEvent::V_MTE3>();
-    DataCopy(k.out, k.x, kept);
-  }) == 1);
+          DataCopy(k.x, k.in, 512);
+          k.sync<HardEvent::MTE2_V>();
+          uint64_t kept = 0;
+          GatherMask(k.y, k.x, 2, false, 0, {1, 8, 8, 0}, kept);
+          PipeBarrier<PIPE_V>();
+          const auto offsets = k.z.ReinterpretCast<uint32_t>();
+          const auto numbers = k.z.ReinterpretCast<int32_t>();
+          ArithProgression(numbers, 4 * 255, -4, static_cast<int32_t>(kept));
+          PipeBarrier<PIPE_V>();
+          Gather(k.x, k.y, offsets, 0, kept);
+          k.sync<HardEvent::V_MTE3>();
+          DataCopy(k.out, k.x, kept);
+        }) == 1);
 }
 
 }  // namespace

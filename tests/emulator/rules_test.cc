@@ -24,8 +24,8 @@ emulator::Options manual() {
 }
 
 // The finding has the rule, its site the line AT(1), and its other site the line AT(0) if used.
-void breaks(const char* rule, const Body& body, emulator::Options options = manual(), int blocks = 1,
-            emulator::Severity severity = emulator::Severity::error) {
+void breaks(const char* rule, const Body& body, emulator::Options options = manual(),
+            int blocks = 1, emulator::Severity severity = emulator::Severity::error) {
   lines[0] = lines[1] = 0;
   const emulator::Report report = run(body, options, blocks);
   bool found = false;
@@ -33,7 +33,9 @@ void breaks(const char* rule, const Body& body, emulator::Options options = manu
     found = found || (f.rule == rule && f.severity == severity && f.site.line == lines[1] &&
                       (lines[0] == 0 || f.other.line == lines[0]));
   }
-  if (!found) std::printf("expected %s at line %d and %d, got:\n%s", rule, lines[1], lines[0], report.text().c_str());
+  if (!found)
+    std::printf("expected %s at line %d and %d, got:\n%s", rule, lines[1], lines[0],
+                report.text().c_str());
   CHECK(found);
 }
 
@@ -347,7 +349,11 @@ TEST(deadlock) {
   const emulator::Report report = run([](Kit&) { WaitFlag<HardEvent::V_S>(0); }, options);
   CHECK(report.has("deadlock") && report.has("flag-never-set"));
   // Some cores never come to the meeting.
-  const emulator::Report missing = run([](Kit&) { if (GetBlockIdx() == 0) SyncAll(); }, manual(), 2);
+  const emulator::Report missing = run(
+      [](Kit&) {
+        if (GetBlockIdx() == 0) SyncAll();
+      },
+      manual(), 2);
   CHECK(missing.has("deadlock"));
   keeps_in_every_order([](Kit&) { SyncAll(); }, 3);
 }
@@ -371,7 +377,8 @@ TEST(ub_uninitialised) {
 
 TEST(ub_dummy) {
   const auto load = [](Kit& k, bool pad, int right) {
-    DataCopyPad(k.x, k.in, {1, 5 * sizeof(float), 0, 0, 0}, {pad, 0, static_cast<uint8_t>(right), 0.0f});
+    DataCopyPad(k.x, k.in, {1, 5 * sizeof(float), 0, 0, 0},
+                {pad, 0, static_cast<uint8_t>(right), 0.0f});
     k.sync<HardEvent::MTE2_V>();
   };
   unspecified("ub-dummy", [&](Kit& k) {
@@ -394,7 +401,9 @@ TEST(ub_dummy) {
 
 TEST(ub_alignment) {
   breaks("ub-alignment", [](Kit& k) { AT(1) Duplicate(k.x[4], 0.0f, 64); });
-  breaks("ub-alignment", [](Kit& k) { AT(1) DataCopyPad(k.x[1], k.in, {1, 4, 0, 0, 0}, {false, 0, 0, 0}); });
+  breaks("ub-alignment", [](Kit& k) {
+    AT(1) DataCopyPad(k.x[1], k.in, {1, 4, 0, 0, 0}, {false, 0, 0, 0});
+  });
   keeps([](Kit& k) { Duplicate(k.x[8], 0.0f, 64); });
   keeps([](Kit& k) {  // a sum needs no more than its own alignment
     Duplicate(k.x, 1.0f, 64);
@@ -445,7 +454,8 @@ TEST(gm_bounds) {
     AT(1) DataCopyPad(k.out[4 * kElements - 1], k.x, {1, 8, 0, 0, 0});
   });
   breaks("gm-bounds", [](Kit& k) { AT(1) k.in.GetValue(4 * kElements); });
-  keeps([](Kit& k) { DataCopyPad(k.x, k.in[4 * kElements - 1], {1, 4, 0, 0, 0}, {false, 0, 0, 0}); });
+  keeps(
+      [](Kit& k) { DataCopyPad(k.x, k.in[4 * kElements - 1], {1, 4, 0, 0, 0}, {false, 0, 0, 0}); });
 }
 
 TEST(gm_unallocated) {
@@ -482,7 +492,8 @@ TEST(gm_uninitialised) {
 TEST(gm_alignment) {
   breaks("gm-alignment", [](Kit& k) {
     GlobalTensor<float> odd;
-    odd.SetGlobalBuffer(reinterpret_cast<float*>(reinterpret_cast<uint8_t*>(k.in.GetPhyAddr()) + 2));
+    odd.SetGlobalBuffer(
+        reinterpret_cast<float*>(reinterpret_cast<uint8_t*>(k.in.GetPhyAddr()) + 2));
     AT(1) DataCopy(k.x, odd, 8);
   });
   keeps([](Kit& k) { DataCopy(k.x, k.in[1], 8); });
@@ -518,37 +529,49 @@ TEST(gm_race) {
   breaks("gm-race", [&](Kit& k) { exchange(k, false); }, manual(), 2);
   keeps_in_every_order([&](Kit& k) { exchange(k, true); }, 2);
   // Zeroing by one core and adding by others are not ordered either.
-  breaks("gm-race", [&](Kit& k) {
-    if (GetBlockIdx() == 0) store(k, 0, false);
-    PipeBarrier<PIPE_ALL>();
-    store(k, 0, true);
-  }, manual(), 2);
+  breaks(
+      "gm-race",
+      [&](Kit& k) {
+        if (GetBlockIdx() == 0) store(k, 0, false);
+        PipeBarrier<PIPE_ALL>();
+        store(k, 0, true);
+      },
+      manual(), 2);
 }
 
 TEST(notes_say_what_is_not_determined) {
-  const emulator::Report report = run([](Kit& k) {
-    Duplicate(k.x, 1.0f, 64);
-    k.sync<HardEvent::V_MTE3>();
-    SetAtomicAdd<float>();
-    DataCopy(k.out, k.x, 64);
-    DataCopy(k.out, k.x, 64);
-    SetAtomicNone();
-    PipeBarrier<PIPE_MTE3>();
-    DataCopyPad(k.out[1024 + 4 * GetBlockIdx()], k.x, {1, 16, 0, 0, 0});
-  }, manual(), 2);
+  const emulator::Report report = run(
+      [](Kit& k) {
+        Duplicate(k.x, 1.0f, 64);
+        k.sync<HardEvent::V_MTE3>();
+        SetAtomicAdd<float>();
+        DataCopy(k.out, k.x, 64);
+        DataCopy(k.out, k.x, 64);
+        SetAtomicNone();
+        PipeBarrier<PIPE_MTE3>();
+        DataCopyPad(k.out[1024 + 4 * GetBlockIdx()], k.x, {1, 16, 0, 0, 0});
+      },
+      manual(), 2);
   CHECK(report.clean() && report.notes.size() == 2);
 }
 
 TEST(scalar_cache) {
   // Two cores store scalars in one line.
-  breaks("gm-cache-line", [](Kit& k) {
-    AT(1) k.out.SetValue(GetBlockIdx(), 1.0f);
-    DataCacheCleanAndInvalid<float, CacheLine::SINGLE_CACHE_LINE, DcciDst::CACHELINE_OUT>(k.out);
-  }, manual(), 2);
-  keeps([](Kit& k) {
-    k.out.SetValue(16 * GetBlockIdx(), 1.0f);
-    DataCacheCleanAndInvalid<float, CacheLine::SINGLE_CACHE_LINE, DcciDst::CACHELINE_OUT>(k.out[16 * GetBlockIdx()]);
-  }, manual(), 2);
+  breaks(
+      "gm-cache-line",
+      [](Kit& k) {
+        AT(1) k.out.SetValue(GetBlockIdx(), 1.0f);
+        DataCacheCleanAndInvalid<float, CacheLine::SINGLE_CACHE_LINE, DcciDst::CACHELINE_OUT>(
+            k.out);
+      },
+      manual(), 2);
+  keeps(
+      [](Kit& k) {
+        k.out.SetValue(16 * GetBlockIdx(), 1.0f);
+        DataCacheCleanAndInvalid<float, CacheLine::SINGLE_CACHE_LINE, DcciDst::CACHELINE_OUT>(
+            k.out[16 * GetBlockIdx()]);
+      },
+      manual(), 2);
   unspecified("gm-cache-dirty", [](Kit& k) { AT(1) k.out.SetValue(0, 1.0f); });
   breaks("gm-cache-dirty", [](Kit& k) {
     AT(0) k.out.SetValue(0, 1.0f);
@@ -560,7 +583,8 @@ TEST(scalar_cache) {
     k.sync<HardEvent::V_MTE3>();
     DataCopy(k.out, k.x, 64);
     k.sync<HardEvent::MTE3_S>();
-    if (clean) DataCacheCleanAndInvalid<float, CacheLine::ENTIRE_DATA_CACHE, DcciDst::CACHELINE_OUT>(k.out);
+    if (clean)
+      DataCacheCleanAndInvalid<float, CacheLine::ENTIRE_DATA_CACHE, DcciDst::CACHELINE_OUT>(k.out);
     AT(1) k.out.GetValue(3);
   };
   breaks("gm-cache-stale", [&](Kit& k) { read_back(k, false); });
@@ -629,7 +653,9 @@ TEST(field_range) {
     AT(1) Adds(k.y, k.x, 1.0f, 64, 1, {1, 1, 256, 8});
   });
   breaks("field-range", [](Kit& k) { AT(1) DataCopy(k.x, k.in, DataCopyParams(1, 1, 65536, 0)); });
-  breaks("field-range", [](Kit& k) { AT(1) DataCopyPad(k.x, k.in, {1, 2097152, 0, 0, 0}, {false, 0, 0, 0}); });
+  breaks("field-range", [](Kit& k) {
+    AT(1) DataCopyPad(k.x, k.in, {1, 2097152, 0, 0, 0}, {false, 0, 0, 0});
+  });
 }
 
 TEST(stride_zero) {
@@ -651,7 +677,9 @@ TEST(mask_range) {
 }
 
 TEST(mask_inherited) {
-  const auto next = [](Kit& k) { AT(1) Duplicate<float, false>(k.y, 0.0f, MASK_PLACEHOLDER, 1, 1, 8); };
+  const auto next = [](Kit& k) {
+    AT(1) Duplicate<float, false>(k.y, 0.0f, MASK_PLACEHOLDER, 1, 1, 8);
+  };
   unspecified("mask-inherited", [&](Kit& k) {
     Duplicate(k.x, 0.0f, 32, 1, 1, 8);
     next(k);
@@ -747,9 +775,15 @@ TEST(cast_mode) {
 TEST(copy_rules) {
   breaks("copy-rounds-down", [](Kit& k) { AT(1) DataCopy(k.x, k.in, 9); });
   keeps([](Kit& k) { DataCopy(k.x, k.in, 16); });
-  breaks("block-count", [](Kit& k) { AT(1) DataCopyPad(k.x, k.in, {4096, 0, 0, 0, 0}, {false, 0, 0, 0}); });
-  breaks("block-length", [](Kit& k) { AT(1) DataCopyPad(k.x, k.in, {1, 6, 0, 0, 0}, {false, 0, 0, 0}); });
-  breaks("padding-range", [](Kit& k) { AT(1) DataCopyPad(k.x, k.in, {1, 4, 0, 0, 0}, {true, 0, 9, 0}); });
+  breaks("block-count", [](Kit& k) {
+    AT(1) DataCopyPad(k.x, k.in, {4096, 0, 0, 0, 0}, {false, 0, 0, 0});
+  });
+  breaks("block-length", [](Kit& k) {
+    AT(1) DataCopyPad(k.x, k.in, {1, 6, 0, 0, 0}, {false, 0, 0, 0});
+  });
+  breaks("padding-range", [](Kit& k) {
+    AT(1) DataCopyPad(k.x, k.in, {1, 4, 0, 0, 0}, {true, 0, 9, 0});
+  });
 }
 
 TEST(atomic_rules) {
@@ -905,12 +939,8 @@ TEST(not_drained) {
 }
 
 TEST(assertions) {
-  breaks("assert", [](Kit& k) {
-    AT(1) assert(k.x.GetSize() == 3);
-  });
-  breaks("assert", [](Kit& k) {
-    AT(1) ascendc_assert(k.x.GetSize() == 3, "size %d", 3);
-  });
+  breaks("assert", [](Kit& k) { AT(1) assert(k.x.GetSize() == 3); });
+  breaks("assert", [](Kit& k) { AT(1) ascendc_assert(k.x.GetSize() == 3, "size %d", 3); });
   keeps([](Kit& k) { assert(k.x.GetSize() == kElements); });
 }
 
@@ -923,9 +953,11 @@ TEST(library_shapes) {
 }
 
 TEST(findings_count_instructions_and_name_them) {
-  const emulator::Report report = run([](Kit& k) {
-    for (int i = 0; i < 7; ++i) Adds(k.y, k.x, 1.0f, 256);
-  }, {}, 2);
+  const emulator::Report report = run(
+      [](Kit& k) {
+        for (int i = 0; i < 7; ++i) Adds(k.y, k.x, 1.0f, 256);
+      },
+      {}, 2);
   CHECK(report.findings.size() == 1 && report.findings[0].count == 14);
   CHECK(report.findings[0].core == 0 && report.findings[0].number == 1);
   CHECK(report.findings[0].text().find("rules_test.cc:") != std::string::npos);

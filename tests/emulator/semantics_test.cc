@@ -42,7 +42,8 @@ bool equals(const LocalTensor<T>& tensor, const std::vector<T>& want) {
   for (size_t k = 0; k < want.size(); ++k) {
     const T got = tensor.GetValue(k);
     if (got != want[k] && (got == got || want[k] == want[k])) {
-      std::printf("element %zu: %g, not %g\n", k, static_cast<double>(got), static_cast<double>(want[k]));
+      std::printf("element %zu: %g, not %g\n", k, static_cast<double>(got),
+                  static_cast<double>(want[k]));
       return false;
     }
   }
@@ -59,7 +60,8 @@ std::vector<T> values(const LocalTensor<T>& tensor, int count) {
 template <class T>
 void check_binary() {
   on_core([](Kit& k) {
-    const auto x = k.x.ReinterpretCast<T>(), y = k.y.ReinterpretCast<T>(), z = k.z.ReinterpretCast<T>();
+    const auto x = k.x.ReinterpretCast<T>(), y = k.y.ReinterpretCast<T>(),
+               z = k.z.ReinterpretCast<T>();
     const auto a = fill(x, 300), b = fill(y, 300);
     const auto check = [&](auto call, auto want) {
       std::vector<T> expected(300);
@@ -104,7 +106,8 @@ TEST(floating_functions) {
     check([&] { Rsqrt(k.z, k.x, 100); }, [](float p, float) { return 1 / std::sqrt(p); });
     check([&] { Reciprocal(k.z, k.x, 100); }, [](float p, float) { return 1 / p; });
     check([&] { Relu(k.z, k.y, 100); }, [](float, float q) { return std::max(q, 0.0f); });
-    check([&] { LeakyRelu(k.z, k.y, 0.5f, 100); }, [](float, float q) { return q >= 0 ? q : q * 0.5f; });
+    check([&] { LeakyRelu(k.z, k.y, 0.5f, 100); },
+          [](float, float q) { return q >= 0 ? q : q * 0.5f; });
     check([&] { Floor(k.z, k.y, 100); }, [](float, float q) { return std::floor(q); });
   });
 }
@@ -216,7 +219,8 @@ TEST(counter_mode) {
     Duplicate(k.z, 0.0f, 1024);
     SetMaskCount();
     SetVectorMask<float, MaskMode::COUNTER>(150);
-    Muls<float, false>(k.z, k.x, 2.0f, MASK_PLACEHOLDER, 1, {1, 1, 8, 16});  // 3 iterations, whatever repeatTime
+    Muls<float, false>(k.z, k.x, 2.0f, MASK_PLACEHOLDER, 1,
+                       {1, 1, 8, 16});  // 3 iterations, whatever repeatTime
     SetMaskNorm();
     ResetMask();
     std::vector<float> want(1024, 0.0f);
@@ -246,7 +250,8 @@ TEST(filling) {
     for (int i = 0; i < 100; ++i) CHECK(z.GetValue(i) == 3 - 2 * i);
     Duplicate(k.y, 1.5f, 64, 2, 2, 20);
     for (int r = 0; r < 2; ++r) {
-      for (int lane = 0; lane < 64; ++lane) CHECK(k.y.GetValue((r * 20 + lane / 8 * 2) * 8 + lane % 8) == 1.5f);
+      for (int lane = 0; lane < 64; ++lane)
+        CHECK(k.y.GetValue((r * 20 + lane / 8 * 2) * 8 + lane % 8) == 1.5f);
     }
   });
 }
@@ -389,7 +394,8 @@ TEST(half_has_its_rounding) {
     const float g = b;
     if (g == g) CHECK(bfloat16_t(g).bits == bits);
   }
-  CHECK(bfloat16_t(1.0f + 1.0f / 256).bits == 0x3F80 && bfloat16_t(1.0f + 3.0f / 256).bits == 0x3F82);
+  CHECK(bfloat16_t(1.0f + 1.0f / 256).bits == 0x3F80 &&
+        bfloat16_t(1.0f + 3.0f / 256).bits == 0x3F82);
 }
 
 TEST(casts) {
@@ -450,9 +456,11 @@ TEST(comparing_and_selecting) {
     const auto bits = k.z.ReinterpretCast<uint8_t>();
     const auto check = [&](CMPMODE mode, auto want) {
       Compare(bits, k.x, k.y, mode, 128);
-      for (int i = 0; i < 128; ++i) CHECK((bits.GetValue(i / 8) >> i % 8 & 1) == (i != 4 && want(a[i], b[i])));
+      for (int i = 0; i < 128; ++i)
+        CHECK((bits.GetValue(i / 8) >> i % 8 & 1) == (i != 4 && want(a[i], b[i])));
       CompareScalar(bits, k.x, 1.0f, mode, 64, 2, {1, 1, 8, 8});
-      for (int i = 0; i < 128; ++i) CHECK((bits.GetValue(i / 8) >> i % 8 & 1) == (i != 4 && want(a[i], 1.0f)));
+      for (int i = 0; i < 128; ++i)
+        CHECK((bits.GetValue(i / 8) >> i % 8 & 1) == (i != 4 && want(a[i], 1.0f)));
     };
     check(CMPMODE::LT, [](float p, float q) { return p < q; });
     check(CMPMODE::GT, [](float p, float q) { return p > q; });
@@ -471,7 +479,8 @@ TEST(comparing_and_selecting) {
     Select(k.z, bits, k.x, k.x[128], SELMODE::VSEL_TENSOR_TENSOR_MODE, 128);
     for (int i = 0; i < 128; ++i) want[i] = bit(i) ? a[i] : a[128 + i];
     CHECK(equals(k.z, want));
-    Select(k.z, bits, k.x, k.x[128], SELMODE::VSEL_CMPMASK_SPR, 128);  // the same 64 bits for each repeat
+    Select(k.z, bits, k.x, k.x[128], SELMODE::VSEL_CMPMASK_SPR,
+           128);  // the same 64 bits for each repeat
     for (int i = 0; i < 128; ++i) want[i] = bit(i % 64) ? a[i] : a[128 + i];
     CHECK(equals(k.z, want));
     Select(k.z, bits, k.x, -7.0f, SELMODE::VSEL_TENSOR_SCALAR_MODE, 100);
@@ -514,8 +523,9 @@ TEST(gathering_by_mask) {
       GatherMask(k.z, k.x, static_cast<uint8_t>(pattern), false, 0, {1, 2, 8, 0}, kept);
       CHECK(kept == want.size() && equals(k.z, want));
     }
-    CHECK(emulator::pattern_bit(1, 0) && emulator::pattern_bit(2, 1) && emulator::pattern_bit(3, 4) &&
-          emulator::pattern_bit(6, 3) && emulator::pattern_bit(7, 2) && !emulator::pattern_bit(1, 1));
+    CHECK(emulator::pattern_bit(1, 0) && emulator::pattern_bit(2, 1) &&
+          emulator::pattern_bit(3, 4) && emulator::pattern_bit(6, 3) &&
+          emulator::pattern_bit(7, 2) && !emulator::pattern_bit(1, 1));
     // Counter mode: 70 elements of each repeat, the same bits for both.
     const auto bits = k.y.ReinterpretCast<uint32_t>();
     for (int i = 0; i < 8; ++i) bits.SetValue(i, 0x99999999u);
@@ -547,7 +557,8 @@ TEST(broadcasting_into_blocks) {
     const auto a = fill(k.x, 16);
     Brcb(k.z, k.x, 2, {2, 20});
     for (int i = 0; i < 16; ++i) {
-      for (int lane = 0; lane < 8; ++lane) CHECK(k.z.GetValue((i / 8 * 20 + i % 8 * 2) * 8 + lane) == a[i]);
+      for (int lane = 0; lane < 8; ++lane)
+        CHECK(k.z.GetValue((i / 8 * 20 + i % 8 * 2) * 8 + lane) == a[i]);
     }
   });
 }
@@ -620,7 +631,8 @@ TEST(scalar_instructions) {
   CHECK((ScalarCast<float, int32_t, RoundMode::CAST_FLOOR>(-1.5f) == -2));
   CHECK((ScalarCast<float, int32_t, RoundMode::CAST_RINT>(2.5f) == 2));
   CHECK((ScalarCast<float, int32_t, RoundMode::CAST_CEIL>(0.1f) == 1));
-  CHECK(ScalarGetSFFValue<1>(0x50) == 4 && ScalarGetSFFValue<1>(0) == -1 && ScalarGetSFFValue<0>(7) == 3);
+  CHECK(ScalarGetSFFValue<1>(0x50) == 4 && ScalarGetSFFValue<1>(0) == -1 &&
+        ScalarGetSFFValue<0>(7) == 3);
   CHECK(ScalarGetCountOfValue<1>(0xF0F) == 8 && ScalarGetCountOfValue<0>(~0ull) == 0);
   CHECK(sbitset1(0, 5) == 32 && sbitset0(63, 5) == 31);
 }
