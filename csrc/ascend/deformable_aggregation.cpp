@@ -14,12 +14,12 @@ class Forward : public Stream<Forward> {
     gm_partials_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + t.partials));
     spread_ = Get<float>(t.spread);
     bilinear_ = Get<float>(t.bilinear);
+    samples_ = Get<float>(t.scaled);
     sums_ = Get<float>(t.ring);
     zero_ = Get<float>(t.zero);
     Duplicate(zero_, 0.0f, t.row_pitch);
     Duplicate(sums_, 0.0f, static_cast<int32_t>(sums_.GetSize()));
-    SetFlag<HardEvent::V_MTE3>(kSetUp);
-    WaitFlag<HardEvent::V_MTE3>(kSetUp);
+    PipeBarrier<PIPE_ALL>();
   }
 
   __aicore__ inline void Run() {
@@ -36,46 +36,42 @@ class Forward : public Stream<Forward> {
   __aicore__ inline void OnBlock(const Block&) {}
   __aicore__ inline void BeforeWeights(int32_t) {}
 
+  __aicore__ inline void Compute(const Batch& batch) {
+    Await(batch);
+    if (batch.opens_block) OpenBlock(batch);
+    PipeBarrier<PIPE_V>();  // what used the buffers before
+    SpreadBilinear(batch, bilinear_);
+    ZeroMissing(batch);
+    if (batch.opens_step) {
+      PickWeights(batch);
+      PipeBarrier<PIPE_V>();
+    }
+    SpreadWeights(batch, spread_);
+    PipeBarrier<PIPE_V>();
+    const LocalTensor<float> rows = Corners(batch.corners);
+    MultiplyByBilinear(batch, rows);
+    PipeBarrier<PIPE_V>();
+    Add(rows, rows, rows[CornerRow(1, 0, 0)], 2 * batch.count * t.tile_pitch);
+    PipeBarrier<PIPE_V>();
+    AddNeighbours(samples_, rows, batch.count);
+    Release(batch);
+    PipeBarrier<PIPE_V>();
+    MultiplyByWeights(samples_, samples_, t.tile_pitch, spread_, batch.count);
+    PipeBarrier<PIPE_V>();
+    Accumulate(batch, samples_);
+    ReleaseWeights(batch);
+    if (batch.closes_block) CloseBlock(batch);
+  }
+
  private:
   __aicore__ inline void Aggregate() {
     next_out_ = begin_ / t.anchor_pairs;
     SetFlag<HardEvent::MTE3_V>(0);
     SetFlag<HardEvent::MTE3_V>(1);
-    Start(begin_, share_end_, 0, t.tiles);
-    Batch batch, next;
-    bool more = Next(batch);
-    while (more) {
-      more = Next(next);
-      Compute(batch);
-      batch = next;
-    }
-    Finish();
+    Stream::Run(begin_, share_end_, 0, t.tiles);
     StoreEmptyBefore((share_end_ - 1) / t.anchor_pairs + 1);
     WaitFlag<HardEvent::MTE3_V>(0);
     WaitFlag<HardEvent::MTE3_V>(1);
-  }
-
-  __aicore__ inline void Compute(const Batch& batch) {
-    if (batch.opens_block) OpenBlock(batch);
-    Await(batch);
-    PipeBarrier<PIPE_V>();  // what used the buffers before
-    SpreadBilinear(batch, bilinear_);
-    SpreadWeights(batch, spread_);
-    ZeroMissing(batch);
-    PipeBarrier<PIPE_V>();
-    const LocalTensor<float> rows = Corners(batch.corners);
-    MultiplyByBilinear(batch, rows);
-    PipeBarrier<PIPE_V>();
-    const LocalTensor<float> samples = rows[CornerRow(1, 0, 0)];
-    Add(rows, rows, samples, 2 * batch.count * t.tile_pitch);
-    PipeBarrier<PIPE_V>();
-    AddNeighbours(samples, rows, batch.count);
-    PipeBarrier<PIPE_V>();
-    MultiplyByWeights(samples, samples, t.tile_pitch, spread_, batch.count);
-    PipeBarrier<PIPE_V>();
-    Accumulate(batch, samples);
-    Release(batch);
-    if (batch.closes_block) CloseBlock(batch);
   }
 
   __aicore__ inline void MultiplyByBilinear(const Batch& batch, const LocalTensor<float>& rows) {
@@ -215,7 +211,7 @@ class Forward : public Stream<Forward> {
 
   GlobalTensor<float> gm_out_;
   GlobalTensor<float> gm_partials_;
-  LocalTensor<float> spread_, bilinear_, sums_, zero_;
+  LocalTensor<float> spread_, bilinear_, samples_, sums_, zero_;
   int64_t next_out_ = 0;     // the first anchor that is not stored yet
   int64_t open_anchor_ = -1; // whose sum the next block goes on with
 };

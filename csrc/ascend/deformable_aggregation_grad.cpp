@@ -46,10 +46,6 @@ class Backward : public Stream<Backward> {
       Clear(products_);
       Clear(edges_);
     }
-    SetFlag<HardEvent::V_MTE3>(kSetUp);
-    WaitFlag<HardEvent::V_MTE3>(kSetUp);
-    SetFlag<HardEvent::V_MTE2>(kCotangents);
-    WaitFlag<HardEvent::V_MTE2>(kCotangents);
   }
 
   __aicore__ inline void Run() {
@@ -85,12 +81,30 @@ class Backward : public Stream<Backward> {
     if (wants_weight_) WaitFlag<HardEvent::MTE3_MTE2>(buffer);
   }
 
+  __aicore__ inline void Compute(const Batch& batch) {
+    Await(batch);
+    PipeBarrier<PIPE_V>();  // what used the buffers before
+    if (batch.opens_block && wants_corners_) Clear(location_);
+    SpreadBilinear(batch, bilinear_);
+    if (batch.opens_step) PickWeights(batch);
+    if (wants_features_) FeatureGradient(batch);
+    if (wants_corners_) {
+      GroupProducts(batch);
+      if (wants_locations_) WeightedSums(batch);
+      if (wants_weight_) WeightGradient(batch);
+      if (wants_locations_ && batch.closes_step) AddLocationGradient(batch);
+    }
+    if (wants_weight_ && batch.closes_tile) StoreWeightGradient(batch);
+    Release(batch);
+    ReleaseWeights(batch);
+    if (wants_locations_ && batch.closes_block) StoreLocationGradient(batch);
+  }
+
  private:
   // Events. V_MTE3: 0 and 1 weights, 2 and 3 feature maps, 4 locations. MTE3_V: 0 locations, 2 and 3
   // feature maps.
   static constexpr int32_t kGradientEvent = 2;
   static constexpr int32_t kLocationEvent = 4;
-  static constexpr int32_t kCotangents = 4;  // of V_MTE2
 
   __aicore__ inline void Clear(const LocalTensor<float>& area) {
     Duplicate(area, 0.0f, static_cast<int32_t>(area.GetSize()));
@@ -112,15 +126,7 @@ class Backward : public Stream<Backward> {
                                        int32_t last_tile) {
     newest_cotangent_ = -1;
     Preset();
-    Start(begin, end, first_tile, last_tile);
-    Batch batch, next;
-    bool more = Next(batch);
-    while (more) {
-      more = Next(next);
-      Compute(batch);
-      batch = next;
-    }
-    Finish();
+    Stream::Run(begin, end, first_tile, last_tile);
     Drain();
   }
 
@@ -163,26 +169,10 @@ class Backward : public Stream<Backward> {
     return cotangents_[block.slot[run] * t.row_pitch + tile * t.tile_pitch];
   }
 
-  __aicore__ inline void Compute(const Batch& batch) {
-    Await(batch);
-    PipeBarrier<PIPE_V>();  // what used the buffers before
-    if (batch.opens_block && wants_corners_) Clear(location_);
-    SpreadBilinear(batch, bilinear_);
-    if (wants_features_) FeatureGradient(batch);
-    if (wants_corners_) {
-      GroupProducts(batch);
-      if (wants_locations_) WeightedSums(batch);
-      if (wants_weight_) WeightGradient(batch);
-      if (wants_locations_ && batch.closes_step) AddLocationGradient(batch);
-    }
-    if (wants_weight_ && batch.closes_tile) StoreWeightGradient(batch);
-    Release(batch);
-    if (wants_locations_ && batch.closes_block) StoreLocationGradient(batch);
-  }
-
   // ---- feature maps
 
   __aicore__ inline void FeatureGradient(const Batch& batch) {
+    PipeBarrier<PIPE_V>();  // weights
     SpreadWeights(batch, spread_);
     PipeBarrier<PIPE_V>();
     const Block& block = blocks_[batch.block];
@@ -325,8 +315,7 @@ class Backward : public Stream<Backward> {
 
   // E of the batch, into its place among those of the block.
   __aicore__ inline void WeightedSums(const Batch& batch) {
-    const LocalTensor<float> weights =
-        Weights(batch.weights, batch.scale)[batch.first * t.weight_pitch];
+    const LocalTensor<float> weights = step_weights_[batch.first * t.weight_pitch];
     const int32_t groups = GroupsOf(batch.tile);
     const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
     const uint8_t two = static_cast<uint8_t>(2 * pitch);
@@ -345,8 +334,8 @@ class Backward : public Stream<Backward> {
 
   // Takes the place of the weights themselves, which nothing reads after this.
   __aicore__ inline void WeightGradient(const Batch& batch) {
-    const LocalTensor<float> weights =
-        Weights(batch.weights, batch.scale)[batch.first * t.weight_pitch];
+    const LocalTensor<float> weights = Weights(batch.weights, batch.first, batch.scale);
+    const uint8_t apart = static_cast<uint8_t>(t.scales * t.weight_pitch / kLanes);
     const uint64_t lanes = static_cast<uint64_t>(t.weight_pitch);
     const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
     const uint8_t two = static_cast<uint8_t>(2 * pitch);
@@ -359,23 +348,23 @@ class Backward : public Stream<Backward> {
     Add(products_, products_, products_[DotRow(1, 0, 0)], 2 * batch.count * t.weight_pitch);
     PipeBarrier<PIPE_V>();
     Add(weights, products_, products_[t.weight_pitch], lanes, static_cast<uint8_t>(batch.count),
-        BinaryRepeatParams{1, 1, 1, pitch, two, two});
+        BinaryRepeatParams{1, 1, 1, apart, two, two});
   }
 
   __aicore__ inline void StoreWeightGradient(const Batch& batch) {
     const Block& block = blocks_[batch.block];
     const int32_t groups = GroupsOf(batch.tile);
-    const int32_t padded = static_cast<int32_t>(AlignUp(groups, kLanes));
-    const DataCopyExtParams copy{
-        static_cast<uint16_t>(t.scales), static_cast<uint32_t>(groups * sizeof(float)),
-        static_cast<uint32_t>((plane_ * t.weight_pitch - padded) / kLanes),
-        static_cast<uint32_t>((t.groups - groups) * sizeof(float)), 0};
-    const LocalTensor<float> rows = Weights(batch.weights, 0);
     SetFlag<HardEvent::V_MTE3>(batch.weights);
     WaitFlag<HardEvent::V_MTE3>(batch.weights);
-    for (int32_t i = 0; i < block.pairs; ++i) {
+    for (int32_t i = 0; i < block.pairs;) {
+      const int32_t run = RunOfPairs(block, i);
+      DataCopyExtParams copy = WeightCopy(groups, run);
+      const uint32_t others = copy.srcStride;  // the other way round from UB to GM
+      copy.srcStride = copy.dstStride;
+      copy.dstStride = others;
       DataCopyPad(gm_grad_weight_[WeightElement(Pair(block, i), batch.tile)],
-                  rows[i * t.weight_pitch], copy);
+                  Weights(batch.weights, i, 0), copy);
+      i += run;
     }
     SetFlag<HardEvent::MTE3_MTE2>(batch.weights);
   }
@@ -419,12 +408,10 @@ class Backward : public Stream<Backward> {
     SetFlag<HardEvent::V_MTE3>(kLocationEvent);
     WaitFlag<HardEvent::V_MTE3>(kLocationEvent);
     for (int32_t i = 0; i < block.pairs;) {
-      const int64_t pair = Pair(block, i);
-      int32_t end = i + 1;
-      while (end < block.pairs && Pair(block, end) == pair + end - i) ++end;
-      DataCopyPad(gm_grad_locations_[static_cast<uint64_t>(2 * pair)], by_y[i * kLanes],
-                  DataCopyExtParams{static_cast<uint16_t>(end - i), 2 * sizeof(float), 0, 0, 0});
-      i = end;
+      const int32_t run = RunOfPairs(block, i);
+      DataCopyPad(gm_grad_locations_[static_cast<uint64_t>(2 * Pair(block, i))], by_y[i * kLanes],
+                  DataCopyExtParams{static_cast<uint16_t>(run), 2 * sizeof(float), 0, 0, 0});
+      i += run;
     }
     SetFlag<HardEvent::MTE3_V>(0);
   }

@@ -7,7 +7,7 @@
 
 namespace jda_ascend {
 
-constexpr int32_t kRawEvent = 2;    // of MTE2_V and V_MTE2
+constexpr int32_t kRawEvent = 3;  // of MTE2_V and V_MTE2
 constexpr float kInvisible = -1.0f;
 
 class Locations : public Core {

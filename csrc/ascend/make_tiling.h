@@ -58,7 +58,7 @@ inline std::string CheckLimits(const Call& call) {
 
 // Choices that share UB between them.
 struct Cut {
-  int64_t tiles, samples, block_pairs, block_anchors;
+  int64_t tiles, samples, buffers, block_pairs, block_anchors;
 };
 
 inline void ApplyCut(const Call& call, const Cut& cut, Tiling& t) {
@@ -69,6 +69,7 @@ inline void ApplyCut(const Call& call, const Cut& cut, Tiling& t) {
   t.weight_pitch = static_cast<int32_t>(Up(tile_groups, kLanes));
   t.row_pitch = t.tiles * t.tile_pitch;
   t.samples = static_cast<int32_t>(cut.samples);
+  t.buffers = static_cast<int32_t>(cut.buffers);
   t.block_pairs = static_cast<int32_t>(cut.block_pairs);
   t.block_anchors = static_cast<int32_t>(cut.block_anchors);
 }
@@ -76,7 +77,7 @@ inline void ApplyCut(const Call& call, const Cut& cut, Tiling& t) {
 inline bool KeepsInstructionLimits(const Tiling& t) {
   return t.tile_pitch / kLanes <= kMaxStride && t.tile_groups <= kRepeat &&
          t.samples * t.weight_pitch / kLanes <= kMaxRepeats &&
-         t.weight_pitch / kLanes <= kMaxStride;
+         t.scales * t.weight_pitch / kLanes <= kMaxStride;
 }
 
 // Lays the areas out one after the other; returns the bytes of UB that they take.
@@ -110,13 +111,14 @@ inline int64_t LayOut(const Call& call, Tiling& t) {
   put(t.geometry, 2 * 13 * pairs * f);
   put(t.scratch, 10 * pairs * f);
   put(t.weights, 2 * call.scales * pairs * t.weight_pitch * f);
+  put(t.step_weights, pairs * t.weight_pitch * f);
   put(t.spread, samples * t.weight_pitch * kLanes * f);
   put(t.bilinear, 4 * spread_samples * kLanes * f);
-  put(t.corners, reads_features ? 2 * 4 * samples * t.tile_pitch * f : 0);
+  put(t.corners, reads_features ? t.buffers * 4 * samples * t.tile_pitch * f : 0);
   put(t.ring, 2 * int64_t{t.block_anchors} * t.row_pitch * f);
   put(t.zero, backward ? kZeroBytes : t.row_pitch * f);
   put(t.gradients, writes_features ? 2 * 4 * samples * t.tile_pitch * f : 0);
-  put(t.scaled, writes_features ? samples * t.tile_pitch * f : 0);
+  put(t.scaled, !backward || writes_features ? samples * t.tile_pitch * f : 0);
   const bool reduces = backward && reads_features;
   put(t.dots, reduces ? 4 * samples * t.weight_pitch * f : 0);
   put(t.dots_scratch, reduces ? 4 * samples * t.weight_pitch * f : 0);
@@ -129,16 +131,20 @@ inline int64_t LayOut(const Call& call, Tiling& t) {
 // The widest tiles that leave room for batches of a useful size; then the largest batches.
 inline bool ChooseCut(const Call& call, const Card& card, int64_t least_tiles, Tiling& t) {
   constexpr int64_t kBlocks[][2] = {{128, 8}, {128, 4}, {64, 8}, {64, 4}, {64, 2}, {64, 1}};
+  // The backward kernel computes longer than it loads; two buffers are enough.
+  const int64_t most_buffers = call.direction == Direction::kForward ? 3 : 2;
   for (const int64_t least_samples : {4, 1}) {
     for (int64_t tiles = least_tiles; tiles <= std::max<int64_t>(call.groups, 1); ++tiles) {
       for (int64_t samples = 8; samples >= least_samples; samples /= 2) {
-        for (const auto& block : kBlocks) {
-          ApplyCut(call, {tiles, samples, block[0], block[1]}, t);
-          if (!KeepsInstructionLimits(t)) continue;
-          const int64_t bytes = LayOut(call, t);
-          if (bytes > card.ub_bytes) continue;
-          t.ub_bytes = static_cast<uint32_t>(bytes);
-          return true;
+        for (int64_t buffers = most_buffers; buffers >= 2; --buffers) {
+          for (const auto& block : kBlocks) {
+            ApplyCut(call, {tiles, samples, buffers, block[0], block[1]}, t);
+            if (!KeepsInstructionLimits(t)) continue;
+            const int64_t bytes = LayOut(call, t);
+            if (bytes > card.ub_bytes) continue;
+            t.ub_bytes = static_cast<uint32_t>(bytes);
+            return true;
+          }
         }
       }
     }

@@ -1,11 +1,12 @@
-// The samples of a share of the pairs as a stream of batches: corner rows of the next batch are
-// under way while the current one is computed.
+// The samples of a share of the pairs as a stream of batches: corner rows of the next batches are
+// under way while one is computed, and the next step (a block in one scale) is prepared while the
+// batches of the current one run.
 //
-// A kernel derives from Stream<Kernel> and provides
-//   OnChunk()                    a chunk was compacted
-//   OnBlock(block)               a block was formed; MTE2 may load what it needs
-//   BeforeWeights(buffer)        MTE2 is about to fill this weight buffer
-// and calls Next() for a batch, computes it, and calls Release().
+// A kernel derives from Stream<Kernel>, calls Run(), and provides
+//   OnChunk()              a chunk was compacted
+//   OnBlock(block)         MTE2 may load what the block needs
+//   BeforeWeights(buffer)  MTE2 is about to fill this weight buffer
+//   Compute(batch)         calls Await() first and Release() last
 
 #ifndef JDA_ASCEND_STREAM_H_
 #define JDA_ASCEND_STREAM_H_
@@ -16,11 +17,14 @@ namespace jda_ascend {
 
 // A flag may be set again only when the wait for it is known to be over, not merely dispatched. So
 // what happens once has an event of its own, and buffers that alternate have one each.
-constexpr int32_t kSetUp = 5;
+constexpr int32_t kWeightsFree = 4;  // of V_MTE2: 4 and 5; 0 to 2 are corners, 3 raw locations
+constexpr int32_t kPlaced = 0;       // of V_S; 1 and 2 are geometry
+constexpr int32_t kMaxBuffers = 3;
 constexpr int32_t kInside = 15;  // all four corners of a sample lie in the map
 
 // The anchors that a block touches: runs of its pairs, in order.
 struct Block {
+  int64_t number = 0;  // in the stream
   int32_t pairs = 0;
   int32_t runs = 0;
   int32_t buffer = 0;
@@ -31,12 +35,16 @@ struct Block {
   int32_t slot[kMaxRuns];  // of the ring that holds one row per anchor
 };
 
-struct Batch {
-  int32_t corners;   // which buffer holds its rows
-  int32_t block;     // ... its block
+// A block in one scale and tile.
+struct Step {
+  int32_t block;     // which buffer holds its block
   int32_t weights;   // ... its weights
   int32_t geometry;  // ... its geometry
   int32_t scale, tile;
+};
+
+struct Batch : Step {
+  int32_t corners;       // which buffer holds its rows
   int32_t first, count;  // samples: pairs of the block
   bool opens_block, closes_block, opens_step, closes_step, closes_tile;
   uint64_t missing;  // bit 4 i + 2 y + x: corner (y, x) of sample i lies outside the map
@@ -59,6 +67,7 @@ class Stream : public Split {
     geometry_ = Get<float>(t.geometry);
     scratch_ = Get<float>(t.scratch);
     weights_ = Get<float>(t.weights);
+    step_weights_ = Get<float>(t.step_weights);
     corners_ = Get<float>(t.corners);
     maps_ = Get<float>(t.maps);
     plane_ = t.block_pairs;
@@ -66,39 +75,24 @@ class Stream : public Split {
     FillConstants();
   }
 
-  // Pairs [begin, end), tiles [first, last).
-  __aicore__ inline void Start(int64_t begin, int64_t end, int32_t first, int32_t last) {
-    first_tile_ = first;
-    last_tile_ = last;
-    visible_ = taken_ = 0;
-    at_ = Batch{};
-    at_.block = at_.weights = at_.geometry = 1;
-    at_.corners = 1;
-    at_.scale = static_cast<int32_t>(t.scales) - 1;
-    at_.tile = last - 1;
-    blocks_[1].pairs = 0;
-    newest_anchor_ = -1;
-    SetFlag<HardEvent::V_MTE2>(0);
-    SetFlag<HardEvent::V_MTE2>(1);
-    StartRange(begin, end, t.anchors * t.anchor_pairs);
-  }
-
-  __aicore__ inline bool Next(Batch& batch) {
-    at_.corners ^= 1;
-    WaitFlag<HardEvent::V_MTE2>(at_.corners);
-    if (!Advance()) return false;
-    const Block& block = blocks_[at_.block];
-    at_.count = static_cast<int32_t>(Smaller(t.samples, block.pairs - at_.first));
-    at_.opens_step = at_.first == 0;
-    at_.closes_step = at_.first + at_.count == block.pairs;
-    at_.closes_tile = at_.closes_step && at_.scale + 1 == t.scales;
-    at_.opens_block = at_.opens_step && at_.scale == 0 && at_.tile == first_tile_;
-    at_.closes_block = at_.closes_tile && at_.tile + 1 == last_tile_;
-    at_.missing = 0;
-    if (wants_corners_) LoadCorners();
-    SetFlag<HardEvent::MTE2_V>(at_.corners);
-    batch = at_;
-    return true;
+  // Computes the samples of pairs [begin, end) in tiles [first, last).
+  __aicore__ inline void Run(int64_t begin, int64_t end, int32_t first, int32_t last) {
+    Start(begin, end, first, last);
+    Batch batches[kMaxBuffers];
+    int32_t oldest = 0;
+    for (;;) {
+      do {
+        while (held_ < t.buffers && Next()) {
+          batches[(oldest + held_++) % kMaxBuffers] = at_;
+        }
+      } while (LookAhead());
+      if (held_ == 0) break;
+      kernel().Compute(batches[oldest]);
+      oldest = (oldest + 1) % kMaxBuffers;
+      --held_;
+      if (earlier_ > 0) --earlier_;
+    }
+    Finish();
   }
 
   // Before the first vector operation that reads what was loaded for the batch.
@@ -111,20 +105,31 @@ class Stream : public Split {
     SetFlag<HardEvent::V_MTE2>(batch.corners);
   }
 
-  // After Next() was false.
-  __aicore__ inline void Finish() {
-    WaitFlag<HardEvent::V_MTE2>(at_.corners ^ 1);
-    EndRange();
+  // After the last vector operation that reads the weights of the batch's tile.
+  __aicore__ inline void ReleaseWeights(const Batch& batch) {
+    if (batch.closes_tile) SetFlag<HardEvent::V_MTE2>(kWeightsFree + batch.weights);
   }
 
-  // The anchor that follows `block` in the stream, or -1: valid once Next() has moved on.
+  // The anchor that follows a closing block in the stream, or -1.
   __aicore__ inline int64_t AnchorAfter(const Batch& batch) const {
-    return at_.block == batch.block ? -1 : blocks_[at_.block].anchor[0];
+    const Block& other = blocks_[batch.block ^ 1];
+    return other.number == blocks_[batch.block].number + 1 ? other.anchor[0] : -1;
   }
 
   __aicore__ inline int64_t Pair(const Block& block, int32_t i) const {
     return block.chunk + pairs_.GetValue(block.buffer * plane_ + i);
   }
+
+  // How many pairs from pair i on follow each other without a gap.
+  __aicore__ inline int32_t RunOfPairs(const Block& block, int32_t i) const {
+    const int64_t first = Pair(block, i);
+    int32_t run = 1;
+    while (i + run < block.pairs && run < kMaxRunOfPairs && Pair(block, i + run) == first + run) {
+      ++run;
+    }
+    return run;
+  }
+  static constexpr int32_t kMaxRunOfPairs = 8;
 
   // Rows of the geometry of a step, `plane_` floats each.
   enum Plane { kRow, kFlags, kWidth, kSizeY, kSizeX, kFarY, kFarX, kNearY, kNearX, kBilinear };
@@ -143,9 +148,19 @@ class Stream : public Split {
     return corners_[buffer * 4 * t.samples * t.tile_pitch];
   }
 
-  // Weights of a scale: a row of weight_pitch floats for every pair of the block.
-  __aicore__ inline LocalTensor<float> Weights(int32_t buffer, int64_t scale) const {
-    return weights_[static_cast<uint32_t>((buffer * t.scales + scale) * plane_ * t.weight_pitch)];
+  // Weights of pair i of the block as they come: a row of weight_pitch floats for every scale.
+  __aicore__ inline LocalTensor<float> Weights(int32_t buffer, int32_t i, int32_t scale) const {
+    return weights_[static_cast<uint32_t>(
+        ((buffer * plane_ + i) * t.scales + scale) * t.weight_pitch)];
+  }
+
+  // The weights of the step without those of other scales: Brcb knows no gaps.
+  __aicore__ inline void PickWeights(const Batch& batch) {
+    const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
+    Adds(step_weights_, Weights(batch.weights, 0, batch.scale), 0.0f,
+         static_cast<uint64_t>(t.weight_pitch),
+         static_cast<uint8_t>(blocks_[batch.block].pairs),
+         UnaryRepeatParams{1, 1, pitch, static_cast<uint8_t>(t.scales * pitch)});
   }
 
   // Where the corners of a sample are.
@@ -214,7 +229,7 @@ class Stream : public Split {
 
   // The weights of the batch, each filling a block: [sample][weight_pitch].
   __aicore__ inline void SpreadWeights(const Batch& batch, const LocalTensor<float>& to) {
-    Brcb(to, Weights(batch.weights, batch.scale)[batch.first * t.weight_pitch],
+    Brcb(to, step_weights_[batch.first * t.weight_pitch],
          static_cast<uint8_t>(batch.count * t.weight_pitch / kLanes), BrcbRepeatParams{1, kLanes});
   }
 
@@ -249,7 +264,7 @@ class Stream : public Split {
   Block blocks_[2];
   GlobalTensor<float> gm_features_;
   GlobalTensor<float> gm_weight_;
-  LocalTensor<float> compact_, scratch_;
+  LocalTensor<float> compact_, scratch_, step_weights_;
   int32_t visible_ = 0;  // pairs of the chunk
 
  private:
@@ -308,8 +323,7 @@ class Stream : public Split {
   // Everything that a vector operation may read behind the last valid element is written once.
   __aicore__ inline void FillConstants() {
     for (int32_t i = 0; i < kLanes; ++i) iota_.SetValue(i, static_cast<float>(i));
-    SetFlag<HardEvent::S_V>(kSetUp);
-    WaitFlag<HardEvent::S_V>(kSetUp);
+    PipeBarrier<PIPE_ALL>();
     Duplicate(compact_, 0.0f, static_cast<int32_t>(compact_.GetSize()));
     Duplicate(place_, 0.0f, static_cast<int32_t>(place_.GetSize()));
     Duplicate(weights_, 0.0f, static_cast<int32_t>(weights_.GetSize()));
@@ -322,26 +336,99 @@ class Stream : public Split {
     Muls(scratch_, iota_, static_cast<float>(sizeof(float)), plane_);
     PipeBarrier<PIPE_V>();
     Cast(offsets_, scratch_, RoundMode::CAST_RINT, plane_);
-    SetFlag<HardEvent::V_MTE2>(kSetUp);
-    WaitFlag<HardEvent::V_MTE2>(kSetUp);
   }
 
   // ---- from pairs to batches
 
-  __aicore__ inline bool Advance() {
-    at_.first += t.samples;
-    if (at_.first < blocks_[at_.block].pairs) return true;
-    at_.first = 0;
-    if (++at_.scale == t.scales) {
-      at_.scale = 0;
-      if (++at_.tile == last_tile_) {
-        at_.tile = first_tile_;
-        if (!NextBlock()) return false;
-      }
-      LoadWeights();
+  __aicore__ inline void Start(int64_t begin, int64_t end, int32_t first, int32_t last) {
+    PipeBarrier<PIPE_ALL>();  // flags of an earlier run are down, everything is initialised
+    first_tile_ = first;
+    last_tile_ = last;
+    visible_ = taken_ = 0;
+    newest_anchor_ = -1;
+    at_ = Batch{};
+    at_.corners = t.buffers - 1;
+    at_.block = 1;  // which is empty, so that the first step is entered
+    ahead_ = Step{1, 1, 1, static_cast<int32_t>(t.scales) - 1, last - 1};
+    ahead_ready_ = ended_ = false;
+    earlier_ = held_ = 0;
+    blocks_[0].pairs = blocks_[1].pairs = 0;
+    blocks_[0].number = blocks_[1].number = 0;
+    for (int32_t i = 0; i < t.buffers; ++i) SetFlag<HardEvent::V_MTE2>(i);
+    SetFlag<HardEvent::V_MTE2>(kWeightsFree);
+    SetFlag<HardEvent::V_MTE2>(kWeightsFree + 1);
+    StartRange(begin, end, t.anchors * t.anchor_pairs);
+  }
+
+  __aicore__ inline void Finish() {
+    for (int32_t i = 0; i < t.buffers; ++i) WaitFlag<HardEvent::V_MTE2>(i);
+    WaitFlag<HardEvent::V_MTE2>(kWeightsFree);
+    WaitFlag<HardEvent::V_MTE2>(kWeightsFree + 1);
+    EndRange();
+  }
+
+  // Loads the next batch into at_; false at the end, or while the next step is not prepared yet.
+  __aicore__ inline bool Next() {
+    const int32_t pairs = blocks_[at_.block].pairs;
+    const bool same_step = at_.first + at_.count < pairs;
+    if (!same_step && !ahead_ready_) return false;
+    at_.corners = at_.corners + 1 == t.buffers ? 0 : at_.corners + 1;
+    WaitFlag<HardEvent::V_MTE2>(at_.corners);
+    if (same_step) {
+      at_.first += at_.count;
+    } else {
+      EnterStep();
     }
-    at_.geometry ^= 1;
+    DescribeBatch();
+    if (wants_corners_) LoadCorners();
+    if (ahead_ready_ && ahead_.weights != at_.weights) LoadWeights(ahead_, t.samples);
+    SetFlag<HardEvent::MTE2_V>(at_.corners);
+    return true;
+  }
+
+  __aicore__ inline void EnterStep() {
+    const bool new_block = ahead_.block != at_.block || at_.count == 0;
+    if (ahead_.weights != at_.weights || at_.count == 0) {
+      LoadWeights(ahead_, plane_);  // what is left
+      loaded_ = 0;
+    }
+    if (new_block) kernel().OnBlock(blocks_[ahead_.block]);
+    WaitFlag<HardEvent::V_S>(1 + ahead_.geometry);
+    static_cast<Step&>(at_) = ahead_;
+    at_.first = 0;
+    ahead_ready_ = false;
+    earlier_ = held_;
+  }
+
+  __aicore__ inline void DescribeBatch() {
+    const int32_t pairs = blocks_[at_.block].pairs;
+    at_.count = static_cast<int32_t>(Smaller(t.samples, pairs - at_.first));
+    at_.opens_step = at_.first == 0;
+    at_.closes_step = at_.first + at_.count == pairs;
+    at_.closes_tile = at_.closes_step && at_.scale + 1 == t.scales;
+    at_.opens_block = at_.opens_step && at_.scale == 0 && at_.tile == first_tile_;
+    at_.closes_block = at_.closes_tile && at_.tile + 1 == last_tile_;
+    at_.missing = 0;
+  }
+
+  // Prepares the step after at_, once the last batch of the step before at_ is on its way: its
+  // buffers are the ones that are filled.
+  __aicore__ inline bool LookAhead() {
+    if (ahead_ready_ || ended_ || earlier_ > 0) return false;
+    if (++ahead_.scale == t.scales) {
+      ahead_.scale = 0;
+      if (++ahead_.tile == last_tile_) {
+        ahead_.tile = first_tile_;
+        if (!NextBlock()) {
+          ended_ = true;
+          return false;
+        }
+      }
+      ahead_.weights ^= 1;
+    }
+    ahead_.geometry ^= 1;
     ComputeGeometry();
+    ahead_ready_ = true;
     return true;
   }
 
@@ -351,17 +438,17 @@ class Stream : public Split {
       Compact();
       kernel().OnChunk();
     }
-    const int32_t previous = at_.block;
-    at_.block ^= 1;
-    Block& block = blocks_[at_.block];
-    block.buffer = at_.block;
+    const int64_t number = blocks_[ahead_.block].number;
+    ahead_.block ^= 1;
+    Block& block = blocks_[ahead_.block];
+    block.number = number + 1;
+    block.buffer = ahead_.block;
     block.chunk = chunk_;
     block.batch = chunk_ / (t.anchors * t.anchor_pairs);
     const int32_t window = static_cast<int32_t>(Smaller(plane_, visible_ - taken_));
     PlacePairs(window);
-    FindRuns(block, window, blocks_[previous]);
+    FindRuns(block, window);
     taken_ += block.pairs;
-    kernel().OnBlock(block);
     return true;
   }
 
@@ -396,7 +483,7 @@ class Stream : public Split {
     Gather(place_[kX * plane_], compact_[kCompact], offsets, base, count);
     Gather(number, compact_[2 * kCompact], offsets, base, count);
     PipeBarrier<PIPE_V>();
-    Cast(pairs_[at_.block * plane_], number, RoundMode::CAST_RINT, count);
+    Cast(pairs_[ahead_.block * plane_], number, RoundMode::CAST_RINT, count);
     Adds(camera, number, static_cast<float>(static_cast<int32_t>(chunk_ % t.cameras)), n);
     PipeBarrier<PIPE_V>();
     Adds(turn, camera, 0.5f, n);  // keeps the quotient away from whole numbers
@@ -411,54 +498,79 @@ class Stream : public Split {
     PipeBarrier<PIPE_V>();
     Cast(place_[kCamera * plane_].template ReinterpretCast<int32_t>(), camera,
          RoundMode::CAST_RINT, count);
-    SetFlag<HardEvent::V_S>(0);
-    WaitFlag<HardEvent::V_S>(0);
+    SetFlag<HardEvent::V_S>(kPlaced);
+    WaitFlag<HardEvent::V_S>(kPlaced);
   }
 
-  __aicore__ inline void FindRuns(Block& block, int32_t window, const Block& previous) {
-    int64_t anchor_end = 0;
+  // Cuts the window at the borders of anchors, and ends the block where it has enough of them.
+  __aicore__ inline void FindRuns(Block& block, int32_t window) {
     block.runs = 0;
-    int32_t i = 0;
-    for (; i < window; ++i) {
-      const int64_t pair = Pair(block, i);
-      if (pair >= anchor_end) {
-        if (block.runs == t.block_anchors) break;
-        const int64_t anchor = pair / t.anchor_pairs;
-        anchor_end = (anchor + 1) * t.anchor_pairs;
-        if (anchor != newest_anchor_) {
-          newest_anchor_ = anchor;
-          newest_slot_ = newest_slot_ + 1 == 2 * t.block_anchors ? 0 : newest_slot_ + 1;
-        }
-        block.anchor[block.runs] = anchor;
-        block.slot[block.runs] = newest_slot_;
-        ++block.runs;
+    block.pairs = 0;
+    while (block.pairs < window && block.runs < t.block_anchors) {
+      const int64_t anchor = Pair(block, block.pairs) / t.anchor_pairs;
+      if (anchor != newest_anchor_) {
+        newest_anchor_ = anchor;
+        newest_slot_ = newest_slot_ + 1 == 2 * t.block_anchors ? 0 : newest_slot_ + 1;
       }
-      block.end[block.runs - 1] = i + 1;
+      block.pairs = FirstFrom(block, (anchor + 1) * t.anchor_pairs, block.pairs + 1, window);
+      block.anchor[block.runs] = anchor;
+      block.slot[block.runs] = newest_slot_;
+      block.end[block.runs] = block.pairs;
+      ++block.runs;
     }
-    block.pairs = i;
   }
 
-  // The weights of the block in all scales: one copy per pair.
-  __aicore__ inline void LoadWeights() {
-    at_.weights ^= 1;
-    kernel().BeforeWeights(at_.weights);
-    const Block& block = blocks_[at_.block];
-    const int32_t groups = GroupsOf(at_.tile);
-    const int32_t padded = static_cast<int32_t>(AlignUp(groups, kLanes));
-    const uint8_t padding = static_cast<uint8_t>(padded - groups);
-    const DataCopyExtParams copy{
-        static_cast<uint16_t>(t.scales), static_cast<uint32_t>(groups * sizeof(float)),
-        static_cast<uint32_t>((t.groups - groups) * sizeof(float)),
-        static_cast<uint32_t>((plane_ * t.weight_pitch - padded) / kLanes), 0};
-    const DataCopyPadExtParams<float> pad{padding != 0, 0, padding, 0.0f};
-    const LocalTensor<float> weights = Weights(at_.weights, 0);
-    for (int32_t i = 0; i < block.pairs; ++i) {
-      const int64_t pair = Pair(block, i);
-      DataCopyPad(weights[i * t.weight_pitch], gm_weight_[WeightElement(pair, at_.tile)], copy, pad);
+  // The first of the window's pairs [low, high) that is not before `pair`, or `high`.
+  __aicore__ inline int32_t FirstFrom(const Block& block, int64_t pair, int32_t low,
+                                      int32_t high) const {
+    while (low < high) {
+      const int32_t middle = (low + high) / 2;
+      if (Pair(block, middle) < pair) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
     }
+    return low;
+  }
+
+  // Up to `most` more pairs' weights in all scales, one copy for each run of pairs. They are loaded
+  // bit by bit while the batches before them run.
+  __aicore__ inline void LoadWeights(const Step& step, int32_t most) {
+    const Block& block = blocks_[step.block];
+    if (loaded_ == 0) {
+      WaitFlag<HardEvent::V_MTE2>(kWeightsFree + step.weights);
+      kernel().BeforeWeights(step.weights);
+    }
+    const int32_t end = static_cast<int32_t>(Smaller(block.pairs, loaded_ + most));
+    while (loaded_ < end) {
+      const int32_t run = static_cast<int32_t>(Smaller(RunOfPairs(block, loaded_), end - loaded_));
+      LoadWeightRun(step, Pair(block, loaded_), run);
+      loaded_ += run;
+    }
+  }
+
+  __aicore__ inline void LoadWeightRun(const Step& step, int64_t pair, int32_t run) {
+    const int32_t groups = GroupsOf(step.tile);
+    const uint8_t padding = static_cast<uint8_t>(AlignUp(groups, kLanes) - groups);
+    DataCopyPad(Weights(step.weights, loaded_, 0), gm_weight_[WeightElement(pair, step.tile)],
+                WeightCopy(groups, run),
+                DataCopyPadExtParams<float>{padding != 0, 0, padding, 0.0f});
   }
 
  protected:
+  // Weights of `pairs` pairs from GM to UB.
+  __aicore__ inline DataCopyExtParams WeightCopy(int32_t groups, int32_t pairs) const {
+    const int64_t rows = pairs * t.scales;
+    const uint32_t bytes = static_cast<uint32_t>(groups * sizeof(float));
+    if (groups == t.groups && groups == t.weight_pitch) {
+      return {1, static_cast<uint32_t>(rows * bytes), 0, 0, 0};
+    }
+    const uint32_t others = static_cast<uint32_t>((t.groups - groups) * sizeof(float));
+    const uint32_t gap = static_cast<uint32_t>((t.weight_pitch - AlignUp(groups, kLanes)) / kLanes);
+    return {static_cast<uint16_t>(rows), bytes, others, gap, 0};
+  }
+
   __aicore__ inline uint64_t WeightElement(int64_t pair, int32_t tile) const {
     return static_cast<uint64_t>(pair * t.scales * t.groups +
                                  static_cast<int64_t>(tile) * t.tile_groups);
@@ -487,7 +599,7 @@ class Stream : public Split {
 
   __aicore__ inline void ComputeGeometry() {
     const int32_t both = 2 * plane_;  // y and x of all pairs, one behind the other
-    const int32_t buffer = at_.geometry;
+    const int32_t buffer = ahead_.geometry;
     const LocalTensor<float> size = Geometry(buffer, kSizeY), start = scratch_[8 * plane_];
     const LocalTensor<float> pixel = scratch_[0], cell = scratch_[both], spare = scratch_[2 * both];
     const LocalTensor<float> far = Geometry(buffer, kFarY), near = Geometry(buffer, kNearY);
@@ -497,10 +609,10 @@ class Stream : public Split {
     SetFlag<HardEvent::S_V>(0);
     WaitFlag<HardEvent::S_V>(0);
     PipeBarrier<PIPE_V>();
-    Gather(size, MapTable(at_.scale, 0), camera, 0, count);
-    Gather(size[plane_], MapTable(at_.scale, 1), camera, 0, count);
-    Gather(Geometry(buffer, kWidth), MapTable(at_.scale, 2), camera, 0, count);
-    Gather(start, MapTable(at_.scale, 3), camera, 0, count);
+    Gather(size, MapTable(ahead_.scale, 0), camera, 0, count);
+    Gather(size[plane_], MapTable(ahead_.scale, 1), camera, 0, count);
+    Gather(Geometry(buffer, kWidth), MapTable(ahead_.scale, 2), camera, 0, count);
+    Gather(start, MapTable(ahead_.scale, 3), camera, 0, count);
     PipeBarrier<PIPE_V>();
     Mul(pixel, place_, size, both);
     PipeBarrier<PIPE_V>();
@@ -522,8 +634,7 @@ class Stream : public Split {
     }
     FindOutside(cell, spare, pixel);
     FindRows(cell, start.template ReinterpretCast<int32_t>());
-    SetFlag<HardEvent::V_S>(0);
-    WaitFlag<HardEvent::V_S>(0);
+    SetFlag<HardEvent::V_S>(1 + buffer);
   }
 
   // Bits of a sample: 1 and 2 its near and far rows lie in the map, 4 and 8 its columns.
@@ -545,7 +656,7 @@ class Stream : public Split {
     PipeBarrier<PIPE_V>();
     Add(spare, spare, spare[plane_], plane_);
     PipeBarrier<PIPE_V>();
-    Cast(Geometry(at_.geometry, kFlags).template ReinterpretCast<int32_t>(), spare,
+    Cast(Geometry(ahead_.geometry, kFlags).template ReinterpretCast<int32_t>(), spare,
          RoundMode::CAST_RINT, static_cast<uint32_t>(plane_));
   }
 
@@ -553,9 +664,9 @@ class Stream : public Split {
   __aicore__ inline void FindRows(const LocalTensor<float>& cell,
                                   const LocalTensor<int32_t>& start) {
     const LocalTensor<int32_t> row =
-        Geometry(at_.geometry, kRow).template ReinterpretCast<int32_t>();
+        Geometry(ahead_.geometry, kRow).template ReinterpretCast<int32_t>();
     const LocalTensor<int32_t> width =
-        Geometry(at_.geometry, kWidth).template ReinterpretCast<int32_t>();
+        Geometry(ahead_.geometry, kWidth).template ReinterpretCast<int32_t>();
     const LocalTensor<int32_t> column = scratch_[9 * plane_].template ReinterpretCast<int32_t>();
     Cast(row, cell, RoundMode::CAST_RINT, static_cast<uint32_t>(plane_));
     Cast(column, cell[plane_], RoundMode::CAST_RINT, static_cast<uint32_t>(plane_));
@@ -614,6 +725,12 @@ class Stream : public Split {
   int32_t taken_ = 0;
   int64_t newest_anchor_ = -1;
   int32_t newest_slot_ = -1;
+  Step ahead_;
+  bool ahead_ready_ = false;
+  bool ended_ = false;
+  int32_t loaded_ = 0;   // pairs of the next tile whose weights are loaded
+  int32_t held_ = 0;     // batches that are loaded but not computed
+  int32_t earlier_ = 0;  // ... of steps before that of at_
 };
 
 }  // namespace jda_ascend

@@ -51,6 +51,8 @@ struct Tiling {
   int32_t weight_pitch;       // tile_groups padded to whole blocks
   int32_t row_pitch;          // floats of a row of all tiles
   int32_t camera_pitch;       // cameras padded to whole blocks
+  int32_t buffers;            // of corner rows: batches that are loaded before they are computed
+  int32_t reserved;
 
   // Workspace in GM, byte offsets. The host zeroes the first `workspace_zeroed` bytes.
   int64_t sync, totals, begins, counts, partials, workspace_bytes, workspace_zeroed;
@@ -58,10 +60,10 @@ struct Tiling {
   // UB.
   Area maps, map_rows, slots, meeting, counts_held;
   Area raw, planes, bits, compact, iota, offsets, pairs_held, place;
-  Area geometry, scratch, weights, spread, bilinear;
+  Area geometry, scratch, weights, step_weights, spread, bilinear;
   Area corners, ring, zero;
   Area gradients, scaled, dots, dots_scratch, edges, location_gradient, location_rows;
-  uint32_t ub_bytes, reserved;
+  uint32_t ub_bytes, unused;
 };
 
 static_assert(sizeof(Tiling) % 8 == 0 && sizeof(Tiling) < 1024, "launch argument");

@@ -1,0 +1,42 @@
+"""The shapes that modelled times are reported for."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "ascend")]
+import cases
+
+
+def quarter_visible(rng, shape, _):
+    """The points of an anchor cluster; an anchor is seen by one or two cameras of six."""
+    batch, anchors, _, cameras = shape
+    seen = np.zeros((batch, anchors, cameras), bool)
+    first = rng.integers(0, cameras, (batch, anchors))
+    np.put_along_axis(seen, first[..., None], True, axis=2)
+    second = rng.random((batch, anchors)) < 0.65
+    np.put_along_axis(seen, ((first + 1) % cameras)[..., None], second[..., None], 2)
+    centres = rng.uniform(0.0, 1.0, (batch, anchors, 1, cameras, 2))
+    locations = centres + 0.03 * rng.standard_normal((*shape, 2))
+    return np.where(seen[:, :, None, :, None], locations, -1.0)
+
+
+SPARSE4D = cases.Shape(
+    (((64, 176), (32, 88), (16, 44), (8, 22)),) * 6,
+    anchors=900,
+    points=13,
+    channels=256,
+    groups=8,
+    locate=quarter_visible,
+)
+PAGE = cases.Shape(
+    (((32, 88),),),
+    anchors=10,
+    points=2000,
+    channels=256,
+    groups=8,
+    locate=lambda rng, shape, _: rng.uniform(0, 1, (*shape, 2)),
+)
+PROBLEMS = {"Sparse4D, a quarter visible": SPARSE4D, "page's example": PAGE}
