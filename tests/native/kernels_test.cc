@@ -1,0 +1,509 @@
+// The CPU kernels against plain loops in double precision, over ugly problems and unusual teams.
+//
+//   kernels_test full|lean [seed]
+//
+// Every array lies in a heap allocation of its exact size, so that a sanitizer sees each access past
+// its end, and results are NaN before the call, so that each element not written is seen. Features of
+// rows that no map covers and weights of invisible samples are NaN: nothing may use them.
+#include "kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <new>
+#include <random>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "operator.h"
+#include "plan.h"
+
+namespace {
+
+using jda::Map;
+using jda::Problem;
+using jda::Team;
+using Random = std::mt19937;
+
+int passed = 0, failed = 0;
+
+void check(bool good, const std::string& what) {
+  ++(good ? passed : failed);
+  if (!good && failed <= 20) std::fprintf(stderr, "FAILED %s\n", what.c_str());
+}
+
+// ---- Problems -----------------------------------------------------------------------------------
+
+constexpr double kAll = 1;
+enum Layout { kApart, kOverlapping, kWithGaps };
+
+struct Sizes {
+  std::string name;
+  int64_t batch, anchors, points, cameras, scales, groups, group_size;
+  int height, width;     // of the largest map; each further scale halves them
+  double visible = 0.6;  // share of the samples; kAll: all, and away from borders
+  Layout layout = kApart;
+  int y_axis = 0;
+};
+
+std::string describe(const Sizes& s) {
+  const int64_t numbers[] = {s.batch,      s.anchors, s.points, s.cameras, s.scales, s.groups,
+                             s.group_size, s.height,  s.width,  s.layout,  s.y_axis};
+  std::string text = s.name + " {";
+  for (int64_t number : numbers) text += std::to_string(number) + ", ";
+  return text + "visible " + std::to_string(s.visible) + "}";
+}
+
+// `size` elements, NaN at first, which begin on a cache line or just behind one.
+template <typename T>
+class Array {
+ public:
+  explicit Array(int64_t size = 0, bool aligned = true) : size_(size), skip_(!aligned) {
+    memory_ = static_cast<T*>(::operator new((size + skip_) * sizeof(T), kLine));
+    if constexpr (std::is_floating_point_v<T>)
+      std::fill(begin(), end(), std::numeric_limits<T>::quiet_NaN());
+  }
+  Array(Array&& other) noexcept
+      : size_(other.size_), skip_(other.skip_), memory_(std::exchange(other.memory_, nullptr)) {}
+  ~Array() { ::operator delete(memory_, kLine); }
+
+  int64_t size() const { return size_; }
+  T* begin() const { return memory_ + skip_; }
+  T* end() const { return begin() + size_; }
+  T& operator[](int64_t i) const { return begin()[i]; }
+
+ private:
+  static constexpr std::align_val_t kLine{64};
+  int64_t size_, skip_;
+  T* memory_;
+};
+
+template <typename T>
+struct Input {
+  Sizes sizes;
+  int64_t rows;
+  Array<Map> maps;
+  Array<T> features, locations, weight, cotangent;
+
+  Problem<T> problem() const {
+    const Sizes& s = sizes;
+    Problem<T> p{s.batch,
+                 rows,
+                 s.groups * s.group_size,
+                 s.anchors,
+                 s.points,
+                 s.cameras,
+                 s.scales,
+                 s.groups,
+                 s.y_axis,
+                 maps.begin(),
+                 features.begin(),
+                 locations.begin(),
+                 weight.begin()};
+    p.cotangent = cotangent.begin();
+    return p;
+  }
+};
+
+int64_t place_maps(const Sizes& s, Array<Map>& maps, Random& random) {
+  int64_t rows = s.layout == kApart ? 0 : 2;
+  for (int64_t i = 0; i < maps.size(); ++i) {
+    Map& map = maps[i];
+    const int64_t halvings = std::min<int64_t>(30, i % s.scales);
+    map = {rows, std::max(1, s.height >> halvings), std::max(1, s.width >> halvings)};
+    if (s.layout == kOverlapping) map.start = random() % (rows + 1);
+    rows = std::max(rows, map.start + int64_t{map.height} * map.width);
+    if (s.layout == kWithGaps) rows += random() % 90;
+  }
+  return rows + (s.layout == kApart ? 0 : 1);
+}
+
+// A coordinate: most often near `centre`, sometimes where a kernel may slip.
+template <typename T>
+T visible_coordinate(T centre, int size, Random& random) {
+  std::uniform_real_distribution<T> unit(0, 1);
+  const T near = centre + (unit(random) - T(0.5)) / 16;
+  switch (random() % 12) {
+    case 0:
+      return std::numeric_limits<T>::denorm_min();
+    case 1:
+      return std::nextafter(T(1), T(0));
+    case 2:
+      return T(0.5);
+    case 3:
+      return (random() % size + T(0.5)) / size;  // the centre of a pixel
+    case 4:
+      return (random() % size + T(0.25)) / size;
+    case 5:
+      return std::max(unit(random), T(1e-6));
+    default:
+      return near > 0 && near < 1 ? near : T(0.999);
+  }
+}
+
+template <typename T>
+T invisible_coordinate(Random& random) {
+  constexpr T kInfinity = std::numeric_limits<T>::infinity();
+  const T values[] = {T(0),
+                      T(-0.0),
+                      T(1),
+                      std::nextafter(T(1), T(2)),
+                      -kInfinity,
+                      kInfinity,
+                      -std::numeric_limits<T>::denorm_min(),
+                      std::numeric_limits<T>::quiet_NaN(),
+                      T(-0.3),
+                      T(1e30)};
+  return values[random() % std::size(values)];
+}
+
+template <typename T>
+Input<T> make_input(const Sizes& s, Random& random) {
+  Array<Map> maps(s.cameras * s.scales);
+  const int64_t rows = place_maps(s, maps, random), channels = s.groups * s.group_size;
+  const int64_t anchors = s.batch * s.anchors, samples = anchors * s.points * s.cameras;
+  const int64_t weights = s.scales * s.groups;
+  const bool aligned = random() % 2;
+  Input<T> input{s,
+                 rows,
+                 std::move(maps),
+                 Array<T>(s.batch * rows * channels, aligned),
+                 Array<T>(samples * 2, aligned),
+                 Array<T>(samples * weights, aligned),
+                 Array<T>(anchors * channels, aligned)};
+  std::uniform_real_distribution<T> value(-1, 1), unit(0, 1);
+  std::generate(input.cotangent.begin(), input.cotangent.end(), [&] { return value(random); });
+  for (const Map& map : input.maps)
+    for (int64_t b = 0; b < s.batch; ++b)
+      std::generate_n(input.features.begin() + (b * rows + map.start) * channels,
+                      int64_t{map.height} * map.width * channels, [&] { return value(random); });
+  T centre[2] = {};
+  for (int64_t i = 0; i < samples; ++i) {
+    if (i % (s.points * s.cameras) == 0) centre[0] = unit(random), centre[1] = unit(random);
+    T* location = input.locations.begin() + 2 * i;
+    location[s.y_axis] = visible_coordinate(centre[0], s.height, random);
+    location[1 - s.y_axis] = visible_coordinate(centre[1], s.width, random);
+    if (s.visible == kAll)
+      std::generate_n(location, 2, [&] { return T(0.1) + T(0.8) * unit(random); });
+    if (s.visible == kAll || unit(random) < s.visible)
+      std::generate_n(input.weight.begin() + i * weights, weights, [&] { return value(random); });
+    else
+      location[random() % 2] = invisible_coordinate<T>(random);
+  }
+  return input;
+}
+
+// ---- What is right ------------------------------------------------------------------------------
+
+enum { kOut, kFeatures, kLocations, kWeight, kArrays };  // results, as bits: what is wanted
+constexpr const char* kNames[] = {"out", "grad_feature_maps", "grad_locations", "grad_weight"};
+
+struct Sum {
+  double value = 0, size = 0;  // `size` bounds the terms, whatever their bilinear coefficients
+  bool any = false;            // rounding decides which one-sided derivative is taken
+
+  void add(double coefficient, double term) {
+    value += coefficient * term;
+    size += std::max(1.0, std::fabs(coefficient)) * std::fabs(term);
+  }
+};
+
+struct Pixel {
+  double cell, distance;
+  bool unsure;  // of the cell, since `location * size` may be rounded or not
+};
+
+template <typename T>
+Pixel pixel(T location, int size) {
+  volatile const T product = location * static_cast<T>(size);  // volatile: rounded
+  const double at = std::fma(static_cast<double>(location), size, -0.5), cell = std::floor(at);
+  const T rounded = product - T(0.5), fused = static_cast<T>(at);
+  return {cell, at - cell, std::floor(rounded) != cell || std::floor(fused) != cell};
+}
+
+template <typename T>
+struct Expected {
+  std::vector<Sum> of[kArrays];
+
+  explicit Expected(const Input<T>& in) {
+    const Sizes& s = in.sizes;
+    of[kOut].resize(in.cotangent.size());
+    of[kFeatures].resize(in.features.size());
+    of[kLocations].resize(in.locations.size());
+    of[kWeight].resize(in.weight.size());
+    for (int64_t i = 0; i < in.locations.size() / 2; ++i) {  // over batch, anchors, points, cameras
+      const T y = in.locations[2 * i + s.y_axis], x = in.locations[2 * i + 1 - s.y_axis];
+      if (!(y > 0 && y < 1 && x > 0 && x < 1)) continue;
+      for (int64_t scale = 0; scale < s.scales; ++scale) add(in, i, y, x, scale);
+    }
+  }
+
+  void add(const Input<T>& in, int64_t i, T y, T x, int64_t scale) {
+    const Sizes& s = in.sizes;
+    const int64_t anchor = i / (s.points * s.cameras), channels = s.groups * s.group_size;
+    const Map& map = in.maps[i % s.cameras * s.scales + scale];
+    const Pixel h = pixel(y, map.height), w = pixel(x, map.width);
+    Sum* grad_y = &of[kLocations][2 * i + s.y_axis];
+    Sum* grad_x = &of[kLocations][2 * i + 1 - s.y_axis];
+    grad_y->any |= h.unsure, grad_x->any |= w.unsure;
+    for (int corner = 0; corner < 4; ++corner) {
+      const bool down = corner / 2, right = corner % 2;
+      const double row = h.cell + down, column = w.cell + right;
+      if (row < 0 || row >= map.height || column < 0 || column >= map.width) continue;
+      const double dh = down ? h.distance : 1 - h.distance,
+                   dw = right ? w.distance : 1 - w.distance;
+      const int64_t at = (anchor / s.anchors * in.rows + map.start +
+                          static_cast<int64_t>(row * map.width + column)) *
+                         channels;
+      for (int64_t c = 0; c < channels; ++c) {
+        const int64_t weight_at = (i * s.scales + scale) * s.groups + c / s.group_size;
+        const double feature = in.features[at + c], weight = in.weight[weight_at];
+        const double bar = in.cotangent[anchor * channels + c];
+        of[kOut][anchor * channels + c].add(dh * dw, weight * feature);
+        of[kFeatures][at + c].add(dh * dw, weight * bar);
+        of[kWeight][weight_at].add(dh * dw, feature * bar);
+        grad_y->add((down ? 1 : -1) * dw * map.height, weight * feature * bar);
+        grad_x->add((right ? 1 : -1) * dh * map.width, weight * feature * bar);
+        grad_y->size += map.height * std::fabs(weight * feature * bar);
+        grad_x->size += map.width * std::fabs(weight * feature * bar);
+      }
+    }
+  }
+};
+
+// ---- Teams --------------------------------------------------------------------------------------
+
+enum Helpers { kThreads, kNever, kLate, kInline };
+
+struct Crew {
+  const char* name;
+  int size;
+  Helpers helpers;
+};
+constexpr Crew kAlone{"one thread", 1, kNever};
+constexpr Crew kCrews[] = {
+    {"one thread again", 1, kNever},         {"two threads", 2, kThreads},
+    {"three threads", 3, kThreads},          {"eight threads", 8, kThreads},
+    {"helpers that never start", 4, kNever}, {"helpers that start late", 4, kLate},
+    {"helpers that run inline", 4, kInline}};
+
+// Runs call(team) and gives late helpers their chance when the call and its team are gone.
+template <typename Call>
+void with_team(const Crew& crew, const Call& call) {
+  std::vector<std::thread> threads;
+  std::vector<std::function<void()>> late;
+  {
+    Team team(crew.size, [&](std::function<void()> task) {
+      if (crew.helpers == kThreads) threads.emplace_back(std::move(task));
+      if (crew.helpers == kLate) late.push_back(std::move(task));
+      if (crew.helpers == kInline) task();
+    });
+    call(team);
+  }
+  for (auto& task : late) task();
+  for (std::thread& thread : threads) thread.join();
+}
+
+template <typename T>
+using Results = std::vector<Array<T>>;  // kArrays of them, empty where not wanted
+
+template <typename T>
+Results<T> run(const Input<T>& in, const Crew& crew, unsigned wanted) {
+  const Array<T>* like[] = {&in.cotangent, &in.features, &in.locations, &in.weight};
+  Results<T> results;
+  for (int i = 0; i < kArrays; ++i) results.emplace_back(wanted >> i & 1 ? like[i]->size() : 0);
+  Problem<T> problem = in.problem();
+  auto result = [&](int i) { return results[i].size() ? results[i].begin() : nullptr; };
+  problem.out = result(kOut);
+  problem.grad_feature_maps = result(kFeatures);
+  problem.grad_locations = result(kLocations);
+  problem.grad_weight = result(kWeight);
+  with_team(crew, [&](Team& team) {
+    if (problem.out) forward(problem, team);
+    backward(problem, team);
+  });
+  return results;
+}
+
+// ---- Checks -------------------------------------------------------------------------------------
+
+// Checks each array of `got` up to its first element where not good(array, index).
+template <typename T, typename Good, typename Want>
+void check_results(const std::string& where, const Results<T>& got, Good good, Want want) {
+  for (int array = 0; array < kArrays; ++array) {
+    int64_t i = 0;
+    while (i < got[array].size() && good(array, i)) ++i;
+    std::string what;
+    if (i < got[array].size())
+      what = where + ": " + kNames[array] + "[" + std::to_string(i) + "] is " +
+             std::to_string(got[array][i]) + ", not " + std::to_string(want(array, i));
+    check(what.empty(), what);
+  }
+}
+
+template <typename T>
+void check_values(const Sizes& s, const Results<T>& got, const Expected<T>& expected) {
+  // Pixel coordinates are known to eps * size, and a sum errs by some eps of its terms.
+  const double tolerance =
+      std::numeric_limits<T>::epsilon() * (8.0 * std::max(s.height, s.width) + 256);
+  auto want = [&](int array, int64_t i) { return expected.of[array][i].value; };
+  auto good = [&](int array, int64_t i) {
+    const Sum& sum = expected.of[array][i];
+    return std::fabs(got[array][i] - sum.value) <= (sum.any ? 4 : tolerance) * sum.size;
+  };
+  check_results(describe(s), got, good, want);
+}
+
+template <typename T>
+void check_same(const std::string& where, const Results<T>& got, const Results<T>& alone) {
+  auto want = [&](int array, int64_t i) { return alone[array][i]; };
+  auto good = [&](int array, int64_t i) {
+    return std::memcmp(&got[array][i], &alone[array][i], sizeof(T)) == 0;
+  };
+  check_results(where, got, good, want);
+}
+
+template <typename T>
+void check_plan(const Input<T>& in, const Crew& crew) {
+  const Sizes& s = in.sizes;
+  const Problem<T> problem = in.problem();
+  jda::Plan plan;
+  with_team(crew, [&](Team& team) { plan = make_plan(problem, team); });
+
+  std::vector<int> times(in.locations.size() / 2), part_times(plan.parts);
+  std::vector<int32_t> pieces(s.batch * s.anchors);
+  bool counts = true, order = true, parts = true, each = true;
+  const jda::Item* before = nullptr;
+  for (const jda::Item& item : plan.items) {
+    counts &= item.count >= 1 && item.count <= jda::kItemPoints;
+    if (!counts) break;
+    Array<int32_t> found(jda::kItemPoints);
+    const int32_t* points = key_points(problem, plan, item, found.begin());
+    for (int32_t i = 0; i < item.count; ++i)
+      ++times[(item.anchor * s.points + points[i]) * s.cameras + item.camera];
+    const int64_t first = plan.part[item.anchor], several = plan.pieces[item.anchor] > 1;
+    ++pieces[item.anchor];
+    parts &= several ? item.part >= first && item.part < first + plan.pieces[item.anchor] &&
+                           ++part_times[item.part] == 1
+                     : item.part == -1;
+    const auto group = [&](const jda::Item& i) {
+      return i.anchor / s.anchors * s.cameras + i.camera;
+    };
+    order &= !before || group(*before) < group(item) ||
+             (group(*before) == group(item) && before->place <= item.place);
+    before = &item;
+  }
+  for (int64_t i = 0; i < static_cast<int64_t>(times.size()); ++i)
+    each &= times[i] == jda::visible(in.locations[2 * i], in.locations[2 * i + 1]);
+  for (int used : part_times) parts &= used == 1;
+  const std::string where = describe(s) + ", plan with " + crew.name + ": ";
+  check(counts, where + "an item has no points or too many");
+  check(each, where + "not every visible sample, and no other, is in one item");
+  check(pieces == plan.pieces, where + "items of an anchor are counted wrongly");
+  check(parts, where + "parts are not numbered one by one");
+  check(order, where + "items are out of order");
+}
+
+template <typename T>
+void check_problem(Sizes sizes, Random& random) {
+  sizes.name += sizeof(T) == 4 ? ", float" : ", double";
+  const Input<T> in = make_input<T>(sizes, random);
+  check_plan(in, kAlone);
+  check_plan(in, kCrews[2]);
+  const Expected<T> expected(in);
+  for (unsigned gradients = 0; gradients < 8; ++gradients) {
+    const bool all = gradients == 7, samples = gradients == 6;  // two ways through the kernels
+    const unsigned wanted = gradients << 1 | (gradients == 0 || all);
+    const Results<T> alone = run(in, kAlone, wanted);
+    check_values(sizes, alone, expected);
+    for (const Crew& crew : kCrews)
+      if (all || samples || crew.size == 3)
+        check_same(describe(sizes) + " with " + crew.name, run(in, crew, wanted), alone);
+  }
+}
+
+// batch, anchors, points, cameras, scales, groups, channels in each, height, width
+const Sizes kUgly[] = {
+    {"no batch", 0, 3, 4, 2, 2, 8, 4, 5, 6},
+    {"no anchors", 2, 0, 4, 2, 2, 8, 4, 5, 6},
+    {"no points", 2, 3, 0, 2, 2, 8, 4, 5, 6},
+    {"no cameras", 2, 3, 4, 0, 2, 8, 4, 5, 6, 0.6, kWithGaps},
+    {"no scales", 2, 3, 4, 2, 0, 8, 4, 5, 6, 0.6, kWithGaps},
+    {"no channels", 2, 3, 4, 2, 2, 8, 0, 5, 6},
+    {"nothing visible", 2, 3, 4, 2, 2, 8, 4, 5, 6, 0.0},
+    {"one of each", 1, 1, 1, 1, 1, 1, 1, 1, 1, kAll},
+    {"one pixel", 2, 5, 9, 2, 2, 8, 8, 1, 1},
+    {"one row", 2, 5, 9, 2, 3, 8, 32, 1, 37, 0.8},
+    {"one column", 2, 5, 9, 2, 3, 3, 12, 41, 1, 0.8, kWithGaps, 1},
+    {"overlapping maps", 2, 5, 9, 3, 3, 8, 16, 9, 7, 0.8, kOverlapping},
+    {"gaps between maps", 2, 5, 9, 3, 3, 8, 8, 9, 7, 0.8, kWithGaps, 1},
+    {"7 channels", 1, 5, 9, 2, 2, 1, 7, 9, 7},
+    {"7 groups of one", 1, 5, 9, 2, 2, 7, 1, 9, 7},
+    {"96 groups of one", 1, 5, 9, 2, 2, 96, 1, 9, 7},
+    {"520 channels", 1, 5, 9, 2, 2, 8, 65, 9, 7},
+    {"1024 channels, 8 groups", 1, 3, 5, 2, 2, 8, 128, 9, 7},
+    {"1024 groups", 1, 3, 5, 1, 2, 1024, 1, 6, 8},
+    {"1024 channels, 1 group", 1, 3, 5, 1, 2, 1, 1024, 6, 8},
+    {"blocks of points", 1, 3, 300, 2, 2, 8, 4, 32, 64, 0.9},
+    {"blocks of points, one pixel", 1, 2, 600, 1, 2, 8, 8, 1, 1, 0.9},
+    {"65 points", 1, 2, 65, 1, 1, 4, 4, 8, 8, 0.99},
+    {"full items, no rows shared", 1, 2, 128, 1, 1, 96, 1, 80, 80, kAll},
+    {"full items, few rows", 1, 2, 128, 1, 1, 96, 1, 8, 8, kAll},
+    {"an item larger than a chunk", 1, 2, 130, 1, 40, 4, 2, 9, 9, 0.9, kOverlapping},
+    {"many chunks", 2, 40, 20, 2, 2, 8, 4, 16, 16, 0.9},
+    {"wide buckets", 1, 20, 20, 1, 1, 1, 1, 400, 330, 0.9, kWithGaps},
+    {"passes over the batch", 3, 10, 340, 4, 16, 1, 4, 8, 8, 0.01},
+    {"streamed rows", 1, 6, 12, 2, 1, 8, 32, 50, 44, 0.8},
+    {"streamed rows, odd groups", 3, 4, 12, 1, 1, 4, 24, 66, 56, 0.8, kWithGaps}};
+
+Sizes random_sizes(int number, Random& random) {
+  auto one_of = [&](std::vector<int64_t> values) { return values[random() % values.size()]; };
+  Sizes s{"random " + std::to_string(number),
+          one_of({1, 1, 2, 3}),
+          one_of({1, 2, 5, 17}),
+          one_of({1, 3, 13, 40, 150}),
+          one_of({1, 2, 3}),
+          one_of({1, 2, 4}),
+          one_of({1, 2, 3, 7, 8, 8, 8, 16}),
+          one_of({1, 2, 3, 4, 8, 12, 16, 24, 32, 64, 128}),
+          static_cast<int>(one_of({1, 2, 3, 8, 21, 60})),
+          static_cast<int>(one_of({1, 2, 5, 16, 33})),
+          one_of({1, 5, 9}) / 10.0,
+          static_cast<Layout>(random() % 3),
+          static_cast<int>(random() % 2)};
+  while (s.batch * s.anchors * s.points * s.cameras * s.scales * s.groups * s.group_size > 150000)
+    if (s.anchors > 1)
+      s.anchors /= 2;
+    else if (s.points > 1)
+      s.points /= 2;
+    else
+      break;
+  return s;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const char* asked = std::getenv("JDA_CPU_ISA");
+  if (asked && std::strcmp(asked, jda::isa_name())) {
+    std::printf("this machine has no %s\n", asked);
+    return 77;
+  }
+  const bool full = argc > 1 && !std::strcmp(argv[1], "full");
+  Random random(argc > 2 ? std::atoi(argv[2]) : 1);
+  std::vector<Sizes> problems(std::begin(kUgly), std::end(kUgly));
+  for (int i = 0; i < (full ? 20 : 5); ++i) problems.push_back(random_sizes(i, random));
+  for (const Sizes& sizes : problems) {
+    check_problem<float>(sizes, random);
+    if (full) check_problem<double>(sizes, random);
+  }
+  std::printf("%s: %d passed, %d failed\n", jda::isa_name(), passed, failed);
+  return failed > 0;
+}
