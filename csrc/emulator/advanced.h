@@ -99,9 +99,8 @@ template <class T>
 void Floor(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint32_t count,
            Site site = Site::here()) {
   static_assert(emulator::floating<T>, "Floor takes half and float");
-  emulator::VectorCall call("Floor", site);
-  call.count(count, sizeof(T));
-  emulator::unary<T, T, false>(call, {}, dst, src, [](auto a) { return std::floor(a); });
+  emulator::unary<false, T, T>("Floor", site, emulator::form(count), {}, dst, src,
+                               [](auto a) { return std::floor(a); });
 }
 template <class T>
 void Floor(const LocalTensor<T>& dst, const LocalTensor<T>& src, Site site = Site::here()) {

@@ -119,24 +119,15 @@ void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode&
 }
 
 // UB to UB with a mask.
-template <class T, bool isSetMask = true>
-void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t mask,
-          const Byte& repeat_time, const CopyRepeatParams& p, Site site = Site::here()) {
-  static_assert(emulator::storable<T>, "Copy does not take this type");
-  emulator::VectorCall call("Copy", site);
-  call.masked(emulator::MaskArgument::first(mask), isSetMask, repeat_time.value, sizeof(T));
-  emulator::unary<T, T, false>(call, emulator::strides(call.core, "Copy", site, p), dst, src,
-                               [](auto a) { return a; });
-}
-template <class T, bool isSetMask = true>
-void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t mask[],
-          const Byte& repeat_time, const CopyRepeatParams& p, Site site = Site::here()) {
-  static_assert(emulator::storable<T>, "Copy does not take this type");
-  emulator::VectorCall call("Copy", site);
-  call.masked(emulator::MaskArgument::pattern(mask, sizeof(T)), isSetMask, repeat_time.value,
-              sizeof(T));
-  emulator::unary<T, T, false>(call, emulator::strides(call.core, "Copy", site, p), dst, src,
-                               [](auto a) { return a; });
-}
+#define EMULATOR_COPY_FORM(MASK)                                                                 \
+  template <class T, bool isSetMask = true>                                                      \
+  void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t MASK,           \
+            const Byte& repeat_time, const CopyRepeatParams& params, Site site = Site::here()) { \
+    static_assert(emulator::storable<T>, "Copy does not take this type");                        \
+    emulator::unary<false, T, T>(EMULATOR_MASKED(Copy, T, params), dst, src,                     \
+                                 [](auto a) { return a; });                                      \
+  }
+EMULATOR_COPY_FORM(mask)
+EMULATOR_COPY_FORM(mask[])
 
 }  // namespace AscendC

@@ -23,13 +23,33 @@ T lane2(T a, T b, F f) {
   return static_cast<T>(f(static_cast<Wide<T>>(a), static_cast<Wide<T>>(b)));
 }
 
-template <class T, class F>
-void binary(VectorCall& call, const BinaryStrides& s, const AscendC::LocalTensor<T>& dst,
-            const AscendC::LocalTensor<T>& src0, const AscendC::LocalTensor<T>& src1,
-            Accumulation accumulation, F f) {
+// Which lanes a call works on: a count of elements, or a mask and repeats.
+struct CountForm {
+  int64_t count;
+  void apply(VectorCall& call, uint32_t bytes) const {
+    call.count(checked_count(call, count), bytes);
+  }
+};
+struct MaskForm {
+  MaskArgument mask;
+  bool set_mask;
+  int64_t repeats;
+  void apply(VectorCall& call, uint32_t bytes) const {
+    call.masked(mask, set_mask, repeats, bytes);
+  }
+};
+
+// dst = f(a, b)
+template <class T, class Form, class F>
+void binary(const char* name, Site site, const Form& form, const BinaryStrides& s,
+            const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src0,
+            const AscendC::LocalTensor<T>& src1, Accumulation accumulation, F f) {
+  VectorCall call(name, site);
+  form.apply(call, sizeof(T));
   const std::array<Operand, 2> sources = {call.read(src0, "src0", s.src0_block, s.src0),
                                           call.read(src1, "src1", s.src1_block, s.src1)};
   const Operand to = call.write(dst, s.dst_block, s.dst);
+  if (std::is_same_v<T, int16_t>) accumulation = Accumulation::none;
   check_overlap(call.core, call.i, call.lanes, to, sources.data(), 2, accumulation);
   call.i.work.cycles += bank_conflicts(call.lanes, sources.data(), 2) * call.lanes.repeats *
                         call.core.options.cost.bank_conflict;
@@ -42,14 +62,23 @@ void binary(VectorCall& call, const BinaryStrides& s, const AscendC::LocalTensor
 }
 
 // dst = f(dst, a, b)
-template <class T, class U, class F>
-void ternary(VectorCall& call, const BinaryStrides& s, const AscendC::LocalTensor<T>& dst,
-             const AscendC::LocalTensor<U>& src0, const AscendC::LocalTensor<U>& src1, F f) {
+template <class T, class U, class Form, class F>
+void ternary(const char* name, Site site, const Form& form, const BinaryStrides& s,
+             const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<U>& src0,
+             const AscendC::LocalTensor<U>& src1, bool moving_src1, F f) {
+  check_fused_types<T, U>();
+  VectorCall call(name, site);
+  form.apply(call, sizeof(T));
   const std::array<Operand, 3> sources = {call.read(src0, "src0", s.src0_block, s.src0),
                                           call.read(src1, "src1", s.src1_block, s.src1),
                                           call.read(dst, "dst", s.dst_block, s.dst)};
   const Operand to = call.write(dst, s.dst_block, s.dst);
   check_overlap(call.core, call.i, call.lanes, to, sources.data(), 3, Accumulation::none);
+  if (moving_src1 && s.src1 == 0 && call.lanes.repeats > 1) {
+    call.core.report(
+        "fused-stride", Severity::unspecified,
+        std::string(name) + " with src1RepStride 0: reported by others to compute wrongly", site);
+  }
   call.i.work.cycles += call.lanes.repeats * call.core.options.cost.three_address;
   call.issue(std::array<Operand, 3>{to, sources[0], sources[1]},
              [f](uint8_t* ub, const std::array<uint32_t, 3>& p, uint32_t n) {
@@ -62,10 +91,13 @@ void ternary(VectorCall& call, const BinaryStrides& s, const AscendC::LocalTenso
              });
 }
 
-// dst = f(src), and with `accumulates` dst = f(src, dst)
-template <class T, class U, bool accumulates, class F>
-void unary(VectorCall& call, const UnaryStrides& s, const AscendC::LocalTensor<T>& dst,
-           const AscendC::LocalTensor<U>& src, F f) {
+// dst = f(src), or dst = f(src, dst)
+template <bool accumulates, class T, class U, class Form, class F>
+void unary(const char* name, Site site, const Form& form, const UnaryStrides& s,
+           const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<U>& src, F f) {
+  if constexpr (accumulates) check_fused_types<T, U>();
+  VectorCall call(name, site);
+  form.apply(call, sizeof(T));
   std::array<Operand, 2> sources = {call.read(src, "src", s.src_block, s.src), {}};
   if (accumulates) sources[1] = call.read(dst, "dst", s.dst_block, s.dst);
   const Operand to = call.write(dst, s.dst_block, s.dst);
@@ -85,44 +117,46 @@ void unary(VectorCall& call, const UnaryStrides& s, const AscendC::LocalTensor<T
              });
 }
 
+inline CountForm form(int64_t count) { return {count}; }
+template <class T>
+MaskForm form(uint64_t mask, bool set_mask, const AscendC::Byte& repeats) {
+  return {MaskArgument::first(mask), set_mask, repeats.value};
+}
+template <class T>
+MaskForm form(const uint64_t* mask, bool set_mask, const AscendC::Byte& repeats) {
+  return {MaskArgument::pattern(mask, sizeof(T)), set_mask, repeats.value};
+}
 }  // namespace emulator
 
 namespace AscendC {
 
-// The three forms of a call: a count, a number of lanes, a pattern of lanes.
+// Every call has three forms: with a count, with a number of lanes, and with a pattern of lanes.
+// The macros below declare them; TYPES says which element types there are, EXPRESSION what a lane
+// computes.
+#define EMULATOR_MASKED(NAME, T, params)                        \
+  #NAME, site, emulator::form<T>(mask, isSetMask, repeat_time), \
+      emulator::strides(emulator::current(), #NAME, site, params)
+
+#define EMULATOR_BINARY_FORM(NAME, TYPES, MASK, ACCUMULATION, EXPRESSION)                      \
+  template <class T, bool isSetMask = true>                                                    \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, \
+            uint64_t MASK, const Byte& repeat_time, const BinaryRepeatParams& params,          \
+            Site site = Site::here()) {                                                        \
+    static_assert(emulator::TYPES<T>, #NAME " does not take this type");                       \
+    emulator::binary<T>(EMULATOR_MASKED(NAME, T, params), dst, src0, src1,                     \
+                        emulator::Accumulation::ACCUMULATION,                                  \
+                        [](auto a, auto b) { return EXPRESSION; });                            \
+  }
 #define EMULATOR_BINARY(NAME, TYPES, ACCUMULATION, EXPRESSION)                                    \
   template <class T>                                                                              \
   void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,    \
             const int32_t& count, Site site = Site::here()) {                                     \
     static_assert(emulator::TYPES<T>, #NAME " does not take this type");                          \
-    emulator::VectorCall call(#NAME, site);                                                       \
-    call.count(emulator::checked_count(call, count), sizeof(T));                                  \
-    emulator::binary<T>(call, {}, dst, src0, src1, emulator::Accumulation::none,                  \
-                        [](auto a, auto b) { return EXPRESSION; });                               \
+    emulator::binary<T>(#NAME, site, emulator::form(count), {}, dst, src0, src1,                  \
+                        emulator::Accumulation::none, [](auto a, auto b) { return EXPRESSION; }); \
   }                                                                                               \
-  template <class T, bool isSetMask = true>                                                       \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,    \
-            uint64_t mask, const Byte& repeat_time, const BinaryRepeatParams& params,             \
-            Site site = Site::here()) {                                                           \
-    static_assert(emulator::TYPES<T>, #NAME " does not take this type");                          \
-    emulator::VectorCall call(#NAME, site);                                                       \
-    call.masked(emulator::MaskArgument::first(mask), isSetMask, repeat_time.value, sizeof(T));    \
-    emulator::binary<T>(call, emulator::strides(call.core, #NAME, site, params), dst, src0, src1, \
-                        emulator::Accumulation::ACCUMULATION,                                     \
-                        [](auto a, auto b) { return EXPRESSION; });                               \
-  }                                                                                               \
-  template <class T, bool isSetMask = true>                                                       \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,    \
-            uint64_t mask[], const Byte& repeat_time, const BinaryRepeatParams& params,           \
-            Site site = Site::here()) {                                                           \
-    static_assert(emulator::TYPES<T>, #NAME " does not take this type");                          \
-    emulator::VectorCall call(#NAME, site);                                                       \
-    call.masked(emulator::MaskArgument::pattern(mask, sizeof(T)), isSetMask, repeat_time.value,   \
-                sizeof(T));                                                                       \
-    emulator::binary<T>(call, emulator::strides(call.core, #NAME, site, params), dst, src0, src1, \
-                        emulator::Accumulation::ACCUMULATION,                                     \
-                        [](auto a, auto b) { return EXPRESSION; });                               \
-  }
+  EMULATOR_BINARY_FORM(NAME, TYPES, mask, ACCUMULATION, EXPRESSION)                               \
+  EMULATOR_BINARY_FORM(NAME, TYPES, mask[], ACCUMULATION, EXPRESSION)
 
 EMULATOR_BINARY(Add, arithmetic, allowed, emulator::wrap(a) + emulator::wrap(b))
 EMULATOR_BINARY(Sub, arithmetic, allowed, emulator::wrap(a) - emulator::wrap(b))
@@ -130,79 +164,49 @@ EMULATOR_BINARY(Mul, arithmetic, allowed, emulator::product(a, b))
 EMULATOR_BINARY(Max, arithmetic, allowed, a > b || b != b ? a : b)
 EMULATOR_BINARY(Min, arithmetic, allowed, a < b || b != b ? a : b)
 EMULATOR_BINARY(Div, floating, none, a / b)
-EMULATOR_BINARY(And, bitwise, none, a& b)
-EMULATOR_BINARY(Or, bitwise, none, a | b)
+EMULATOR_BINARY(And, bitwise, none, (a & b))
+EMULATOR_BINARY(Or, bitwise, none, (a | b))
 
-#define EMULATOR_TERNARY(NAME, EXPRESSION, CHECK)                                               \
-  template <class T, class U>                                                                   \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1,  \
-            const int32_t& count, Site site = Site::here()) {                                   \
-    emulator::check_fused_types<T, U>();                                                        \
-    emulator::VectorCall call(#NAME, site);                                                     \
-    call.count(emulator::checked_count(call, count), sizeof(T));                                \
-    emulator::BinaryStrides s;                                                                  \
-    s.src0 = s.src1 = emulator::packed(sizeof(U), sizeof(T));                                   \
-    emulator::ternary<T, U>(call, s, dst, src0, src1,                                           \
-                            [](auto d, auto a, auto b) { return EXPRESSION; });                 \
-  }                                                                                             \
-  template <class T, class U, bool isSetMask = true>                                            \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1,  \
-            uint64_t mask, const Byte& repeat_time, const BinaryRepeatParams& params,           \
-            Site site = Site::here()) {                                                         \
-    emulator::check_fused_types<T, U>();                                                        \
-    emulator::VectorCall call(#NAME, site);                                                     \
-    call.masked(emulator::MaskArgument::first(mask), isSetMask, repeat_time.value, sizeof(T));  \
-    const auto s = emulator::strides(call.core, #NAME, site, params);                           \
-    CHECK;                                                                                      \
-    emulator::ternary<T, U>(call, s, dst, src0, src1,                                           \
-                            [](auto d, auto a, auto b) { return EXPRESSION; });                 \
-  }                                                                                             \
-  template <class T, class U, bool isSetMask = true>                                            \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1,  \
-            uint64_t mask[], const Byte& repeat_time, const BinaryRepeatParams& params,         \
-            Site site = Site::here()) {                                                         \
-    emulator::check_fused_types<T, U>();                                                        \
-    emulator::VectorCall call(#NAME, site);                                                     \
-    call.masked(emulator::MaskArgument::pattern(mask, sizeof(T)), isSetMask, repeat_time.value, \
-                sizeof(T));                                                                     \
-    const auto s = emulator::strides(call.core, #NAME, site, params);                           \
-    CHECK;                                                                                      \
-    emulator::ternary<T, U>(call, s, dst, src0, src1,                                           \
-                            [](auto d, auto a, auto b) { return EXPRESSION; });                 \
+#define EMULATOR_TERNARY_FORM(NAME, MASK, MOVING_SRC1, EXPRESSION)                             \
+  template <class T, class U, bool isSetMask = true>                                           \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1, \
+            uint64_t MASK, const Byte& repeat_time, const BinaryRepeatParams& params,          \
+            Site site = Site::here()) {                                                        \
+    emulator::ternary<T, U>(EMULATOR_MASKED(NAME, T, params), dst, src0, src1, MOVING_SRC1,    \
+                            [](auto d, auto a, auto b) { return EXPRESSION; });                \
   }
+#define EMULATOR_TERNARY(NAME, MOVING_SRC1, EXPRESSION)                                            \
+  template <class T, class U>                                                                      \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1,     \
+            const int32_t& count, Site site = Site::here()) {                                      \
+    const int64_t step = emulator::packed(sizeof(U), sizeof(T));                                   \
+    emulator::ternary<T, U>(#NAME, site, emulator::form(count), {1, 1, 1, 8, step, step}, dst,     \
+                            src0, src1, false, [](auto d, auto a, auto b) { return EXPRESSION; }); \
+  }                                                                                                \
+  EMULATOR_TERNARY_FORM(NAME, mask, MOVING_SRC1, EXPRESSION)                                       \
+  EMULATOR_TERNARY_FORM(NAME, mask[], MOVING_SRC1, EXPRESSION)
 
-EMULATOR_TERNARY(MulAddDst, d + a * b, (void)0)
-// Authors of other kernels found vmadd with a still second source to give wrong results.
-EMULATOR_TERNARY(FusedMulAdd, a* d + b, emulator::check_fused_stride(call, s))
+EMULATOR_TERNARY(MulAddDst, false, d + a * b)
+EMULATOR_TERNARY(FusedMulAdd, true, (a * d + b))
 
-#define EMULATOR_UNARY(NAME, TYPES, EXPRESSION)                                                   \
-  template <class T>                                                                              \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const int32_t& count,           \
-            Site site = Site::here()) {                                                           \
-    static_assert(emulator::TYPES<T>, #NAME " does not take this type");                          \
-    emulator::VectorCall call(#NAME, site);                                                       \
-    call.count(emulator::checked_count(call, count), sizeof(T));                                  \
-    emulator::unary<T, T, false>(call, {}, dst, src, [](auto a) { return EXPRESSION; });          \
-  }                                                                                               \
+#define EMULATOR_UNARY_FORM(NAME, TYPES, MASK, EXPRESSION)                                        \
   template <class T, bool isSetMask = true>                                                       \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, uint64_t mask,                  \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, uint64_t MASK,                  \
             const Byte& repeat_time, const UnaryRepeatParams& params, Site site = Site::here()) { \
     static_assert(emulator::TYPES<T>, #NAME " does not take this type");                          \
-    emulator::VectorCall call(#NAME, site);                                                       \
-    call.masked(emulator::MaskArgument::first(mask), isSetMask, repeat_time.value, sizeof(T));    \
-    emulator::unary<T, T, false>(call, emulator::strides(call.core, #NAME, site, params), dst,    \
-                                 src, [](auto a) { return EXPRESSION; });                         \
-  }                                                                                               \
-  template <class T, bool isSetMask = true>                                                       \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, uint64_t mask[],                \
-            const Byte& repeat_time, const UnaryRepeatParams& params, Site site = Site::here()) { \
-    static_assert(emulator::TYPES<T>, #NAME " does not take this type");                          \
-    emulator::VectorCall call(#NAME, site);                                                       \
-    call.masked(emulator::MaskArgument::pattern(mask, sizeof(T)), isSetMask, repeat_time.value,   \
-                sizeof(T));                                                                       \
-    emulator::unary<T, T, false>(call, emulator::strides(call.core, #NAME, site, params), dst,    \
-                                 src, [](auto a) { return EXPRESSION; });                         \
+    emulator::unary<false, T, T>(EMULATOR_MASKED(NAME, T, params), dst, src,                      \
+                                 [](auto a) { return EXPRESSION; });                              \
   }
+#define EMULATOR_UNARY(NAME, TYPES, EXPRESSION)                                         \
+  template <class T>                                                                    \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const int32_t& count, \
+            Site site = Site::here()) {                                                 \
+    static_assert(emulator::TYPES<T>, #NAME " does not take this type");                \
+    emulator::unary<false, T, T>(#NAME, site, emulator::form(count), {}, dst, src,      \
+                                 [](auto a) { return EXPRESSION; });                    \
+  }                                                                                     \
+  EMULATOR_UNARY_FORM(NAME, TYPES, mask, EXPRESSION)                                    \
+  EMULATOR_UNARY_FORM(NAME, TYPES, mask[], EXPRESSION)
 
 EMULATOR_UNARY(Abs, floating, std::fabs(a))
 EMULATOR_UNARY(Exp, floating, std::exp(a))
@@ -213,40 +217,27 @@ EMULATOR_UNARY(Reciprocal, floating, 1 / a)
 EMULATOR_UNARY(Relu, floating, a > 0 || a != a ? a : 0)
 EMULATOR_UNARY(Not, bitwise, ~a)
 
+#define EMULATOR_SCALAR_FORM(NAME, TYPES, MASK, EXPRESSION)                                        \
+  template <class T, bool isSetMask = true>                                                        \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const emulator::Same<T>& scalar, \
+            uint64_t MASK, const Byte& repeat_time, const UnaryRepeatParams& params,               \
+            Site site = Site::here()) {                                                            \
+    static_assert(emulator::TYPES<T>, #NAME " does not take this type");                           \
+    emulator::unary<false, T, T>(                                                                  \
+        EMULATOR_MASKED(NAME, T, params), dst, src,                                                \
+        [b = static_cast<emulator::Wide<T>>(scalar)](auto a) { return EXPRESSION; });              \
+  }
 #define EMULATOR_SCALAR(NAME, TYPES, EXPRESSION)                                                   \
   template <class T, bool isSetMask = true>                                                        \
   void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const emulator::Same<T>& scalar, \
             const int32_t& count, Site site = Site::here()) {                                      \
     static_assert(emulator::TYPES<T>, #NAME " does not take this type");                           \
-    emulator::VectorCall call(#NAME, site);                                                        \
-    call.count(emulator::checked_count(call, count), sizeof(T));                                   \
-    emulator::unary<T, T, false>(                                                                  \
-        call, {}, dst, src,                                                                        \
+    emulator::unary<false, T, T>(                                                                  \
+        #NAME, site, emulator::form(count), {}, dst, src,                                          \
         [b = static_cast<emulator::Wide<T>>(scalar)](auto a) { return EXPRESSION; });              \
   }                                                                                                \
-  template <class T, bool isSetMask = true>                                                        \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const emulator::Same<T>& scalar, \
-            uint64_t mask, const Byte& repeat_time, const UnaryRepeatParams& params,               \
-            Site site = Site::here()) {                                                            \
-    static_assert(emulator::TYPES<T>, #NAME " does not take this type");                           \
-    emulator::VectorCall call(#NAME, site);                                                        \
-    call.masked(emulator::MaskArgument::first(mask), isSetMask, repeat_time.value, sizeof(T));     \
-    emulator::unary<T, T, false>(                                                                  \
-        call, emulator::strides(call.core, #NAME, site, params), dst, src,                         \
-        [b = static_cast<emulator::Wide<T>>(scalar)](auto a) { return EXPRESSION; });              \
-  }                                                                                                \
-  template <class T, bool isSetMask = true>                                                        \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const emulator::Same<T>& scalar, \
-            uint64_t mask[], const Byte& repeat_time, const UnaryRepeatParams& params,             \
-            Site site = Site::here()) {                                                            \
-    static_assert(emulator::TYPES<T>, #NAME " does not take this type");                           \
-    emulator::VectorCall call(#NAME, site);                                                        \
-    call.masked(emulator::MaskArgument::pattern(mask, sizeof(T)), isSetMask, repeat_time.value,    \
-                sizeof(T));                                                                        \
-    emulator::unary<T, T, false>(                                                                  \
-        call, emulator::strides(call.core, #NAME, site, params), dst, src,                         \
-        [b = static_cast<emulator::Wide<T>>(scalar)](auto a) { return EXPRESSION; });              \
-  }
+  EMULATOR_SCALAR_FORM(NAME, TYPES, mask, EXPRESSION)                                              \
+  EMULATOR_SCALAR_FORM(NAME, TYPES, mask[], EXPRESSION)
 
 EMULATOR_SCALAR(Adds, arithmetic, emulator::wrap(a) + emulator::wrap(b))
 EMULATOR_SCALAR(Muls, arithmetic, emulator::product(a, b))
@@ -257,41 +248,24 @@ EMULATOR_SCALAR(ShiftLeft, integer, emulator::wrap(a) << emulator::wrap(b))
 EMULATOR_SCALAR(ShiftRight, integer, a >> b)
 
 // dst += src * scalar
+#define EMULATOR_AXPY_FORM(MASK)                                                                   \
+  template <class T, class U, bool isSetMask = true>                                               \
+  void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const emulator::Same<U>& scalar, \
+            uint64_t MASK, const Byte& repeat_time, const UnaryRepeatParams& params,               \
+            Site site = Site::here()) {                                                            \
+    emulator::unary<true, T, U>(                                                                   \
+        EMULATOR_MASKED(Axpy, T, params), dst, src,                                                \
+        [s = static_cast<emulator::Wide<U>>(scalar)](auto a, auto d) { return d + a * s; });       \
+  }
 template <class T, class U, bool isSetMask = true>
 void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const emulator::Same<U>& scalar,
           const int32_t& count, Site site = Site::here()) {
-  emulator::check_fused_types<T, U>();
-  emulator::VectorCall call("Axpy", site);
-  call.count(emulator::checked_count(call, count), sizeof(T));
-  emulator::UnaryStrides s;
-  s.src = emulator::packed(sizeof(U), sizeof(T));
-  emulator::unary<T, U, true>(
-      call, s, dst, src,
-      [b = static_cast<emulator::Wide<U>>(scalar)](auto a, auto d) { return d + a * b; });
+  emulator::unary<true, T, U>(
+      "Axpy", site, emulator::form(count), {1, 1, 8, emulator::packed(sizeof(U), sizeof(T))}, dst,
+      src, [s = static_cast<emulator::Wide<U>>(scalar)](auto a, auto d) { return d + a * s; });
 }
-template <class T, class U, bool isSetMask = true>
-void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const emulator::Same<U>& scalar,
-          uint64_t mask, const Byte& repeat_time, const UnaryRepeatParams& params,
-          Site site = Site::here()) {
-  emulator::check_fused_types<T, U>();
-  emulator::VectorCall call("Axpy", site);
-  call.masked(emulator::MaskArgument::first(mask), isSetMask, repeat_time.value, sizeof(T));
-  emulator::unary<T, U, true>(
-      call, emulator::strides(call.core, "Axpy", site, params), dst, src,
-      [b = static_cast<emulator::Wide<U>>(scalar)](auto a, auto d) { return d + a * b; });
-}
-template <class T, class U, bool isSetMask = true>
-void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const emulator::Same<U>& scalar,
-          uint64_t mask[], const Byte& repeat_time, const UnaryRepeatParams& params,
-          Site site = Site::here()) {
-  emulator::check_fused_types<T, U>();
-  emulator::VectorCall call("Axpy", site);
-  call.masked(emulator::MaskArgument::pattern(mask, sizeof(T)), isSetMask, repeat_time.value,
-              sizeof(T));
-  emulator::unary<T, U, true>(
-      call, emulator::strides(call.core, "Axpy", site, params), dst, src,
-      [b = static_cast<emulator::Wide<U>>(scalar)](auto a, auto d) { return d + a * b; });
-}
+EMULATOR_AXPY_FORM(mask)
+EMULATOR_AXPY_FORM(mask[])
 
 }  // namespace AscendC
 

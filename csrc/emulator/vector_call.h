@@ -153,13 +153,4 @@ constexpr void check_fused_types() {
                 "half with half, float with float, or half into float");
 }
 
-inline void check_fused_stride(VectorCall& call, const BinaryStrides& s) {
-  if (s.src1 == 0 && call.lanes.repeats > 1) {
-    call.core.report(
-        "fused-stride", Severity::unspecified,
-        std::string(call.i.name) + " with src1RepStride 0: reported by others to compute wrongly",
-        call.i.site);
-  }
-}
-
 }  // namespace emulator
