@@ -101,8 +101,8 @@ class Backward : public Stream<Backward> {
   }
 
  private:
-  // Events. V_MTE3: 0 and 1 weights, 2 and 3 feature maps, 4 locations. MTE3_V: 0 locations, 2 and 3
-  // feature maps.
+  // Events. V_MTE3: 0 and 1 weights, 2 feature maps, 4 locations. MTE3_V: 0 locations, 2 feature
+  // maps.
   static constexpr int32_t kGradientEvent = 2;
   static constexpr int32_t kLocationEvent = 4;
 
@@ -138,7 +138,6 @@ class Backward : public Stream<Backward> {
     if (wants_locations_) SetFlag<HardEvent::MTE3_V>(0);
     if (wants_features_) {
       SetFlag<HardEvent::MTE3_V>(kGradientEvent);
-      SetFlag<HardEvent::MTE3_V>(kGradientEvent + 1);
     }
   }
 
@@ -150,7 +149,6 @@ class Backward : public Stream<Backward> {
     if (wants_locations_) WaitFlag<HardEvent::MTE3_V>(0);
     if (wants_features_) {
       WaitFlag<HardEvent::MTE3_V>(kGradientEvent);
-      WaitFlag<HardEvent::MTE3_V>(kGradientEvent + 1);
     }
   }
 
@@ -186,16 +184,16 @@ class Backward : public Stream<Backward> {
       done = end;
     }
     PipeBarrier<PIPE_V>();
-    WaitFlag<HardEvent::MTE3_V>(kGradientEvent + batch.corners);
-    const LocalTensor<float> rows = gradients_[batch.corners * 4 * t.samples * t.tile_pitch];
+    WaitFlag<HardEvent::MTE3_V>(kGradientEvent);
+    const LocalTensor<float> rows = gradients_;
     for (int32_t corner = 0; corner < 4; ++corner) {
       MultiplyByCoefficient(rows[CornerRow(corner / 2, 0, corner % 2)],
                             bilinear_[Bilinear(batch, corner / 2, 0, corner % 2)], batch.count);
     }
-    SetFlag<HardEvent::V_MTE3>(kGradientEvent + batch.corners);
-    WaitFlag<HardEvent::V_MTE3>(kGradientEvent + batch.corners);
+    SetFlag<HardEvent::V_MTE3>(kGradientEvent);
+    WaitFlag<HardEvent::V_MTE3>(kGradientEvent);
     AddToFeatures(batch, rows);
-    SetFlag<HardEvent::MTE3_V>(kGradientEvent + batch.corners);
+    SetFlag<HardEvent::MTE3_V>(kGradientEvent);
   }
 
   // to[2 i] = scaled[i] * coefficient[2 i]
@@ -235,9 +233,8 @@ class Backward : public Stream<Backward> {
   __aicore__ inline void AddInside(const Place& place, const LocalTensor<float>& rows, int32_t i,
                                    int64_t gap) {
     const uint32_t bytes = static_cast<uint32_t>(2 * t.channels * sizeof(float));
-    const uint32_t apart = static_cast<uint32_t>((t.samples - 1) * 2 * t.tile_pitch / kLanes);
     DataCopyPad(gm_grad_features_[Element(place, 0, 0, 0)], rows[CornerRow(0, i, 0)],
-                DataCopyExtParams{2, bytes, apart, static_cast<uint32_t>(gap), 0});
+                DataCopyExtParams{2, bytes, RowsApart(), static_cast<uint32_t>(gap), 0});
   }
 
   __aicore__ inline void AddAtBorder(const Place& place, const LocalTensor<float>& rows, int32_t i,

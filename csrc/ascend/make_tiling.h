@@ -93,6 +93,7 @@ inline int64_t LayOut(const Call& call, Tiling& t) {
   const bool writes_features = backward && call.wants_features;
   const int64_t f = sizeof(float), pairs = t.block_pairs, samples = t.samples;
   const int64_t maps = call.cameras * call.scales;
+  const int64_t corner_floats = 4 * samples * t.tile_pitch + kBankShift;
   const int64_t spread_samples = Up(samples, kLanes);
 
   put(t.maps, call.scales * 4 * t.camera_pitch * f);
@@ -114,10 +115,10 @@ inline int64_t LayOut(const Call& call, Tiling& t) {
   put(t.step_weights, pairs * t.weight_pitch * f);
   put(t.spread, samples * t.weight_pitch * kLanes * f);
   put(t.bilinear, 4 * spread_samples * kLanes * f);
-  put(t.corners, reads_features ? t.buffers * 4 * samples * t.tile_pitch * f : 0);
+  put(t.corners, reads_features ? t.buffers * corner_floats * f : 0);
   put(t.ring, 2 * int64_t{t.block_anchors} * t.row_pitch * f);
   put(t.zero, backward ? kZeroBytes : t.row_pitch * f);
-  put(t.gradients, writes_features ? 2 * 4 * samples * t.tile_pitch * f : 0);
+  put(t.gradients, writes_features ? corner_floats * f : 0);
   put(t.scaled, !backward || writes_features ? samples * t.tile_pitch * f : 0);
   const bool reduces = backward && reads_features;
   put(t.dots, reduces ? 4 * samples * t.weight_pitch * f : 0);
@@ -130,14 +131,14 @@ inline int64_t LayOut(const Call& call, Tiling& t) {
 
 // The widest tiles that leave room for batches of a useful size; then the largest batches.
 inline bool ChooseCut(const Call& call, const Card& card, int64_t least_tiles, Tiling& t) {
-  constexpr int64_t kBlocks[][2] = {{128, 8}, {128, 4}, {64, 8}, {64, 4}, {64, 2}, {64, 1}};
+  constexpr int64_t kBlocks[][2] = {{64, 8}, {128, 8}, {128, 4}, {64, 4}, {64, 2}, {64, 1}};
   // The backward kernel computes longer than it loads; two buffers are enough.
   const int64_t most_buffers = call.direction == Direction::kForward ? 3 : 2;
   for (const int64_t least_samples : {4, 1}) {
     for (int64_t tiles = least_tiles; tiles <= std::max<int64_t>(call.groups, 1); ++tiles) {
       for (int64_t samples = 8; samples >= least_samples; samples /= 2) {
-        for (int64_t buffers = most_buffers; buffers >= 2; --buffers) {
-          for (const auto& block : kBlocks) {
+        for (const auto& block : kBlocks) {
+          for (int64_t buffers = most_buffers; buffers >= 2; --buffers) {
             ApplyCut(call, {tiles, samples, buffers, block[0], block[1]}, t);
             if (!KeepsInstructionLimits(t)) continue;
             const int64_t bytes = LayOut(call, t);

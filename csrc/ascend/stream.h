@@ -141,11 +141,22 @@ class Stream : public Split {
 
   // Row of corner (y, x) of sample i of a batch.
   __aicore__ inline uint32_t CornerRow(int32_t y, int32_t i, int32_t x) const {
-    return static_cast<uint32_t>((y * t.samples + i) * 2 + x) * t.tile_pitch;
+    return static_cast<uint32_t>((y * t.samples + i) * 2 + x) * t.tile_pitch + y * kBankShift;
+  }
+
+  // Floats of all corner rows of a batch. The upper and the lower rows start in different groups of
+  // banks, so that reading both does not collide.
+  __aicore__ inline uint32_t CornerFloats() const {
+    return static_cast<uint32_t>(4 * t.samples * t.tile_pitch + kBankShift);
+  }
+
+  // Blocks between the upper and the lower rows of a sample.
+  __aicore__ inline uint32_t RowsApart() const {
+    return static_cast<uint32_t>(((t.samples - 1) * 2 * t.tile_pitch + kBankShift) / kLanes);
   }
 
   __aicore__ inline LocalTensor<float> Corners(int32_t buffer) const {
-    return corners_[buffer * 4 * t.samples * t.tile_pitch];
+    return corners_[buffer * CornerFloats()];
   }
 
   // Weights of pair i of the block as they come: a row of weight_pitch floats for every scale.
@@ -445,11 +456,18 @@ class Stream : public Split {
     block.buffer = ahead_.block;
     block.chunk = chunk_;
     block.batch = chunk_ / (t.anchors * t.anchor_pairs);
-    const int32_t window = static_cast<int32_t>(Smaller(plane_, visible_ - taken_));
+    const int32_t window = Window(visible_ - taken_);
     PlacePairs(window);
     FindRuns(block, window);
     taken_ += block.pairs;
     return true;
+  }
+
+  // What is left of the chunk in blocks of about the same size.
+  __aicore__ inline int32_t Window(int32_t left) const {
+    const int32_t blocks = (left + plane_ - 1) / plane_;
+    const int64_t even = AlignUp((left + blocks - 1) / blocks, t.samples);
+    return static_cast<int32_t>(Smaller(Smaller(even, plane_), left));
   }
 
   // y, x and number of the visible pairs of the chunk, without gaps.
@@ -694,9 +712,8 @@ class Stream : public Split {
 
   __aicore__ inline void LoadInside(const Place& place, int32_t i, int64_t gap) {
     const uint32_t bytes = static_cast<uint32_t>(2 * t.channels * sizeof(float));
-    const uint32_t apart = static_cast<uint32_t>((t.samples - 1) * 2 * t.tile_pitch / kLanes);
     DataCopyPad(Corners(at_.corners)[CornerRow(0, i, 0)], gm_features_[Element(place, 0, 0, 0)],
-                DataCopyExtParams{2, bytes, static_cast<uint32_t>(gap), apart, 0},
+                DataCopyExtParams{2, bytes, static_cast<uint32_t>(gap), RowsApart(), 0},
                 DataCopyPadExtParams<float>{false, 0, 0, 0.0f});
   }
 

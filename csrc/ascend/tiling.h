@@ -24,6 +24,7 @@ constexpr int32_t kMaxRuns = 16;         // anchors that one block may touch
 constexpr int32_t kLanes = 8;            // floats in a 32-byte block
 constexpr int32_t kRepeat = 64;          // floats in one repeat
 constexpr int32_t kMaxRepeats = 255;
+constexpr int32_t kBankShift = 64;       // floats from one half of the UB bank groups to the other
 
 struct Area {
   uint32_t offset;  // bytes from the start of UB
