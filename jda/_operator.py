@@ -88,8 +88,10 @@ def deformable_aggregation(
     Raises:
         ValueError: if a shape does not fit the others, ``group`` does not divide ``c``,
             a keyword has an unknown value, or a map, where its values are known while
-            tracing, does not lie within num_feat. (Where they are not known, the CPU
-            kernels fail with a ``jax.errors.JaxRuntimeError`` when they run.)
+            tracing, does not lie within num_feat. Where they are not known, the CPU
+            kernels fail with the same complaint when they run: a
+            ``jax.errors.JaxRuntimeError`` or, from the second call of a compiled
+            function on, a ``ValueError``, as JAX passes it on.
         TypeError: if a dtype is not supported.
         RuntimeError: if ``implementation`` is not available, or does not serve the
             platform that the call is lowered for.

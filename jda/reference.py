@@ -209,8 +209,8 @@ def _blocks(
     # At least two rows in a block: of a single one XLA makes a far slower loop.
     pieces = -(-pts // max(1, BLOCK // (2 * of_point)))
     piece = -(-pts // pieces)
-    length = max(2, BLOCK // (of_point * piece))
     rows = bs * anchor * pieces
+    length = max(2, min(rows, BLOCK // (of_point * piece)))
     count = -(-rows // length)
 
     def cut(array: jax.Array, unseen: float) -> jax.Array:
