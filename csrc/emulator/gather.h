@@ -28,8 +28,7 @@ void gather_call(VectorCall& call, const AscendC::LocalTensor<T>& dst,
                  uint32_t base, int64_t repeat_stride) {
   static_assert(storable<T>, "Gather does not take this type");
   const uint32_t per = call.lanes.per_repeat;
-  const uint32_t step =
-      32 * sizeof(uint32_t) / sizeof(uint32_t) * per / 32 * sizeof(uint32_t) / kBlock;
+  const uint32_t step = per * sizeof(uint32_t) / kBlock;  // an offset for each lane
   const Operand index = call.read(offsets, "srcOffset", 1, step);
   const Operand to = call.write(dst, 1, repeat_stride);
   if (!src.usable(call.i, "src", 0, kBlock)) call.i.valid = false;
