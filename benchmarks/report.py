@@ -231,6 +231,46 @@ def print_goals(goals: list[dict[str, Any]]) -> None:
     print_table("goals", ["", "target", "measured", ""], rows)
 
 
+def markdown(results: dict[str, Any]) -> str:
+    """All tables as a page."""
+    machine = results["machine"]
+    page = [
+        "# Results",
+        "",
+        "Written by `benchmarks/run.py`. Times are medians in milliseconds; all of one "
+        "case come from one interleaved run.",
+        "",
+        f"{machine['processor']}, {machine['cores']} cores, "
+        f"{machine['instructions']}, jax {machine['jax']}.",
+    ]
+    for case, contestants in results["cases"].items():
+        page += ["", f"## Case {case}: {TITLES[case]}", ""]
+        page += ["| | ms | / jda forward |", "| --- | ---: | ---: |"]
+        base = contestants[f"{OURS}: forward"]["median"]
+        for name, times in contestants.items():
+            time = times["median"]
+            page.append(f"| {name} | {1e3 * time:.3f} | {time / base:.2f} |")
+    for variable, points in results["growth"].items():
+        page += ["", f"## Case a by {variable}, reused pages", ""]
+        page += [f"| {variable} | forward ms | backward ms |", "| ---: | ---: | ---: |"]
+        for p in points:
+            times = f"{1e3 * p['forward']:.2f} | {1e3 * p['backward']:.2f}"
+            page.append(f"| {p['value']:g} | {times} |")
+    page += [
+        "",
+        "## Goals",
+        "",
+        "| | target | measured | |",
+        "| --- | ---: | ---: | --- |",
+    ]
+    for g in results["goals"]:
+        verdict = "reached" if g["reached"] else "**not reached**"
+        page.append(
+            f"| {g['goal']} | {g['target']} | {g['measured']:.3g} | {verdict} |"
+        )
+    return "\n".join(page) + "\n"
+
+
 def plot(results: dict[str, Any], path: Path) -> None:
     """Times of every case beside each other, and how they grow."""
     import matplotlib

@@ -250,7 +250,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "jax": jax.__version__,
         "jda": jda.__version__,
-        "implementations": [str(x) for x in jda.implementations().values()],
+        "instructions": jda.implementations()["cpu"].detail.rpartition(", ")[2],
     }
 
 
@@ -286,8 +286,9 @@ def main() -> None:
     report.print_goals(goals)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "results.json").write_text(json.dumps(results, indent=1))
+    (options.output / "results.md").write_text(report.markdown(results))
     report.plot(results, options.output / "results.png")
-    print(f"\nwrote {options.output}/results.json and results.png")
+    print(f"\nwrote results.json, results.md and results.png in {options.output}")
 
 
 if __name__ == "__main__":
