@@ -39,7 +39,6 @@ class Forward : public Stream<Forward> {
   __aicore__ inline void Compute(const Batch& batch) {
     Await(batch);
     if (batch.opens_block) OpenBlock(batch);
-    PipeBarrier<PIPE_V>();  // what used the buffers before
     SpreadBilinear(batch, bilinear_);
     ZeroMissing(batch);
     if (batch.opens_step) {
@@ -132,7 +131,6 @@ class Forward : public Stream<Forward> {
   __aicore__ inline void OpenBlock(const Batch& batch) {
     const Block& block = blocks_[batch.block];
     WaitFlag<HardEvent::MTE3_V>(batch.block);
-    PipeBarrier<PIPE_V>();
     for (int32_t run = 0; run < block.runs; ++run) {
       if (block.anchor[run] != open_anchor_) Duplicate(Sum(block.slot[run]), 0.0f, t.row_pitch);
     }

@@ -118,7 +118,6 @@ class Backward : public Stream<Backward> {
       const int64_t item = unit / t.tiles;
       const int32_t tile = static_cast<int32_t>(unit % t.tiles);
       Differentiate(item * item_pairs, (item + 1) * item_pairs, tile, tile + 1);
-      PipeBarrier<PIPE_ALL>();  // the flags of one unit are down before the next sets them
     }
   }
 
@@ -372,7 +371,6 @@ class Backward : public Stream<Backward> {
     const LocalTensor<float> e00 = edges_[0], e01 = edges_[plane_];
     const LocalTensor<float> e10 = edges_[both], e11 = edges_[3 * plane_];
     const LocalTensor<float> near = scratch_[0], far = scratch_[both];
-    PipeBarrier<PIPE_V>();
     Sub(near, e10, e00, plane_);  // by y, where x is near; then by x, where y is near
     Sub(near[plane_], e01, e00, plane_);
     Sub(far, e11, e01, plane_);

@@ -74,11 +74,10 @@ class Locations : public Core {
   __aicore__ inline void Separate() {
     const uint32_t floats = 2 * PaddedPairs();
     const uint32_t loaded = static_cast<uint32_t>(AlignUp(2 * chunk_pairs_, kLanes));
-    PipeBarrier<PIPE_V>();  // what used raw_ and planes_ before
     if (loaded < floats) {
       Duplicate(raw_[loaded], kInvisible, static_cast<int32_t>(floats - loaded));
     }
-    PipeBarrier<PIPE_V>();
+    PipeBarrier<PIPE_V>();  // also for what used planes_ before
     const uint8_t even = 1, odd = 2;
     const GatherMaskParams all{1, static_cast<uint16_t>(floats / kRepeat), 8, 0};
     uint64_t taken = 0;

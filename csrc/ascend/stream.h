@@ -343,7 +343,6 @@ class Stream : public Split {
       PipeBarrier<PIPE_V>();
       Adds(iota_[done], iota_, static_cast<float>(done), done);
     }
-    PipeBarrier<PIPE_V>();
     Muls(scratch_, iota_, static_cast<float>(sizeof(float)), plane_);
     PipeBarrier<PIPE_V>();
     Cast(offsets_, scratch_, RoundMode::CAST_RINT, plane_);
@@ -626,7 +625,6 @@ class Stream : public Split {
     const uint32_t count = static_cast<uint32_t>(plane_);
     SetFlag<HardEvent::S_V>(0);
     WaitFlag<HardEvent::S_V>(0);
-    PipeBarrier<PIPE_V>();
     Gather(size, MapTable(ahead_.scale, 0), camera, 0, count);
     Gather(size[plane_], MapTable(ahead_.scale, 1), camera, 0, count);
     Gather(Geometry(buffer, kWidth), MapTable(ahead_.scale, 2), camera, 0, count);

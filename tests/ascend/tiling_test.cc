@@ -61,9 +61,9 @@ void check_sizes(const Call& call, const Tiling& t) {
   EXPECT(t.meeting.bytes >= 32u * t.cores && t.slots.bytes >= 32u * t.cores);
   const bool backward = call.direction == Direction::kBackward;
   if (!backward || call.wants_locations || call.wants_weight) {
-    EXPECT(t.corners.bytes >= 8 * n * t.tile_pitch * f);
+    EXPECT(t.corners.bytes >= t.buffers * (4 * n * t.tile_pitch + 64) * f);
   }
-  if (backward && call.wants_features) EXPECT(t.gradients.bytes >= 8 * n * t.tile_pitch * f);
+  if (backward && call.wants_features) EXPECT(t.gradients.bytes >= (4 * n * t.tile_pitch + 64) * f);
 }
 
 void check_cut(const Call& call, const Tiling& t) {
@@ -74,6 +74,8 @@ void check_cut(const Call& call, const Tiling& t) {
   EXPECT(t.block_pairs % 64 == 0 && t.block_anchors >= 1);
   EXPECT(t.block_anchors <= jda_ascend::kMaxRuns);
   // Limits of instructions: repeats and strides of 8 bits, missing corners in 64 bits.
+  EXPECT(t.buffers >= 2 && t.buffers <= 3);
+  EXPECT(t.scales * t.weight_pitch / 8 <= 255);
   EXPECT(t.samples >= 1 && 4 * t.samples <= 64);
   EXPECT(t.tile_pitch / 8 <= 255 && t.tile_groups <= 64);
   EXPECT(t.samples * t.weight_pitch / 8 <= 255);
