@@ -127,6 +127,8 @@ ffi::Error run(const Arguments& args, const Call& call) {
     return {ffi::ErrorCode::kInvalidArgument, std::string("jda: ") + error.what()};
   } catch (const std::bad_alloc&) {
     return {ffi::ErrorCode::kResourceExhausted, "jda: no memory for the scratch of a CPU kernel"};
+  } catch (const std::exception& error) {
+    return {ffi::ErrorCode::kInternal, std::string("jda: ") + error.what()};
   }
   return ffi::Error::Success();
 }

@@ -345,7 +345,7 @@ int64_t merge(const Samples<T>& samples, int64_t row_offset, int64_t first, Tile
       const T share[4] = {(1 - down) * (1 - right), (1 - down) * right, down * (1 - right),
                           down * right};
       const int64_t row = row_offset + map.start + int64_t{cells.h[i]} * map.width + cells.w[i];
-      int32_t* place = tile.number + (cells.h[i] - h.low) * tile_width + (cells.w[i] - w.low);
+      const int64_t place = (cells.h[i] - h.low) * tile_width + (cells.w[i] - w.low);
       uint32_t* corner = entries.corners ? entries.corners + (i * samples.scales + s) * 4 : nullptr;
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
@@ -357,7 +357,7 @@ int64_t merge(const Samples<T>& samples, int64_t row_offset, int64_t first, Tile
         }
         int32_t number;
         if (dense) {
-          int32_t& here = place[dh * tile_width + dw];
+          int32_t& here = tile.number[place + dh * tile_width + dw];
           last += here == 0;
           number = here = here == 0 ? last : here;
         } else {

@@ -33,6 +33,9 @@ JDA_INLINE void store(T* p, Vector<T, N> v) {
 // Stores past the caches where the instruction set can. `p` must be aligned to the vector.
 template <int N, typename T>
 JDA_INLINE void stream(T* p, Vector<T, N> v) {
+#if __has_builtin(__builtin_nontemporal_store)  // Clang
+  __builtin_nontemporal_store(v, reinterpret_cast<Vector<T, N>*>(p));
+#else
   [[maybe_unused]] constexpr int bytes = N * sizeof(T);
 #if defined(__AVX512F__)
   typedef long long Words __attribute__((vector_size(64)));
@@ -52,6 +55,7 @@ JDA_INLINE void stream(T* p, Vector<T, N> v) {
                                   reinterpret_cast<QuarterWords>(v));
 #endif
   store<N>(p, v);
+#endif
 }
 
 // 0, 1, ... N-1 as template arguments (std:: would be instantiated for every instruction set).

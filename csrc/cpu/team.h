@@ -33,8 +33,12 @@ class Team {
     auto job = std::make_shared<Job>(count, &work, [](const void* f, int64_t member, int64_t i) {
       (*static_cast<const Work*>(f))(member, i);
     });
-    for (int64_t helper = 1; helper < size_ && helper < count; ++helper)
-      schedule_([job, helper] { job->take_part(helper); });
+    try {
+      for (int64_t helper = 1; helper < std::min(size_, count); ++helper)
+        schedule_([job, helper] { job->take_part(helper); });
+    } catch (...) {
+      // No memory for another helper. Those that have begun must be waited for all the same.
+    }
     job->take_part(0);
     job->wait();
   }
