@@ -1,4 +1,4 @@
-"""The promise: the Ascend C kernels compute the operator, whatever order the machine picks.
+"""The promise: the Ascend C kernels compute the operator in whatever order things run.
 
 No NPU is involved: the kernels are compiled for the host and run under the emulator in
 csrc/emulator, which also judges every access and every flag. The strictest mode is
@@ -184,3 +184,18 @@ def test_no_synchronisation_is_superfluous_or_unguarded():
     left, count = mutation.survivors()
     assert count > 100
     assert not left, "\n".join(left)
+
+
+@pytest.mark.parametrize(
+    "kernel", emulated.kernel_sources(), ids=lambda path: path.stem
+)
+def test_flattened_source_is_self_contained(kernel, tmp_path):
+    """What run-time compilation gets: one text, with no include of ours."""
+    script = emulated.KERNELS / "flatten.py"
+    text = subprocess.check_output([sys.executable, script, kernel], text=True)
+    included = [line for line in text.splitlines() if line.startswith('#include "')]
+    assert included == ['#include "kernel_operator.h"']
+    target = tmp_path / "kernel.cpp"
+    target.write_text(text)
+    flags = (*emulated.FLAGS, "-fsyntax-only", f"-I{emulated.EMULATOR}")
+    subprocess.run(["g++", *flags, target], check=True)

@@ -7,11 +7,12 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "ascend")]
-import cases
+import cases  # noqa: E402
+import emulated  # noqa: E402, F401
 
 
 def quarter_visible(rng, shape, _):
-    """The points of an anchor cluster; an anchor is seen by one or two cameras of six."""
+    """Points of an anchor cluster; one or two cameras of six see an anchor."""
     batch, anchors, _, cameras = shape
     seen = np.zeros((batch, anchors, cameras), bool)
     first = rng.integers(0, cameras, (batch, anchors))

@@ -45,7 +45,7 @@ def mutate(folder: Path) -> list[str]:
 
     for source in sorted(emulated.KERNELS.iterdir()):
         name, lines = source.name, []
-        for number, line in enumerate(source.read_text().splitlines(), 1):
+        for number, line in enumerate(source.read_text().splitlines(), 1):  # noqa: B007
             code = line.split("//")[0]
             lines.append(CALL.sub(switch, code))
         text = "\n".join(lines) + "\n"

@@ -1,0 +1,84 @@
+"""Modelled times of the Ascend C kernels against naively written ones.
+
+A model, not a measurement: nothing here ran on an NPU. Both kernels run under the
+emulator in csrc/emulator, whose cost model and its sources are in csrc/emulator/cost.h.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import problems
+from problems import cases, emulated
+
+HERE = Path(__file__).resolve().parent
+L2_BYTES_PER_CYCLE = 5.2e12 / 1.85e9  # of the card, as in the cost model
+LATENCIES = (0, 500, 1000)
+
+
+def build() -> object:
+    folder = Path(tempfile.mkdtemp())
+    extra = [HERE / "naive_launch.cc"]
+    return emulated.build(folder, "-DJDA_WITH_NAIVE", extra=extra)
+
+
+def floor_cycles(samples: int, channels: int) -> float:
+    """Corner rows at the rate of the L2 cache, perfectly shared between the cores."""
+    return 16 * channels * samples / L2_BYTES_PER_CYCLE
+
+
+def agree(ours: emulated.Run, other: emulated.Run) -> bool:
+    pairs = zip(ours.results, other.results, strict=True)
+    return all(
+        a is None or np.allclose(a, b, rtol=1e-3, atol=1e-2 * np.abs(b).max())
+        for a, b in pairs
+    )
+
+
+def report(library: object, name: str, shape: cases.Shape) -> None:
+    inputs = cases.make(shape)
+    locations, scales = inputs.sample_locations, inputs.spatial_shape.shape[1]
+    visible = ((locations > 0) & (locations < 1)).all(axis=-1)
+    samples = int(visible.sum()) * scales
+    floor = floor_cycles(samples, shape.channels) / 1850
+    print(
+        f"\n{name}: {visible.mean():.0%} visible, {samples} samples, 48 cores (MODEL)"
+    )
+    print(f"forward's floor from corner rows at L2 rate: {floor:.1f} us")
+    print(
+        "| pass | exposed latency | naive us | ours us | ratio | naive MB | ours MB |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for label, cotangent in (
+        ("forward", None),
+        ("backward", cases.make_cotangent(inputs)),
+    ):
+        for latency in LATENCIES:
+            ours, naive = (
+                emulated.emulate(
+                    library,
+                    inputs,
+                    cotangent,
+                    dma_latency=latency,
+                    naive=which,
+                    automatic_sync=which,
+                )
+                for which in (0, 1)
+            )
+            assert not ours.findings, ours.findings
+            assert not naive.findings, naive.findings
+            assert agree(ours, naive)
+            a, b = ours.answer, naive.answer
+            mb = [(x.bytes_in + x.bytes_out) / 1e6 for x in (b, a)]
+            print(
+                f"| {label} | {latency} cycles | {b.microseconds:.1f} | "
+                f"{a.microseconds:.1f} | {b.microseconds / a.microseconds:.1f} | "
+                f"{mb[0]:.1f} | {mb[1]:.1f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    built = build()
+    for title, problem in problems.PROBLEMS.items():
+        report(built, title, problem)

@@ -1,0 +1,31 @@
+"""One self-contained source from a kernel and our headers, for run-time compilation.
+
+Every `#include "x.h"` of a header beside the kernel is replaced by its text, once. The
+toolkit's own header, kernel_operator.h, stays an include.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+INCLUDE = re.compile(r'^#include "([^"]+)"\n', re.MULTILINE)
+
+
+def flatten(source: Path, seen: set[str] | None = None) -> str:
+    """The text of `source` with our headers in place of their includes."""
+    seen = set() if seen is None else seen
+
+    def text_of(match: re.Match[str]) -> str:
+        header = source.parent / match.group(1)
+        if not header.exists():
+            return match.group()
+        if header.name in seen:
+            return ""
+        seen.add(header.name)
+        return flatten(header, seen)
+
+    return INCLUDE.sub(text_of, source.read_text())
+
+
+if __name__ == "__main__":
+    sys.stdout.write(flatten(Path(sys.argv[1])))
