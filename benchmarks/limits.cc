@@ -50,8 +50,8 @@ void split(int64_t count, int threads, const Work& work) {
 }  // namespace
 
 // Channels must be 64, 128 or 256; 0 is returned otherwise.
-extern "C" int gather_rows(const float* features, int64_t channels, const int64_t* row, int64_t count,
-                           int threads) {
+extern "C" int gather_rows(const float* features, int64_t channels, const int64_t* row,
+                           int64_t count, int threads) {
   const auto run = channels == 256 ? gather<16> : channels == 128 ? gather<8> : gather<4>;
   split(count, threads,
         [=](int64_t begin, int64_t end) { run(features, channels, row + begin, end - begin); });

@@ -71,7 +71,7 @@ def implementations() -> dict[str, Implementation]:
             "ascend",
             False,
             ("ascend", "ASCEND"),
-            "this version of jda has no Ascend kernels",
+            "its kernels cannot be called from JAX in this version",
         ),
     ]
     return {implementation.name: implementation for implementation in found}

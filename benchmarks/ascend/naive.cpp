@@ -220,8 +220,8 @@ class Backward : public Kernel {
   LocalTensor<float> Work(int32_t i) { return work_.Get<float>()[i * c]; }
 
   // to = sum over the corners of factor[i] * corner i
-  void Combine(const LocalTensor<float>& to, const LocalTensor<float>& corners,
-               const float* factor, const LocalTensor<float>& spare) {
+  void Combine(const LocalTensor<float>& to, const LocalTensor<float>& corners, const float* factor,
+               const LocalTensor<float>& spare) {
     Muls(to, corners, factor[0], c);
     PipeBarrier<PIPE_V>();
     for (int32_t i = 1; i < 4; ++i) {
@@ -234,7 +234,8 @@ class Backward : public Kernel {
 
   void Differentiate(int64_t anchor, int32_t pair, float y, float x) {
     const LocalTensor<float> grad_y = Work(10), grad_x = Work(11);
-    const LocalTensor<float> by_weight = small_.Get<float>(), by_location = by_location_.Get<float>();
+    const LocalTensor<float> by_weight = small_.Get<float>(),
+                             by_location = by_location_.Get<float>();
     LoadWeights(anchor * pairs + pair);
     Duplicate(grad_y, 0.0f, c);
     Duplicate(grad_x, 0.0f, c);

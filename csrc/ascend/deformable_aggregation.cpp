@@ -123,9 +123,7 @@ class Forward : public Stream<Forward> {
 
   // ---- sums of anchors and where they go
 
-  __aicore__ inline LocalTensor<float> Sum(int32_t slot) const {
-    return sums_[slot * t.row_pitch];
-  }
+  __aicore__ inline LocalTensor<float> Sum(int32_t slot) const { return sums_[slot * t.row_pitch]; }
 
   // Sums of anchors that the block is the first to touch start at zero.
   __aicore__ inline void OpenBlock(const Batch& batch) {
@@ -210,8 +208,8 @@ class Forward : public Stream<Forward> {
   GlobalTensor<float> gm_out_;
   GlobalTensor<float> gm_partials_;
   LocalTensor<float> spread_, bilinear_, samples_, sums_, zero_;
-  int64_t next_out_ = 0;     // the first anchor that is not stored yet
-  int64_t open_anchor_ = -1; // whose sum the next block goes on with
+  int64_t next_out_ = 0;      // the first anchor that is not stored yet
+  int64_t open_anchor_ = -1;  // whose sum the next block goes on with
 };
 
 }  // namespace jda_ascend

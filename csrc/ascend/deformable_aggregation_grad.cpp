@@ -336,8 +336,8 @@ class Backward : public Stream<Backward> {
     const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
     const uint8_t two = static_cast<uint8_t>(2 * pitch);
     for (int32_t y = 0; y < 2; ++y) {
-      Mul(products_[DotRow(y, 0, 0)], dots_[DotRow(y, 0, 0)],
-          bilinear_[Bilinear(batch, y, 0, 0)], lanes, static_cast<uint8_t>(2 * batch.count),
+      Mul(products_[DotRow(y, 0, 0)], dots_[DotRow(y, 0, 0)], bilinear_[Bilinear(batch, y, 0, 0)],
+          lanes, static_cast<uint8_t>(2 * batch.count),
           BinaryRepeatParams{1, 1, 0, pitch, pitch, 1});
     }
     PipeBarrier<PIPE_V>();

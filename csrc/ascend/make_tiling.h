@@ -32,10 +32,10 @@ struct Card {
 namespace tiling_internal {
 
 constexpr int64_t kMaxMaps = 1024;
-constexpr int64_t kMaxStride = 255;      // 32-byte blocks between repeats
+constexpr int64_t kMaxStride = 255;  // 32-byte blocks between repeats
 constexpr int64_t kMaxCopyBlocks = 4095;
-constexpr int64_t kZeroBytes = 2048;     // what the backward kernel clears at once
-constexpr int64_t kLine = 512;           // bytes: what GM transfers like to be aligned to
+constexpr int64_t kZeroBytes = 2048;  // what the backward kernel clears at once
+constexpr int64_t kLine = 512;        // bytes: what GM transfers like to be aligned to
 
 inline int64_t Up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -195,7 +195,8 @@ inline std::string MakeTiling(const Call& call, const Card& card, Tiling& t) {
   int64_t pieces = t.pairs == 0 ? call.batch * call.anchors : t.granules;
   int64_t least_tiles = 1;
   if (call.deterministic) {
-    least_tiles = std::clamp<int64_t>(card.cores / std::max<int64_t>(call.batch, 1), 1, call.groups);
+    least_tiles =
+        std::clamp<int64_t>(card.cores / std::max<int64_t>(call.batch, 1), 1, call.groups);
     pieces = call.batch * call.groups;
   }
   t.cores = static_cast<int32_t>(std::clamp<int64_t>(pieces, 1, card.cores));

@@ -39,9 +39,7 @@ class Split : public Locations {
   }
 
   // All cores have finished their writes to GM when any goes on.
-  __aicore__ inline void Meet() {
-    SyncAll(gm_sync_, Get<int32_t>(t.meeting));
-  }
+  __aicore__ inline void Meet() { SyncAll(gm_sync_, Get<int32_t>(t.meeting)); }
 
   // Publishes one number of this core.
   __aicore__ inline void StoreSlot(const GlobalTensor<int64_t>& gm, int64_t value) {
@@ -66,9 +64,7 @@ class Split : public Locations {
     WaitFlag<HardEvent::MTE2_S>(0);
   }
 
-  __aicore__ inline int64_t Slot(int32_t core) const {
-    return slots_.GetValue(core * kInt64Lanes);
-  }
+  __aicore__ inline int64_t Slot(int32_t core) const { return slots_.GetValue(core * kInt64Lanes); }
 
   int32_t core_ = 0;
   int64_t begin_ = 0;

@@ -96,14 +96,10 @@ class Stream : public Split {
   }
 
   // Before the first vector operation that reads what was loaded for the batch.
-  __aicore__ inline void Await(const Batch& batch) {
-    WaitFlag<HardEvent::MTE2_V>(batch.corners);
-  }
+  __aicore__ inline void Await(const Batch& batch) { WaitFlag<HardEvent::MTE2_V>(batch.corners); }
 
   // After the last vector operation of the batch: all that MTE2 filled for it may be filled again.
-  __aicore__ inline void Release(const Batch& batch) {
-    SetFlag<HardEvent::V_MTE2>(batch.corners);
-  }
+  __aicore__ inline void Release(const Batch& batch) { SetFlag<HardEvent::V_MTE2>(batch.corners); }
 
   // After the last vector operation that reads the weights of the batch's tile.
   __aicore__ inline void ReleaseWeights(const Batch& batch) {
@@ -161,16 +157,15 @@ class Stream : public Split {
 
   // Weights of pair i of the block as they come: a row of weight_pitch floats for every scale.
   __aicore__ inline LocalTensor<float> Weights(int32_t buffer, int32_t i, int32_t scale) const {
-    return weights_[static_cast<uint32_t>(
-        ((buffer * plane_ + i) * t.scales + scale) * t.weight_pitch)];
+    return weights_[static_cast<uint32_t>(((buffer * plane_ + i) * t.scales + scale) *
+                                          t.weight_pitch)];
   }
 
   // The weights of the step without those of other scales: Brcb knows no gaps.
   __aicore__ inline void PickWeights(const Batch& batch) {
     const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
     Adds(step_weights_, Weights(batch.weights, 0, batch.scale), 0.0f,
-         static_cast<uint64_t>(t.weight_pitch),
-         static_cast<uint8_t>(blocks_[batch.block].pairs),
+         static_cast<uint64_t>(t.weight_pitch), static_cast<uint8_t>(blocks_[batch.block].pairs),
          UnaryRepeatParams{1, 1, pitch, static_cast<uint8_t>(t.scales * pitch)});
   }
 
@@ -182,7 +177,8 @@ class Stream : public Split {
   };
 
   __aicore__ inline Place PlaceOf(const Batch& batch, int64_t item, int32_t i) const {
-    const LocalTensor<int32_t> rows = Geometry(batch.geometry, kRow).template ReinterpretCast<int32_t>();
+    const LocalTensor<int32_t> rows =
+        Geometry(batch.geometry, kRow).template ReinterpretCast<int32_t>();
     const LocalTensor<int32_t> flags =
         Geometry(batch.geometry, kFlags).template ReinterpretCast<int32_t>();
     const LocalTensor<int32_t> widths =
@@ -210,8 +206,7 @@ class Stream : public Split {
     for (int32_t i = 0; i < batch.count; ++i) {
       for (int32_t corner = 0; corner < 4; ++corner) {
         if ((batch.missing >> (4 * i + corner) & 1) == 0) continue;
-        Duplicate(Corners(batch.corners)[CornerRow(corner / 2, i, corner % 2)], 0.0f,
-                  t.tile_pitch);
+        Duplicate(Corners(batch.corners)[CornerRow(corner / 2, i, corner % 2)], 0.0f, t.tile_pitch);
       }
     }
   }
@@ -252,7 +247,8 @@ class Stream : public Split {
     const uint8_t pitch = static_cast<uint8_t>(t.group_pitch / kLanes);
     const BinaryRepeatParams strides{1, 1, 0, pitch, pitch, 1};
     const int32_t all = rows * t.tile_groups;
-    const bool at_once = step == t.tile_pitch && t.weight_pitch == t.tile_groups && all <= kMaxRepeats;
+    const bool at_once =
+        step == t.tile_pitch && t.weight_pitch == t.tile_groups && all <= kMaxRepeats;
     const int32_t calls = at_once ? 1 : rows;
     const uint8_t repeats = static_cast<uint8_t>(at_once ? all : t.tile_groups);
     for (int32_t i = 0; i < calls; ++i) {
@@ -313,8 +309,8 @@ class Stream : public Split {
 
   __aicore__ inline void SetMap(int32_t scale, int32_t camera, int64_t height, int64_t width,
                                 int64_t first) {
-    const bool valid =
-        height > 0 && width > 0 && first >= 0 && first <= t.rows && height * width <= t.rows - first;
+    const bool valid = height > 0 && width > 0 && first >= 0 && first <= t.rows &&
+                       height * width <= t.rows - first;
     if (!valid) height = width = first = 0;
     MapTable(scale, 0).SetValue(camera, Size(height));
     MapTable(scale, 1).SetValue(camera, Size(width));
@@ -513,8 +509,8 @@ class Stream : public Split {
     PipeBarrier<PIPE_V>();
     Muls(camera, camera, static_cast<float>(sizeof(float)), n);
     PipeBarrier<PIPE_V>();
-    Cast(place_[kCamera * plane_].template ReinterpretCast<int32_t>(), camera,
-         RoundMode::CAST_RINT, count);
+    Cast(place_[kCamera * plane_].template ReinterpretCast<int32_t>(), camera, RoundMode::CAST_RINT,
+         count);
     SetFlag<HardEvent::V_S>(kPlaced);
     WaitFlag<HardEvent::V_S>(kPlaced);
   }

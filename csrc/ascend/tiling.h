@@ -18,13 +18,13 @@
 
 namespace jda_ascend {
 
-constexpr int32_t kGranule = 64;         // pairs: one repeat of the vector unit
+constexpr int32_t kGranule = 64;  // pairs: one repeat of the vector unit
 constexpr int32_t kChunk = 8 * kGranule;
-constexpr int32_t kMaxRuns = 16;         // anchors that one block may touch
-constexpr int32_t kLanes = 8;            // floats in a 32-byte block
-constexpr int32_t kRepeat = 64;          // floats in one repeat
+constexpr int32_t kMaxRuns = 16;  // anchors that one block may touch
+constexpr int32_t kLanes = 8;     // floats in a 32-byte block
+constexpr int32_t kRepeat = 64;   // floats in one repeat
 constexpr int32_t kMaxRepeats = 255;
-constexpr int32_t kBankShift = 64;       // floats from one half of the UB bank groups to the other
+constexpr int32_t kBankShift = 64;  // floats from one half of the UB bank groups to the other
 
 struct Area {
   uint32_t offset;  // bytes from the start of UB
@@ -33,26 +33,26 @@ struct Area {
 
 struct Tiling {
   int64_t batch, rows, channels, anchors, scales, cameras, groups;
-  int64_t anchor_pairs;       // points * cameras
-  int64_t pairs;              // batch * anchors * anchor_pairs
-  int64_t granules;           // that all pairs make
-  int64_t counted_granules;   // that one core counts
+  int64_t anchor_pairs;      // points * cameras
+  int64_t pairs;             // batch * anchors * anchor_pairs
+  int64_t granules;          // that all pairs make
+  int64_t counted_granules;  // that one core counts
 
   int32_t cores;
-  int32_t y_axis;             // position of y in a location
-  int32_t deterministic;      // 1: cores own channels of grad_feature_maps, none share a row
-  int32_t samples;            // of a batch at most
-  int32_t block_pairs;        // of a block at most, a multiple of 64
-  int32_t block_anchors;      // that a block may touch
-  int32_t group_channels;     // channels of a group
-  int32_t group_pitch;        // ... padded to whole blocks
-  int32_t tile_groups;        // of a tile at most
+  int32_t y_axis;          // position of y in a location
+  int32_t deterministic;   // 1: cores own channels of grad_feature_maps, none share a row
+  int32_t samples;         // of a batch at most
+  int32_t block_pairs;     // of a block at most, a multiple of 64
+  int32_t block_anchors;   // that a block may touch
+  int32_t group_channels;  // channels of a group
+  int32_t group_pitch;     // ... padded to whole blocks
+  int32_t tile_groups;     // of a tile at most
   int32_t tiles;
-  int32_t tile_pitch;         // floats of a row of a tile
-  int32_t weight_pitch;       // tile_groups padded to whole blocks
-  int32_t row_pitch;          // floats of a row of all tiles
-  int32_t camera_pitch;       // cameras padded to whole blocks
-  int32_t buffers;            // of corner rows: batches that are loaded before they are computed
+  int32_t tile_pitch;    // floats of a row of a tile
+  int32_t weight_pitch;  // tile_groups padded to whole blocks
+  int32_t row_pitch;     // floats of a row of all tiles
+  int32_t camera_pitch;  // cameras padded to whole blocks
+  int32_t buffers;       // of corner rows: batches that are loaded before they are computed
   int32_t reserved;
 
   // Workspace in GM, byte offsets. The host zeroes the first `workspace_zeroed` bytes.

@@ -5,15 +5,14 @@
 #include <cstring>
 #include <string>
 
+#include "kernel_operator.h"
 #include "launch.h"
 #include "make_tiling.h"
-#include "kernel_operator.h"
 
 extern "C" void deformable_aggregation(GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR,
                                        GM_ADDR, jda_ascend::Tiling);
 extern "C" void deformable_aggregation_grad(GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR,
-                                            GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR,
-                                            jda_ascend::Tiling);
+                                            GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR, jda_ascend::Tiling);
 #ifdef JDA_WITH_NAIVE
 void run_naive(emulator::Gm&, const emulator::Options&, const jda_ascend::Call&, uint8_t* const*,
                emulator::Report&);
@@ -41,7 +40,7 @@ struct Answer {
   double microseconds;
   double slowest, mean;  // modelled cycles of a core
   double bytes_in, bytes_out;
-  double busy[4];          // modelled cycles of each pipe, summed over cores
+  double busy[4];  // modelled cycles of each pipe, summed over cores
   double instructions[4];
   char text[16384];
 };
@@ -108,8 +107,9 @@ struct Emulation {
 };
 
 Call call_of(const Request& r) {
-  return {r.batch,   r.rows,   r.channels, r.anchors,
-          r.points,  r.cameras, r.scales,  r.groups, static_cast<int32_t>(r.y_axis)};
+  return {r.batch,   r.rows,   r.channels,
+          r.anchors, r.points, r.cameras,
+          r.scales,  r.groups, static_cast<int32_t>(r.y_axis)};
 }
 
 }  // namespace
@@ -120,8 +120,8 @@ extern "C" int jda_emulate(const Request* request, const int64_t* input_bytes,
   std::memset(answer, 0, sizeof(*answer));
   const Request& r = *request;
   Emulation e{r, *answer};
-  const char* names[] = {"feature_maps", "spatial_shape", "scale_start_index", "sample_locations",
-                         "weight", "cotangent"};
+  const char* names[] = {"feature_maps",     "spatial_shape", "scale_start_index",
+                         "sample_locations", "weight",        "cotangent"};
   for (int i = 0; i < 6; ++i) {
     if (i == 5 && !backward) break;
     e.inputs[i] = static_cast<uint8_t*>(e.gm.allocate(input_bytes[i], names[i]));

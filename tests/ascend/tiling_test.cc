@@ -24,8 +24,8 @@ int failures = 0;
 void expect(bool holds, const char* what, const Call& c, const Tiling& t) {
   if (holds) return;
   if (++failures > 20) return;
-  std::printf("%s: batch=%" PRId64 " rows=%" PRId64 " c=%" PRId64 " anchors=%" PRId64 " pts=%" PRId64
-              " cam=%" PRId64 " scale=%" PRId64 " group=%" PRId64 " ub=%u\n",
+  std::printf("%s: batch=%" PRId64 " rows=%" PRId64 " c=%" PRId64 " anchors=%" PRId64
+              " pts=%" PRId64 " cam=%" PRId64 " scale=%" PRId64 " group=%" PRId64 " ub=%u\n",
               what, c.batch, c.rows, c.channels, c.anchors, c.points, c.cameras, c.scales, c.groups,
               t.ub_bytes);
 }
@@ -121,9 +121,9 @@ void check_page_limits() {
           for (int64_t points : {1, 2048}) {
             for (int64_t cameras = 1; cameras <= 6; ++cameras) {
               for (int64_t scales = 1; scales <= 4; ++scales) {
-                check_all({batch, 150000000 / channels, channels, anchors, points, cameras, scales,
-                           8, 0},
-                          {cores}, true);
+                check_all(
+                    {batch, 150000000 / channels, channels, anchors, points, cameras, scales, 8, 0},
+                    {cores}, true);
               }
             }
           }
@@ -152,7 +152,8 @@ void check_random() {
   for (int i = 0; i < 20000; ++i) {
     const int64_t groups = up_to(1024), scales = up_to(16);
     const Call call{up_to(1000), up_to(2e9), groups * std::max<int64_t>(1, up_to(2048 / groups)),
-                    up_to(1e6), up_to(1e5), up_to(64), scales, groups, 1};
+                    up_to(1e6),  up_to(1e5), up_to(64),
+                    scales,      groups,     1};
     check_all(call, {static_cast<int32_t>(up_to(64))}, false);
   }
 }
