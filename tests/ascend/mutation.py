@@ -128,3 +128,4 @@ if __name__ == "__main__":
     left, count = survivors()
     print(f"{count} mutants, {len(left)} survive")
     print("\n".join(left))
+    sys.exit(1 if left else 0)
