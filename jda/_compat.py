@@ -13,9 +13,6 @@ import jax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir, partial_eval
 
-RuntimeFailure: type[Exception] = jax.errors.JaxRuntimeError
-"""What a failing kernel raises; its printed name differs between versions of JAX."""
-
 
 def is_zero(tangent: Any) -> bool:
     """Whether a tangent or cotangent is known to be zero without any array for it."""
