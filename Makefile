@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-NATIVE := CMakeLists.txt $(wildcard csrc/cpu/*)
-CXX_FILES := $(wildcard csrc/*/*.h csrc/*/*.cc csrc/*/*.cpp tests/*/*.h tests/*/*.cc benchmarks/*.cc)
+NATIVE := CMakeLists.txt $(wildcard csrc/cpu/* csrc/ascend/* csrc/ascend/launcher/* csrc/emulator/* csrc/emulator/acl/*)
+CXX_FILES := $(wildcard csrc/*/*.h csrc/*/*.cc csrc/*/*.cpp csrc/*/*/*.h csrc/*/*/*.cc tests/*/*.h tests/*/*.cc benchmarks/*.cc)
 
 .PHONY: demo test build lint benchmark wheel clean check-tools
 
