@@ -18,6 +18,12 @@ from jda._dimensions import INDEX, NAMES, OPERANDS
 
 COORDINATE_ORDERS = ("yx", "xy")
 DIFFERENTIATIONS = ("reverse", "both")
+LOCATIONS = {  # dtype of the feature maps: that of the locations
+    "float32": "float32",
+    "float64": "float64",
+    "bfloat16": "float32",
+    "float16": "float32",
+}
 MOST_ROWS = np.iinfo(np.int32).max
 
 
@@ -89,22 +95,19 @@ def _index_dtypes(given: dict[str, Any]) -> None:
 
 
 def _floating_dtypes(given: dict[str, Any]) -> None:
-    first = given["feature_maps"].dtype
-    for name in ("feature_maps", "sample_locations", "weight"):
-        dtype = given[name].dtype
-        if dtype in (jnp.float16, jnp.bfloat16):
+    dtype = given["feature_maps"].dtype
+    if dtype.name not in LOCATIONS:
+        *most, last = LOCATIONS
+        raise TypeError(
+            f"feature_maps has dtype {dtype}, allowed are {', '.join(most)} and {last}"
+        )
+    needed = {"sample_locations": LOCATIONS[dtype.name], "weight": dtype.name}
+    for name, right in needed.items():
+        got = given[name].dtype
+        if got.name != right:
             raise TypeError(
-                f"{name} has dtype {dtype}, half precision is not supported; cast all "
-                "floating arguments to float32"
-            )
-        if dtype not in (jnp.float32, jnp.float64):
-            raise TypeError(
-                f"{name} has dtype {dtype}, allowed are float32 and float64"
-            )
-        if dtype != first:
-            raise TypeError(
-                f"{name} has dtype {dtype} but feature_maps has dtype {first}, all "
-                "floating arguments must have the same dtype"
+                f"{name} has dtype {got}, it must have dtype {right} where "
+                f"feature_maps has dtype {dtype}"
             )
 
 

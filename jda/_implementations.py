@@ -4,7 +4,7 @@ The choice is made when an operation is lowered, for the platforms that it is lo
 for. Platforms without kernels of their own are served by the reference.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,9 +12,8 @@ from typing import Any
 import jax
 
 from jda import reference
+from jda._precision import Operation, in_float32
 from jda.ffi import cpu
-
-Operation = Callable[..., list[jax.Array]]
 
 REFERENCE: dict[str, Operation] = {
     "forward": reference.forward,
@@ -23,7 +22,11 @@ REFERENCE: dict[str, Operation] = {
 }
 KERNELS: dict[str, dict[str, Operation]] = {
     "reference": REFERENCE,
-    "cpu": REFERENCE | {"forward": cpu.forward, "cotangent": cpu.cotangent},
+    "cpu": REFERENCE
+    | {
+        "forward": in_float32("forward", cpu.forward),
+        "cotangent": in_float32("cotangent", cpu.cotangent),
+    },
 }
 NATIVE = {"cpu": "cpu"}  # platform: implementation
 NAMES = ("reference", "cpu", "ascend")

@@ -105,6 +105,7 @@ def cotangent(
     feature_maps, spatial_shape, scale_start_index, locations, weight, bar = operands
     if 0 in (weight.size, feature_maps.size):
         return [jnp.zeros_like(operands[i]) for i in which]
+    feature_maps, weight, bar = map(_wide, (feature_maps, weight, bar))
     features, bar = (_grouped(array, weight.shape[-1]) for array in (feature_maps, bar))
     of_features, of_samples = 0 in which, 3 in which or 4 in which
 
@@ -143,7 +144,7 @@ def cotangent(
         found[0] = grad_features.reshape(feature_maps.shape)
     if of_samples:
         found[3], found[4] = map(restore, grad_samples, (locations, weight))
-    return [found[i] for i in which]
+    return [found[i].astype(operands[i].dtype) for i in which]
 
 
 def _aggregate(
@@ -156,9 +157,10 @@ def _aggregate(
     coordinate_order: str,
 ) -> jax.Array:
     bs, num_feat, c = feature_maps.shape
-    anchor = sample_locations.shape[1]
+    anchor, dtype = sample_locations.shape[1], feature_maps.dtype
     if 0 in (weight.size, feature_maps.size):
-        return jnp.zeros((bs, anchor, c), feature_maps.dtype)
+        return jnp.zeros((bs, anchor, c), dtype)
+    feature_maps, weight = map(_wide, (feature_maps, weight))
     features = _grouped(feature_maps, weight.shape[-1])
 
     def add_block(result: jax.Array, block: _Block) -> tuple[jax.Array, None]:
@@ -180,7 +182,12 @@ def _aggregate(
     blocks, _ = _blocks(sample_locations, weight, c)
     none = jnp.zeros((bs, anchor, *features.shape[2:]), features.dtype)
     result: jax.Array = jax.lax.scan(_recomputed(add_block), none, blocks)[0]
-    return result.reshape(bs, anchor, c)
+    return result.reshape(bs, anchor, c).astype(dtype)
+
+
+def _wide(array: jax.Array) -> jax.Array:
+    """Half precision as float32, in which all sums are taken."""
+    return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
 
 
 def _grouped(array: jax.Array, group: int) -> jax.Array:

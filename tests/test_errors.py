@@ -118,30 +118,42 @@ def test_shapes_fail_while_tracing(operator):
         jax.eval_shape(operator, *given.values())
 
 
-@pytest.mark.parametrize("name", ["feature_maps", "sample_locations", "weight"])
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
-def test_half_precision(name, dtype, operator):
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.complex64, jnp.float8_e4m3fn])
+def test_dtypes_of_no_feature_maps(dtype, operator):
     message = (
-        f"{name} has dtype {np.dtype(dtype)}, half precision is not supported; cast "
-        "all floating arguments to float32"
+        f"feature_maps has dtype {np.dtype(dtype)}, allowed are float32, float64, "
+        "bfloat16 and float16"
     )
-    fails(operator, TypeError, message, **{name: jnp.asarray(GOOD[name], dtype)})
+    fails(operator, TypeError, message, feature_maps=jnp.zeros((2, 14, 8), dtype))
 
 
-@pytest.mark.parametrize("name", ["feature_maps", "sample_locations", "weight"])
-@pytest.mark.parametrize("dtype", [jnp.int32, jnp.complex64, jnp.bool_])
-def test_dtypes_that_are_not_floating(name, dtype, operator):
-    message = f"{name} has dtype {np.dtype(dtype)}, allowed are float32 and float64"
-    fails(operator, TypeError, message, **{name: GOOD[name].astype(dtype)})
-
-
-@pytest.mark.parametrize("name", ["sample_locations", "weight"])
-def test_mixed_dtypes(name, operator, float64):
-    message = (
-        f"{name} has dtype float64 but feature_maps has dtype float32, all floating "
-        "arguments must have the same dtype"
-    )
-    fails(operator, TypeError, message, **{name: GOOD[name].astype(np.float64)})
+@pytest.mark.parametrize(
+    ("of_maps", "of_locations"),
+    [
+        ("float32", "float32"),
+        ("float64", "float64"),
+        ("bfloat16", "float32"),
+        ("float16", "float32"),
+    ],
+)
+def test_other_dtypes_follow_from_that_of_the_feature_maps(
+    of_maps, of_locations, operator, float64
+):
+    needed = {
+        "feature_maps": of_maps,
+        "sample_locations": of_locations,
+        "weight": of_maps,
+    }
+    given = {name: jnp.asarray(GOOD[name], dtype) for name, dtype in needed.items()}
+    assert operator(**(GOOD | given)).dtype == of_maps
+    for name in ("sample_locations", "weight"):
+        for wrong in {"float32", "float64", "bfloat16", "int32"} - {needed[name]}:
+            message = (
+                f"{name} has dtype {wrong}, it must have dtype {needed[name]} where "
+                f"feature_maps has dtype {of_maps}"
+            )
+            changed = given | {name: jnp.asarray(GOOD[name], wrong)}
+            fails(operator, TypeError, message, **changed)
 
 
 @pytest.mark.parametrize("name", ["spatial_shape", "scale_start_index"])
