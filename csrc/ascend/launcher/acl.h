@@ -19,6 +19,7 @@ typedef void* aclrtBinHandle;
 typedef void* aclrtFuncHandle;
 typedef void* aclrtcProg;
 typedef struct aclrtLaunchKernelCfg aclrtLaunchKernelCfg;  // always null here
+typedef struct aclrtPlaceHolderInfo aclrtPlaceHolderInfo;  // always null here
 
 enum {
   ACL_SUCCESS = 0,
@@ -160,9 +161,15 @@ aclError aclrtBinaryLoadFromData(const void* data, size_t bytes,
 aclError aclrtBinaryGetFunction(const aclrtBinHandle binary, const char* name,
                                 aclrtFuncHandle* function);
 aclError aclrtBinaryUnLoad(aclrtBinHandle binary);
-// arguments[i] points to the host's value of the i-th parameter of the kernel.
+// arguments[i] points to the host's value of the i-th parameter of the kernel. Optional.
 aclError aclrtLaunchKernelWithArgsArray(void* function, uint32_t blocks, aclrtStream stream,
                                         aclrtLaunchKernelCfg* config, void** arguments);
+// The same with all values in one block, each aligned as its type wants: what CANN before 9.1 has.
+aclError aclrtLaunchKernelWithHostArgs(aclrtFuncHandle function, uint32_t blocks,
+                                       aclrtStream stream, aclrtLaunchKernelCfg* config,
+                                       void* arguments, size_t argument_bytes,
+                                       aclrtPlaceHolderInfo* placeholders,
+                                       size_t placeholder_count);  // optional
 
 // libacl_rtc.so: run-time compilation. Missing in older toolkits.
 
