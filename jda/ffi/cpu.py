@@ -7,24 +7,16 @@ import functools
 import importlib.resources
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
 from jda._dimensions import FLOATING
+from jda.ffi.library import Library
 
 LIBRARY = "libjda_cpu.so"
 TARGETS = ("jda_cpu_forward", "jda_cpu_cotangent")
-
-
-@dataclass(frozen=True)
-class Library:
-    """The outcome of loading the library: where it is, or why it is not."""
-
-    available: bool
-    detail: str
 
 
 _loading = threading.Lock()
