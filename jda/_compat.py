@@ -5,11 +5,14 @@ No other module names a JAX version, ``jax.interpreters`` or ``jax.extend``.
 
 # mypy: allow-untyped-calls
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any
 
 import jax
+from jax._src.dispatch import prim_requires_devices_during_lowering
+from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir, partial_eval
 
@@ -49,6 +52,7 @@ def define_primitive(
     batch: Callable[..., Any],
     transpose: Callable[..., Any] | None = None,
     wanted: Callable[..., Any] | None = None,
+    spread: Callable[..., Any] | None = None,
 ) -> Callable[..., list[jax.Array]]:
     """Defines a primitive with several results and all the rules that it needs.
 
@@ -63,6 +67,8 @@ def define_primitive(
         transpose: the rule of transposition, for an operation with linear operands.
         wanted: from a tuple of flags, one for each result, and the parameters to the
             parameters of the operation that computes these results alone.
+        spread: from ``run`` without its parameters, the operands' shapes and the
+            parameters to the same function, which XLA may split over devices.
 
     Returns:
         The function that binds the primitive to operands and parameters.
@@ -71,7 +77,9 @@ def define_primitive(
     primitive.multiple_results = True
     primitive.def_abstract_eval(result_avals)
     primitive.def_impl(partial(_bind_compiled, primitive))
-    mlir.register_lowering(primitive, partial(_lower, run))
+    mlir.register_lowering(primitive, partial(_lower, run, spread))
+    if spread is not None:
+        prim_requires_devices_during_lowering.add(primitive)
     ad.primitive_jvps[primitive] = jvp
     batching.primitive_batchers[primitive] = batch
     if transpose is not None:
@@ -93,13 +101,64 @@ def _bind_compiled(primitive: Primitive, *operands: Any, **params: Any) -> Any:
         return _compiled(primitive, tuple(params.items()))(*operands)
 
 
-def _lower(run: Callable[..., Any], ctx: Any, *operands: Any, **params: Any) -> Any:
+def _lower(
+    run: Callable[..., Any],
+    spread: Callable[..., Any] | None,
+    ctx: Any,
+    *operands: Any,
+    **params: Any,
+) -> Any:
     platforms = tuple(ctx.platforms or ctx.module_context.platforms)
     # Shardings and varying axes of the caller would differ from those of new arrays.
     plain = [jax.core.ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]
+    ctx = ctx.replace(avals_in=plain)
     function = partial(run, platforms=platforms, **params)
-    lower = mlir.lower_fun(function, multiple_results=True)
-    return lower(ctx.replace(avals_in=plain), *operands)
+    devices = ctx.module_context.axis_context
+    # Inside shard_map this has no number of devices: there the work is split already.
+    if spread is not None and getattr(devices, "num_devices", 1) > 1:
+        function = spread(function, [aval.shape for aval in plain], **params)
+        fine = dataclasses.replace(devices, abstract_mesh=_fine_mesh(devices))
+        module = ctx.module_context.replace(axis_context=fine)
+        ctx = ctx.replace(module_context=module)
+    return mlir.lower_fun(function, multiple_results=True)(ctx, *operands)
+
+
+def _fine_mesh(devices: Any) -> jax.sharding.AbstractMesh:
+    """The mesh of a program, with an axis for every prime factor of its axes."""
+    mesh = devices.abstract_mesh
+    sizes = (devices.num_devices,) if mesh is None else mesh.axis_sizes
+    primes = tuple(prime for size in sizes for prime in _primes(size))
+    names = tuple(f"devices{i}" for i in range(len(primes)))
+    return jax.sharding.AbstractMesh(primes, names)
+
+
+def _primes(number: int) -> Iterator[int]:
+    divisor = 2
+    while number > 1:
+        while number % divisor == 0:
+            yield divisor
+            number //= divisor
+        divisor += 1
+
+
+def partitioned(
+    function: Callable[..., Any],
+    partition: Callable[..., Any],
+    rule: str,
+    keywords: dict[str, Any],
+) -> Callable[..., Any]:
+    """A function that XLA may split over devices, for use while lowering.
+
+    Args:
+        function: from arrays to a list of arrays.
+        partition: from the mesh and the shardings that XLA would like to those that it
+            gets and the function of one device.
+        rule: Shardy's rule of how shardings of operands and results go together.
+        keywords: more about the rule.
+    """
+    call = custom_partitioning(lambda *operands: function(*operands))
+    call.def_partition(partition, sharding_rule=rule, **keywords)
+    return call
 
 
 def _eliminate(wanted: Callable[..., Any], used: Sequence[bool], *rest: Any) -> Any:

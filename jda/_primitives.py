@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jda import _dimensions, reference
+from jda import _dimensions, _sharding, reference
 from jda._compat import define_primitive, is_zero, materialise
 from jda._dimensions import FLOATING
 from jda._implementations import run
@@ -32,7 +32,8 @@ def _result_avals(operation: str, *avals: Any, which: Any = (), **_: Any) -> lis
     feature_maps, sample_locations = avals[0], avals[3]
     bs, _num_feat, c = feature_maps.shape
     shape = (bs, sample_locations.shape[1], c)
-    return [feature_maps.update(shape=shape, weak_type=False)]
+    sharding = _sharding.of_result(avals)
+    return [feature_maps.update(shape=shape, weak_type=False, sharding=sharding)]
 
 
 # Derivatives
@@ -164,6 +165,7 @@ def _define(operation: str, **rules: Any) -> Callable[..., list[jax.Array]]:
         result_avals=partial(_result_avals, operation),
         run=partial(run, operation),
         batch=partial(_batch, operation),
+        spread=partial(_sharding.spread, operation),
         **rules,
     )
 

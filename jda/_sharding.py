@@ -1,0 +1,188 @@
+"""Splitting an operation over devices, derived from its dimensions.
+
+Every dimension may be split but for the feature rows, which any sample may read, and
+the pair of coordinates. Each device computes its part; a result is then summed over the
+devices that share the work along a dimension which it lacks.
+
+A mesh axis stands here for a prime factor of one: so a split by a part of an axis, as
+channel groups and reshapes give rise to, has a name too.
+"""
+
+# mypy: allow-untyped-calls
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import prod
+from typing import Any
+
+import jax
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+
+from jda import _compat, _dimensions
+from jda._dimensions import Terms
+
+WHOLE = ("n", "t")
+
+Operation = Callable[..., list[jax.Array]]
+Sizes = Mapping[str, int]  # of factors or of mesh axes
+Split = dict[str, tuple[str, ...]]  # the mesh axes that split each factor
+
+
+def spread(
+    operation: str, call: Operation, shapes: Sequence[Any], **params: Any
+) -> Any:
+    """Lets XLA split an operation over devices.
+
+    Args:
+        operation: its name.
+        call: computes it on one device.
+        shapes: the shapes of its operands.
+        params: of the operation.
+
+    Returns:
+        ``call``, which XLA may now run on parts of the operands.
+    """
+    left, right = _dimensions.terms(operation, params.get("which", ()))
+    sizes = factor_sizes(left, shapes)
+    if 0 in sizes.values():
+        return call
+
+    def partition(mesh: Any, operands: Sequence[Any], results: Sequence[Any]) -> Any:
+        specs = [array.sharding.spec for array in (*operands, *results)]
+        split = divide((*left, *right), specs, sizes, mesh.shape)
+        sums = [lacking(split, left, term) for term in right]
+        place = partial(_sharding, mesh, split)
+
+        def of_parts(*parts: jax.Array) -> list[jax.Array]:
+            # The mesh of the caller must not reach the arrays of one device.
+            with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
+                return _add_up(call(*parts), sums)
+
+        return mesh, of_parts, [*map(place, right)], (*map(place, left),)
+
+    return _compat.partitioned(call, partition, *rule(left, right, sizes))
+
+
+def factor_sizes(left: Terms, shapes: Sequence[Sequence[int]]) -> dict[str, int]:
+    """The sizes of all factors, from the shapes of the operands."""
+    axes = {
+        axis: size
+        for term, shape in zip(left, shapes, strict=True)
+        for axis, size in zip(term, shape, strict=True)
+    }
+    sizes = {axis: size for axis, size in axes.items() if "*" not in axis}
+    for axis, size in axes.items():
+        if "*" in axis:
+            major, minor = axis.split("*")
+            sizes[minor] = size // sizes[major]
+    return sizes
+
+
+def rule(left: Terms, right: Terms, sizes: Sizes) -> tuple[str, dict[str, Any]]:
+    """Shardy's rule for an operation, and the keywords that belong to it."""
+    compounds: dict[str, int] = {}
+
+    def dimension(axis: str) -> str:
+        # A factor of size one is not allowed beside another.
+        factors = [factor for factor in axis.split("*") if sizes[factor] > 1]
+        if len(factors) < 2:
+            return factors[0] if factors else axis.split("*")[0]
+        compounds.update({factors[1]: sizes[factors[1]]})
+        return f"({' '.join(factors)})"
+
+    sides = [
+        ", ".join(" ".join(map(dimension, term)) for term in terms)
+        for terms in (left, right)
+    ]
+    return " -> ".join(sides), {"need_replication_factors": WHOLE, **compounds}
+
+
+def divide(terms: Terms, specs: Sequence[Any], sizes: Sizes, mesh: Sizes) -> Split:
+    """Which mesh axes split which factor.
+
+    Args:
+        terms: the axes of all operands and results.
+        specs: how they are sharded. Where two disagree, the first one counts.
+        sizes: of the factors.
+        mesh: the sizes of the mesh axes.
+    """
+    split: Split = {factor: () for factor in sizes}
+    for term, spec in zip(terms, specs, strict=True):
+        for axis, names in zip(term, spec, strict=False):
+            for name in _as_tuple(names):
+                if name not in (taken for names in split.values() for taken in names):
+                    _take(name, axis, split, sizes, mesh)
+    return split
+
+
+def _take(name: str, axis: str, split: Split, sizes: Sizes, mesh: Sizes) -> None:
+    for factor in axis.split("*"):
+        left = sizes[factor] // prod(mesh[taken] for taken in split[factor])
+        if factor not in WHOLE and left % mesh[name] == 0:
+            split[factor] += (name,)
+            return
+        if left > 1:  # The next factor's turn comes when this one is used up.
+            return
+
+
+def lacking(split: Split, left: Terms, term: Sequence[str]) -> tuple[str, ...]:
+    """The mesh axes over which a result with the axes `term` is to be summed."""
+    own = {factor for axis in term for factor in axis.split("*")}
+    return tuple(
+        name for factor, names in split.items() if factor not in own for name in names
+    )
+
+
+def of_result(operands: Sequence[Any]) -> NamedSharding:
+    """How the result is sharded, where the operands' shardings are part of their types.
+
+    Along each axis like the first operand that is split along it.
+    """
+    left, (term,) = _dimensions.terms("forward")
+    found: dict[str, Any] = {}
+    taken: set[str] = set()
+    for axes, operand in zip(left, operands, strict=False):
+        for axis, names in zip(axes, operand.sharding.spec, strict=True):
+            own = set(_as_tuple(names))
+            if axis in term and axis not in found and own and not own & taken:
+                found[axis] = names
+                taken |= own
+    meshes = [operand.sharding.mesh for operand in operands]
+    mesh = next((mesh for mesh in meshes if not mesh.empty), meshes[0])
+    return NamedSharding(mesh, PartitionSpec(*map(found.get, term)))
+
+
+def _sharding(mesh: Any, split: Split, term: Sequence[str]) -> NamedSharding:
+    axes = [
+        tuple(name for factor in axis.split("*") for name in split[factor])
+        for axis in term
+    ]
+    return NamedSharding(mesh, PartitionSpec(*[names or None for names in axes]))
+
+
+def _add_up(
+    results: Sequence[jax.Array], sums: Sequence[tuple[str, ...]]
+) -> list[jax.Array]:
+    """Sums every result over its mesh axes, with as few reductions as possible."""
+    found = list(results)
+    kinds = [(names, array.dtype) for names, array in zip(sums, results, strict=True)]
+    for names, dtype in dict.fromkeys(kinds):
+        if not names:
+            continue
+        at = [i for i, kind in enumerate(kinds) if kind == (names, dtype)]
+        if len(at) == 1:
+            found[at[0]] = jax.lax.psum(found[at[0]], names)
+            continue
+        flat = jax.lax.concatenate([found[i].reshape(-1) for i in at], 0)
+        flat, start = jax.lax.psum(flat, names), 0
+        for i in at:
+            size = found[i].size
+            found[i] = flat[start : start + size].reshape(found[i].shape)
+            start += size
+    return found
+
+
+def _as_tuple(names: Any) -> tuple[str, ...]:
+    if names is None or names == PartitionSpec.UNCONSTRAINED:
+        return ()
+    return names if isinstance(names, tuple) else (names,)
