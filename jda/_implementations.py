@@ -13,7 +13,8 @@ import jax
 
 from jda import reference
 from jda._precision import Operation, in_float32
-from jda.ffi import cpu
+from jda.ffi import ascend, cpu
+from jda.ffi.library import Library
 
 REFERENCE: dict[str, Operation] = {
     "forward": reference.forward,
@@ -27,9 +28,19 @@ KERNELS: dict[str, dict[str, Operation]] = {
         "forward": in_float32("forward", cpu.forward),
         "cotangent": in_float32("cotangent", cpu.cotangent),
     },
+    "ascend": REFERENCE
+    | {
+        "forward": in_float32("forward", ascend.forward),
+        "cotangent": in_float32("cotangent", ascend.cotangent),
+    },
 }
-NATIVE = {"cpu": "cpu"}  # platform: implementation
-NAMES = ("reference", "cpu", "ascend")
+PLATFORMS = {
+    "reference": ("any",),
+    "cpu": ("cpu",),
+    "ascend": (*ascend.CARDS, "cpu"),  # on "cpu" where it is asked for, through copies
+}
+NATIVE = {"cpu": "cpu"} | dict.fromkeys(ascend.CARDS, "ascend")  # by platform
+NAMES = tuple(KERNELS)
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,9 @@ class Implementation:
         name: what the argument ``implementation`` calls it.
         available: whether it can be used here.
         platforms: the JAX platforms that it serves; ``"any"`` stands for all of them.
-        detail: the library and instruction set, or why it is not available.
+        detail: what it needs and where that was found, or why it is not available. Of
+            ``"ascend"``: driver, toolkit, card, cores and whether the kernels are
+            compiled. Where a driver stands in for a card, it says "emulated".
     """
 
     name: str
@@ -57,6 +70,9 @@ class Implementation:
 def implementations() -> dict[str, Implementation]:
     """What can compute the operator on this machine, and for what cannot, why.
 
+    It loads the native libraries and, where there is a driver for Ascend, opens the
+    card.
+
     Returns:
         One :class:`Implementation` for each name that ``implementation`` may have, in
         the order ``"reference"``, ``"cpu"``, ``"ascend"``.
@@ -66,27 +82,17 @@ def implementations() -> dict[str, Implementation]:
         >>> jda.implementations()["reference"].available
         True
     """
-    library = cpu.library()
-    found = [
-        Implementation("reference", True, ("any",), "jax.numpy"),
-        Implementation("cpu", library.available, ("cpu",), library.detail),
-        Implementation(
-            "ascend",
-            False,
-            ("ascend", "ASCEND"),
-            "its kernels cannot be called from JAX in this version",
-        ),
-    ]
-    return {implementation.name: implementation for implementation in found}
+    found = ((name, _find(name)) for name in NAMES)
+    return {
+        name: Implementation(name, library.available, PLATFORMS[name], library.detail)
+        for name, library in found
+    }
 
 
-def require(name: str | None) -> None:
-    """Raises an error if an implementation that was asked for by name is missing."""
-    if name is None or name == "reference":
-        return
-    found = implementations()[name]
-    if not found.available:
-        raise RuntimeError(f"implementation={name!r} is not available: {found.detail}")
+def _find(name: str) -> Library:
+    if name == "reference":
+        return Library(True, "jax.numpy")
+    return {"cpu": cpu.library, "ascend": ascend.driver}[name]()
 
 
 def run(
@@ -97,7 +103,10 @@ def run(
     **params: Any,
 ) -> list[jax.Array]:
     """Computes an operation by the implementation that serves the platforms."""
-    names = {platform: _serving(platform, implementation) for platform in platforms}
+    dtype = operands[0].dtype.name
+    names = {
+        platform: _serving(platform, implementation, dtype) for platform in platforms
+    }
     calls = {
         name: partial(KERNELS[name][operation], **params) for name in names.values()
     }
@@ -109,14 +118,32 @@ def run(
     return results
 
 
-def _serving(platform: str, implementation: str | None) -> str:
+def _serving(platform: str, implementation: str | None, dtype: str) -> str:
+    name = implementation or NATIVE.get(platform, "reference")
+    problem = _problem(name, platform, dtype)
+    if problem is None:
+        return name
     if implementation is None:
-        native = NATIVE.get(platform, "reference")
-        return native if implementations()[native].available else "reference"
-    served = implementations()[implementation].platforms
+        return "reference"
+    raise problem
+
+
+def _problem(name: str, platform: str, dtype: str) -> Exception | None:
+    """Why an implementation cannot serve a platform, if it cannot."""
+    served = PLATFORMS[name]
     if "any" not in served and platform not in served:
-        raise RuntimeError(
-            f"implementation={implementation!r} serves the platforms "
-            f"{', '.join(served)}, but the call is lowered for {platform}"
+        return RuntimeError(
+            f"implementation={name!r} serves the platforms {', '.join(served)}, but "
+            f"the call is lowered for {platform}"
         )
-    return implementation
+    if name == "ascend" and dtype == "float64":
+        return TypeError(
+            "feature_maps has dtype float64, implementation='ascend' takes float32, "
+            "bfloat16 and float16"
+        )
+    if platform in ascend.CARDS:
+        return None  # the card may be in another machine
+    found = _find(name)
+    if not found.available:
+        return RuntimeError(f"implementation={name!r} is not available: {found.detail}")
+    return None

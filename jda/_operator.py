@@ -95,8 +95,9 @@ def deformable_aggregation(
             ``jax.errors.JaxRuntimeError`` or, from the second call of a compiled
             function on, a ``ValueError``, as JAX passes it on.
         TypeError: if a dtype is not supported.
-        RuntimeError: if ``implementation`` is not available, or does not serve the
-            platform that the call is lowered for.
+        RuntimeError: when the call is lowered, if ``implementation`` is not available
+            or does not serve the platform that it is lowered for. For the platform of
+            an Ascend card it may be lowered on any machine.
 
     Example:
         >>> import jax.numpy as jnp
@@ -110,7 +111,6 @@ def deformable_aggregation(
     _check.choice("coordinate_order", coordinate_order, _check.COORDINATE_ORDERS)
     _check.choice("implementation", implementation, (None, *_implementations.NAMES))
     _check.choice("differentiation", differentiation, _check.DIFFERENTIATIONS)
-    _implementations.require(implementation)
     operands = _check.arrays(
         feature_maps,
         spatial_shape,

@@ -40,22 +40,6 @@ def test_a_loaded_library_tells_its_path_and_instructions(implementation):
         assert re.search(r"(avx512|avx2|baseline) instructions$", detail)
 
 
-def test_ascend_says_why_it_is_not_there():
-    ascend = jda.implementations()["ascend"]
-    assert not ascend.available
-    assert "cannot be called from JAX" in ascend.detail
-    with pytest.raises(RuntimeError, match=r"'ascend' is not available: .*called"):
-        jda.deformable_aggregation(*INPUTS, implementation="ascend")
-
-
-def test_a_missing_one_fails_while_tracing():
-    def call(*inputs):
-        return jda.deformable_aggregation(*inputs, implementation="ascend")
-
-    with pytest.raises(RuntimeError, match="'ascend' is not available"):
-        jax.eval_shape(call, *INPUTS)
-
-
 @pytest.fixture
 def _no_library(monkeypatch):
     monkeypatch.setattr(cpu, "LIBRARY", "libjda_missing.so")
@@ -74,8 +58,19 @@ def test_without_the_library_the_reference_serves():
     result = jda.deformable_aggregation(*INPUTS)
     expected = jda.reference.deformable_aggregation(*INPUTS)
     np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-6)
-    with pytest.raises(RuntimeError, match=r"'cpu' is not available: .*libjda_missing"):
-        jda.deformable_aggregation(*INPUTS, implementation="cpu")
+
+
+@pytest.mark.usefixtures("_no_library")
+def test_a_missing_one_fails_when_it_is_lowered():
+    def call(*inputs):
+        return jda.deformable_aggregation(*inputs, implementation="cpu")
+
+    assert jax.eval_shape(call, *INPUTS).shape == (2, 5, 8)
+    for attempt in (call, jax.jit(call), jax.jit(call).lower):
+        with pytest.raises(
+            RuntimeError, match=r"'cpu' is not available: .*libjda_missing"
+        ):
+            attempt(*INPUTS)
 
 
 def test_the_names_are_one_function():

@@ -1,0 +1,137 @@
+"""The kernels for Ascend: a launcher library, and the driver that it opens.
+
+The library is part of every installation. It holds the launcher, the sources of the
+kernels and XLA's handlers, and needs CANN only when a kernel is to run. The same two
+targets are registered for three platforms: on ``cpu`` the handlers copy to the card and
+back; on the platforms of a card they take the pointers that they are given.
+"""
+
+# mypy: allow-untyped-calls
+
+import ctypes
+import functools
+import importlib.resources
+import json
+import os
+import threading
+from collections.abc import Sequence
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jda._dimensions import FLOATING
+from jda.ffi.library import Library
+
+LIBRARY = "libjda_ascend.so"
+OPERATIONS = ("forward", "cotangent")
+CARDS = ("ascend", "ASCEND")  # what JAX and XLA's plugin call the platform of a card
+HANDLERS = {"cpu": "host"} | dict.fromkeys(CARDS, "device")  # by platform
+
+KERNELS = {
+    None: "not compiled yet",
+    "compiled": "compiled by this process",
+    "cache": "compiled before, from the cache",
+}
+
+_loading = threading.Lock()
+
+
+def driver() -> Library:
+    """Opens the driver and its card: what was found, or why it cannot be used."""
+    opened = _open()
+    if not opened.available:
+        return opened
+    return _described(json.loads(_load().jda_ascend_describe()))
+
+
+def _open() -> Library:
+    """Opens the driver that the environment names, without a look at any card."""
+    with _loading:
+        try:
+            launcher = _load()
+        except (OSError, AttributeError) as error:
+            return Library(False, f"the native library did not load: {error}")
+        if launcher.jda_ascend_open(_driver_folder()):
+            return Library(False, launcher.jda_ascend_error().decode())
+        return Library(True, "")
+
+
+@functools.cache
+def _load() -> Any:
+    """Loads the library and registers its handlers, once for the whole process."""
+    launcher = ctypes.CDLL(str(_home() / LIBRARY))
+    launcher.jda_ascend_open.argtypes = [ctypes.c_char_p]
+    for text in (launcher.jda_ascend_error, launcher.jda_ascend_describe):
+        text.restype = ctypes.c_char_p
+    for platform, kind in HANDLERS.items():
+        for operation in OPERATIONS:
+            handler = getattr(launcher, f"jda_ascend_{kind}_{operation}")
+            capsule = jax.ffi.pycapsule(handler)
+            # JAX keeps what is meant for a platform until that platform is there.
+            jax.ffi.register_ffi_target(
+                f"jda_ascend_{operation}", capsule, platform=platform
+            )
+    return launcher
+
+
+def _home() -> Traversable:
+    return importlib.resources.files("jda.ffi")
+
+
+def _driver_folder() -> bytes | None:
+    """None: the system's, as CANN's environment says."""
+    name = os.environ.get("JDA_ASCEND_DRIVER")
+    if name == "emulated":
+        return str(_home() / "emulated").encode()
+    return name.encode() if name else None
+
+
+def _described(found: dict[str, Any]) -> Library:
+    emulated = "emulated " if found["emulated"] else ""
+    where = f"{emulated}driver {' and '.join(found['libraries'])}"
+    toolkit = f"toolkit {found['toolkit'] or 'of unknown version'}"
+    if found["problem"]:
+        return Library(False, f"{found['problem']} ({where}, {toolkit})")
+    card = f"{emulated}card {found['card']} is an {found['soc']}"
+    cores = f"{found['cores']} vector cores"
+    kernels = KERNELS.get(found["kernels"], f"from {found['kernels']}")
+    return Library(True, f"{where}, {toolkit}, {card}, {cores}, kernels {kernels}")
+
+
+def forward(*operands: jax.Array, coordinate_order: str) -> list[jax.Array]:
+    """The result, as a list of one array."""
+    feature_maps, sample_locations = operands[0], operands[3]
+    bs, _num_feat, c = feature_maps.shape
+    shapes = [(bs, sample_locations.shape[1], c)]
+    return _call("forward", shapes, operands, coordinate_order)
+
+
+def cotangent(
+    *operands: jax.Array, coordinate_order: str, which: tuple[int, ...]
+) -> list[jax.Array]:
+    """The gradients of the operands at the positions `which`."""
+    # The kernel skips a result without elements.
+    shapes = [operands[i].shape if i in which else (0,) for i in FLOATING]
+    found = _call("cotangent", shapes, operands, coordinate_order)
+    return [found[FLOATING.index(i)] for i in which]
+
+
+def _call(
+    operation: str,
+    shapes: Sequence[tuple[int, ...]],
+    operands: tuple[jax.Array, ...],
+    coordinate_order: str,
+) -> list[jax.Array]:
+    _open()  # a program that is only lowered here needs no driver: failure may pass
+    results = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
+    call: Any = jax.ffi.ffi_call(f"jda_ascend_{operation}", results)
+    deterministic = os.environ.get("JDA_ASCEND_DETERMINISTIC") == "1"
+    return list(
+        call(
+            *operands,
+            y_axis=np.int64(coordinate_order.index("y")),
+            deterministic=np.int64(deterministic),
+        )
+    )
