@@ -33,6 +33,15 @@ def is_symbolic_zero(cotangent: Any) -> bool:
     return isinstance(cotangent, jax.custom_derivatives.SymbolicZero)
 
 
+def no_cotangent(operand: jax.Array) -> Any:
+    """What a backward rule of ``jax.custom_vjp`` returns for an unwanted gradient."""
+    if jax.__version_info__ >= (0, 10):
+        return None
+    # Older ones want as many results from every call, and do not count None.
+    zero = jax.typeof(operand).to_tangent_aval()
+    return jax.custom_derivatives.SymbolicZero(zero)
+
+
 def is_traced(array: Any) -> bool:
     """Whether the values of an array are unknown while a function is traced."""
     return isinstance(array, jax.core.Tracer)

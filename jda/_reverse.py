@@ -33,15 +33,16 @@ def reverse_mode(
         wanted = jnp.empty((0, *(int(operands[i].perturbed) for i in FLOATING)))
         return forward(*values), (values, wanted)
 
-    def gradients(kept: Any, bar: Any) -> tuple[jax.Array | None, ...]:
+    def gradients(kept: Any, bar: Any) -> tuple[Any, ...]:
         operands, wanted = kept
         flags = zip(FLOATING, wanted.shape[1:], strict=True)
         which = tuple(i for i, flag in flags if flag)
-        if _compat.is_symbolic_zero(bar) or not which:
-            return (None,) * len(operands)
-        bars = cotangent(*operands, bar, which=which)
-        found = dict(zip(which, bars, strict=True))
-        return tuple(found.get(i) for i in range(len(operands)))
+        found = list(map(_compat.no_cotangent, operands))
+        if which and not _compat.is_symbolic_zero(bar):
+            bars = cotangent(*operands, bar, which=which)
+            for i, grad in zip(which, bars, strict=True):
+                found[i] = grad
+        return tuple(found)
 
     function.defvjp(keep, gradients, symbolic_zeros=True)
 
