@@ -166,7 +166,9 @@ def partitioned(
         keywords: more about the rule.
     """
     call = custom_partitioning(lambda *operands: function(*operands))
-    call.def_partition(partition, sharding_rule=rule, **keywords)
+    call.def_partition(
+        partition, sharding_rule=rule, decode_shardings=False, **keywords
+    )
     return call
 
 

@@ -16,6 +16,7 @@ from math import prod
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from jda import _compat, _dimensions
@@ -48,7 +49,7 @@ def spread(
         return call
 
     def partition(mesh: Any, operands: Sequence[Any], results: Sequence[Any]) -> Any:
-        specs = [array.sharding.spec for array in (*operands, *results)]
+        specs = [_splits(mesh, array) for array in (*operands, *results)]
         split = divide((*left, *right), specs, sizes, mesh.shape)
         sums = [lacking(split, left, term) for term in right]
         place = partial(_sharding, mesh, split)
@@ -102,17 +103,51 @@ def divide(terms: Terms, specs: Sequence[Any], sizes: Sizes, mesh: Sizes) -> Spl
 
     Args:
         terms: the axes of all operands and results.
-        specs: how they are sharded. Where two disagree, the first one counts.
+        specs: the mesh axes that split each of their axes. Where two disagree, the
+            first one counts.
         sizes: of the factors.
         mesh: the sizes of the mesh axes.
     """
     split: Split = {factor: () for factor in sizes}
     for term, spec in zip(terms, specs, strict=True):
-        for axis, names in zip(term, spec, strict=False):
-            for name in _as_tuple(names):
-                if name not in (taken for names in split.values() for taken in names):
+        for axis, names in zip(term, spec, strict=True):
+            for name in names:
+                if not any(name in taken for taken in split.values()):
                     _take(name, axis, split, sizes, mesh)
     return split
+
+
+def _splits(mesh: Any, array: Any) -> list[tuple[str, ...]]:
+    """The mesh axes that split each axis of an array; none where they cannot say how.
+
+    JAX could tell as well, but fails for what it cannot name.
+    """
+    try:
+        places = array.sharding.devices_indices_map(array.shape)
+    except ValueError:  # The parts are not all of one size.
+        return [()] * array.ndim
+    starts = [[part.start or 0 for part in places[d]] for d in mesh.devices.flat]
+    grid = np.reshape(starts, (*mesh.devices.shape, array.ndim))
+    return [
+        _named(mesh, grid[..., i], size) if size else ()
+        for i, size in enumerate(array.shape)
+    ]
+
+
+def _named(mesh: Any, start: Any, size: int) -> tuple[str, ...]:
+    """The mesh axes that split an axis, from where each device's part of it starts."""
+    firsts = np.eye(start.ndim, dtype=int)  # the device next to device 0 along each
+    steps = {
+        name: int(start[tuple(first)])
+        for name, first in zip(mesh.axis_names, firsts, strict=True)
+    }
+    names = sorted(filter(steps.get, steps), key=steps.__getitem__, reverse=True)
+    along = dict(zip(mesh.axis_names, np.indices(start.shape), strict=True))
+    expected = np.zeros_like(start)
+    for name in names:
+        size //= mesh.shape[name]
+        expected += along[name] * size
+    return tuple(names) if (expected == start).all() else ()
 
 
 def _take(name: str, axis: str, split: Split, sizes: Sizes, mesh: Sizes) -> None:
