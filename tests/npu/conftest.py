@@ -1,0 +1,38 @@
+"""On a card: skipped where there is none, mandatory with JDA_REQUIRE_NPU=1."""
+
+import os
+from collections.abc import Iterator
+from typing import NoReturn
+
+import jax
+import pytest
+
+import jda
+
+
+def give_up(reason: str) -> NoReturn:
+    if os.environ.get("JDA_REQUIRE_NPU") == "1":
+        pytest.fail(f"JDA_REQUIRE_NPU=1, but: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def card() -> str:
+    """What is known about the card. The emulation is none."""
+    found = jda.implementations()["ascend"]
+    if "emulated" in found.detail:
+        give_up("this session has the emulated driver and no card; see `make test-npu`")
+    if not found.available:
+        give_up(f"no Ascend card can be used here: {found.detail}")
+    return found.detail
+
+
+@pytest.fixture(params=["cpu", "ascend"], autouse=True)
+def platform(request: pytest.FixtureRequest, card: str) -> Iterator[str]:
+    """The JAX platform of the arrays: each reaches the card through its own handlers."""
+    try:
+        (device, *_) = jax.devices(request.param)
+    except RuntimeError as error:
+        pytest.skip(f"no JAX plugin for Ascend is installed: {error}")
+    with jax.default_device(device):
+        yield request.param

@@ -1,0 +1,27 @@
+"""The promise: on a real card the kernels compute what the oracle says."""
+
+import cases
+import on_card
+import pytest
+
+
+@pytest.mark.parametrize("name", cases.ZOO)
+def test_zoo(name):
+    on_card.check_zoo(name)
+
+
+@pytest.mark.parametrize("name", cases.BOTH_ORDERS)
+def test_other_order(name):
+    on_card.check_other_order(name)
+
+
+def test_threads():
+    on_card.check_threads()
+
+
+def test_training():
+    on_card.check_training(steps=100)
+
+
+def test_a_deterministic_gradient_repeats(monkeypatch):
+    on_card.check_determinism(monkeypatch)
