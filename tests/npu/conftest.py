@@ -29,7 +29,7 @@ def card() -> str:
 
 @pytest.fixture(params=["cpu", "ascend"], autouse=True)
 def platform(request: pytest.FixtureRequest, card: str) -> Iterator[str]:
-    """The JAX platform of the arrays: each reaches the card through its own handlers."""
+    """Where JAX has the arrays: each platform reaches the card by its own handlers."""
     try:
         (device, *_) = jax.devices(request.param)
     except RuntimeError as error:
