@@ -12,6 +12,8 @@
 extern "C" {
 #endif
 
+#pragma GCC visibility push(default)
+
 // The numbers are those of XLA's FFI.
 enum jda_ascend_code {
   JDA_ASCEND_OK = 0,
@@ -80,6 +82,8 @@ int jda_ascend_compute_backward(const jda_ascend_problem* problem, const jda_asc
 
 // Frees the memory that is kept for the next call, after waiting for the work that uses it.
 int jda_ascend_trim(void);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }  // extern "C"

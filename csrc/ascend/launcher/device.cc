@@ -1,0 +1,138 @@
+#include "device.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <map>
+#include <memory>
+
+#include "error.h"
+
+namespace jda_ascend {
+namespace {
+
+constexpr char kSupported[] = "Ascend910B";
+
+struct Devices {
+  std::mutex mutex;
+  std::map<int, std::unique_ptr<Device>> of_card;
+};
+
+// Never freed: other libraries may have taken the runtime down before this one's destructors run.
+Devices& TheDevices() {
+  static auto* devices = new Devices;
+  return *devices;
+}
+
+void CheckCard(const Driver& driver, int card) {
+  uint32_t count = 0;
+  driver.aclrtGetDeviceCount(&count);
+  if (count == 0) throw Error(JDA_ASCEND_UNAVAILABLE, "there is no Ascend card");
+  if (card < 0 || static_cast<uint32_t>(card) >= count) {
+    throw Error(JDA_ASCEND_UNAVAILABLE, "there is no Ascend card " + std::to_string(card) +
+                                            "; the last one is " + std::to_string(count - 1));
+  }
+}
+
+std::string SocName(const Driver& driver) {
+  const char* name = driver.aclrtGetSocName();
+  if (name == nullptr) {
+    throw Error(JDA_ASCEND_INTERNAL, "aclrtGetSocName failed: it returned no name");
+  }
+  const std::string soc = name;
+  if (soc.rfind(kSupported, 0) != 0) {
+    throw Error(JDA_ASCEND_FAILED_PRECONDITION, "the card is " + soc + "; jda has kernels for " +
+                                                    kSupported +
+                                                    " only (Atlas A2, architecture dav-2201)");
+  }
+  return soc;
+}
+
+// Vector cores, for toolkits that cannot be asked.
+int UsualCores(const std::string& soc) {
+  const std::string kind = soc.substr(sizeof(kSupported) - 1, 1);
+  if (kind == "1" || kind == "2") return 48;
+  if (kind == "3" || kind == "4") return 40;
+  throw Error(JDA_ASCEND_FAILED_PRECONDITION,
+              "this CANN does not tell how many vector cores " + soc + " has");
+}
+
+int VectorCores(const Driver& driver, int card, const std::string& soc) {
+  if (!driver.aclrtGetDeviceInfo.found()) return UsualCores(soc);
+  int64_t cores = 0;
+  driver.aclrtGetDeviceInfo(static_cast<uint32_t>(card), ACL_DEV_ATTR_VECTOR_CORE_NUM, &cores);
+  return cores > 0 ? static_cast<int>(cores) : UsualCores(soc);
+}
+
+}  // namespace
+
+CurrentCard::CurrentCard(int card) {
+  const Driver& driver = TheDriver();
+  int32_t now = 0;
+  const bool any = driver.aclrtGetDevice.Try(&now) == ACL_SUCCESS;
+  if (any && now == card) return;
+  driver.aclrtSetDevice(card);
+  if (any) previous_ = now;
+}
+
+CurrentCard::~CurrentCard() {
+  if (previous_) TheDriver().aclrtSetDevice.Try(*previous_);
+}
+
+Device::Device(int card) : card_(card) {
+  const Driver& driver = TheDriver();
+  CheckCard(driver, card);
+  const CurrentCard current(card);
+  soc_ = SocName(driver);
+  cores_ = VectorCores(driver, card, soc_);
+}
+
+const Kernels& Device::kernels() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!kernels_) kernels_ = LoadKernels();
+  return *kernels_;
+}
+
+std::string Device::kernel_origin() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return kernels_ ? kernels_->origin : "";
+}
+
+int ConfiguredCard() {
+  const char* text = std::getenv("JDA_ASCEND_DEVICE");
+  if (text == nullptr || *text == '\0') return 0;
+  char* end = nullptr;
+  errno = 0;
+  const long card = std::strtol(text, &end, 10);
+  if (*end != '\0' || errno != 0 || card < 0 || card > INT32_MAX) {
+    throw Error(JDA_ASCEND_INVALID_ARGUMENT,
+                std::string("JDA_ASCEND_DEVICE=") + text + ", which is not the number of a card");
+  }
+  return static_cast<int>(card);
+}
+
+int ThreadsCard() {
+  int32_t card = 0;
+  const bool any = TheDriver().aclrtGetDevice.Try(&card) == ACL_SUCCESS;
+  return any ? card : ConfiguredCard();
+}
+
+Device& TheDevice(int card) {
+  Devices& devices = TheDevices();
+  const std::lock_guard<std::mutex> lock(devices.mutex);
+  std::unique_ptr<Device>& device = devices.of_card[card];
+  if (device == nullptr) device = std::make_unique<Device>(card);
+  return *device;
+}
+
+void TrimDevices() {
+  Devices& devices = TheDevices();
+  const std::lock_guard<std::mutex> lock(devices.mutex);
+  for (const auto& [card, device] : devices.of_card) {
+    if (device == nullptr) continue;
+    const CurrentCard current(card);
+    device->workspaces.Trim();
+    device->lanes.Trim();
+  }
+}
+
+}  // namespace jda_ascend

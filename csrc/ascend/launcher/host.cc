@@ -1,0 +1,187 @@
+#include "host.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "error.h"
+
+namespace jda_ascend {
+namespace {
+
+constexpr size_t kChunkBytes = size_t{8} << 20;
+constexpr size_t kAlignment = 512;  // what transfers on the card like best
+
+// Elements of a batch, as a problem of their own.
+struct Chunk {
+  jda_ascend_problem problem;
+  jda_ascend_arrays arrays;
+};
+
+template <typename T>
+T* Skip(T* array, int64_t elements, size_t bytes_of_element) {
+  return array == nullptr ? nullptr : array + elements * (bytes_of_element / sizeof(T));
+}
+
+Chunk Cut(const jda_ascend_problem& problem, const jda_ascend_arrays& arrays, int64_t begin,
+          int64_t end) {
+  jda_ascend_problem element = problem;
+  element.batch = 1;
+  const Sizes one(element);
+  Chunk chunk = {problem, arrays};
+  chunk.problem.batch = end - begin;
+  jda_ascend_arrays& a = chunk.arrays;
+  a.feature_maps = Skip(a.feature_maps, begin, one.feature_maps);
+  a.sample_locations = Skip(a.sample_locations, begin, one.sample_locations);
+  a.weight = Skip(a.weight, begin, one.weight);
+  a.cotangent = Skip(a.cotangent, begin, one.out);
+  a.out = Skip(a.out, begin, one.out);
+  a.grad_feature_maps = Skip(a.grad_feature_maps, begin, one.feature_maps);
+  a.grad_sample_locations = Skip(a.grad_sample_locations, begin, one.sample_locations);
+  a.grad_weight = Skip(a.grad_weight, begin, one.weight);
+  return chunk;
+}
+
+size_t Up(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+// A chunk on its way through a lane.
+class Passage {
+ public:
+  Passage(Operation operation, const Chunk& chunk, int cores)
+      : operation_(operation),
+        host_(chunk.arrays),
+        problem_(chunk.problem),
+        sizes_(chunk.problem),
+        plan_(MakePlan(operation, chunk.problem, chunk.arrays, cores)) {
+    const auto add = [this](auto, size_t bytes) { bytes_ += Up(bytes); };
+    VisitInputs(add);
+    VisitResults(add);
+    bytes_ += plan_.workspace_bytes;
+  }
+
+  size_t bytes() const { return bytes_; }
+
+  void Start(Lane& lane, const Kernels& kernels) {
+    char* next = lane.Reserve(bytes_);
+    const auto place = [this, &next](auto array, size_t bytes) {
+      card_.*array = reinterpret_cast<std::decay_t<decltype(card_.*array)>>(next);
+      next += Up(bytes);
+    };
+    VisitInputs([&](auto array, size_t bytes) {
+      lane.staging().Upload(next, host_.*array, bytes, lane.stream());
+      place(array, bytes);
+    });
+    VisitResults(place);
+    Enqueue(plan_, kernels, problem_, card_, next, lane.stream());
+  }
+
+  void Collect(Lane& lane) const {
+    VisitResults([&](auto array, size_t bytes) {
+      lane.staging().Download(host_.*array, card_.*array, bytes, lane.stream());
+    });
+    lane.staging().Finish(lane.stream());
+  }
+
+ private:
+  using Arrays = jda_ascend_arrays;
+
+  template <typename Visit>
+  void VisitInputs(const Visit& visit) const {
+    if (plan_.reads_features) visit(&Arrays::feature_maps, sizes_.feature_maps);
+    visit(&Arrays::spatial_shape, sizes_.spatial_shape);
+    visit(&Arrays::scale_start_index, sizes_.scale_start_index);
+    visit(&Arrays::sample_locations, sizes_.sample_locations);
+    visit(&Arrays::weight, sizes_.weight);
+    if (operation_ == Operation::kBackward) visit(&Arrays::cotangent, sizes_.out);
+  }
+
+  template <typename Visit>
+  void VisitResults(const Visit& visit) const {
+    if (operation_ == Operation::kForward) return visit(&Arrays::out, sizes_.out);
+    if (host_.grad_feature_maps) visit(&Arrays::grad_feature_maps, sizes_.feature_maps);
+    if (host_.grad_sample_locations) {
+      visit(&Arrays::grad_sample_locations, sizes_.sample_locations);
+    }
+    if (host_.grad_weight) visit(&Arrays::grad_weight, sizes_.weight);
+  }
+
+  const Operation operation_;
+  const Arrays host_;
+  Arrays card_ = {};
+  const jda_ascend_problem problem_;
+  const Sizes sizes_;
+  const Plan plan_;
+  size_t bytes_ = 0;
+};
+
+// What idle lanes hold is given up before memory is said to be short.
+void StartWithRoom(Device& device, Passage& passage, Lane& lane, const Kernels& kernels) {
+  try {
+    lane.Reserve(passage.bytes());
+  } catch (const Error& error) {
+    if (error.code != JDA_ASCEND_RESOURCE_EXHAUSTED) throw;
+    device.lanes.Trim();
+    device.workspaces.Trim();
+    lane.Reserve(passage.bytes());
+  }
+  passage.Start(lane, kernels);
+}
+
+std::vector<Passage> CutIntoPassages(Operation operation, const jda_ascend_problem& problem,
+                                     const jda_ascend_arrays& arrays, int cores) {
+  const Passage one(operation, Cut(problem, arrays, 0, 1), cores);
+  const auto elements = static_cast<int64_t>((kChunkBytes + one.bytes() - 1) / one.bytes());
+  std::vector<Passage> passages;
+  for (int64_t begin = 0; begin < problem.batch; begin += elements) {
+    const int64_t end = std::min(begin + elements, problem.batch);
+    passages.emplace_back(operation, Cut(problem, arrays, begin, end), cores);
+  }
+  return passages;
+}
+
+}  // namespace
+
+void ComputeOnCard(Device& device, Operation operation, const jda_ascend_problem& problem,
+                   const jda_ascend_arrays& arrays) {
+  std::vector<Passage> passages = CutIntoPassages(operation, problem, arrays, device.cores());
+  const Kernels& kernels = device.kernels();
+  Lanes::Loan loans[2] = {device.lanes.Take(),
+                          passages.size() > 1 ? device.lanes.TryTake() : Lanes::Loan()};
+  const size_t lanes = loans[1] ? 2 : 1;
+  for (size_t i = 0; i < passages.size() + lanes; ++i) {
+    Lane& lane = *loans[i % lanes];
+    if (i >= lanes) passages[i - lanes].Collect(lane);
+    if (i < passages.size()) StartWithRoom(device, passages[i], lane, kernels);
+  }
+  for (Lanes::Loan& loan : loans) loan.Succeed();
+}
+
+void CheckMaps(const jda_ascend_problem& problem, const jda_ascend_arrays& arrays) {
+  for (int64_t i = 0; i < problem.cameras * problem.scales; ++i) {
+    const int64_t start = arrays.scale_start_index[i];
+    const int64_t height = arrays.spatial_shape[2 * i], width = arrays.spatial_shape[2 * i + 1];
+    const bool positive = height > 0 && width > 0;
+    if (positive && start >= 0 && start + height * width <= problem.rows) continue;
+    throw Error(JDA_ASCEND_INVALID_ARGUMENT,
+                "the map of camera " + std::to_string(i / problem.scales) + ", scale " +
+                    std::to_string(i % problem.scales) + " has spatial_shape (" +
+                    std::to_string(height) + ", " + std::to_string(width) +
+                    ") and scale_start_index " + std::to_string(start) +
+                    (positive ? ", which is not within num_feat=" + std::to_string(problem.rows)
+                              : ", but sizes must be positive"));
+  }
+}
+
+void FillZeros(Operation operation, const jda_ascend_problem& problem,
+               const jda_ascend_arrays& arrays) {
+  const Sizes sizes(problem);
+  const auto fill = [](float* array, size_t bytes) {
+    if (array != nullptr && bytes != 0) std::memset(array, 0, bytes);
+  };
+  if (operation == Operation::kForward) return fill(arrays.out, sizes.out);
+  fill(arrays.grad_feature_maps, sizes.feature_maps);
+  fill(arrays.grad_sample_locations, sizes.sample_locations);
+  fill(arrays.grad_weight, sizes.weight);
+}
+
+}  // namespace jda_ascend

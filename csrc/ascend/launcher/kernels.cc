@@ -1,0 +1,117 @@
+#include "kernels.h"
+
+#include <sys/stat.h>
+
+#include <cstdlib>
+
+#include "cache.h"
+#include "error.h"
+#include "kernel_source.h"
+
+namespace jda_ascend {
+namespace {
+
+const char* const kOptions[] = {"--npu-arch=dav-2201"};
+
+// A program of the run-time compiler.
+class Program {
+ public:
+  explicit Program(const Driver& driver) : driver_(driver) {
+    driver.aclrtcCreateProg(&program_, kKernelSource, "jda_kernels.asc", 0, nullptr, nullptr);
+  }
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+  ~Program() { driver_.aclrtcDestroyProg.Try(&program_); }
+
+  std::string Compile() {
+    const char* options[std::size(kOptions)];
+    std::copy(std::begin(kOptions), std::end(kOptions), options);
+    try {
+      driver_.aclrtcCompileProg(program_, static_cast<int>(std::size(options)), options);
+    } catch (const Error& error) {
+      throw Error(error.code, std::string(error.what()) + Log());
+    }
+    size_t bytes = 0;
+    driver_.aclrtcGetBinDataSize(program_, &bytes);
+    std::string binary(bytes, '\0');
+    driver_.aclrtcGetBinData(program_, binary.data());
+    return binary;
+  }
+
+ private:
+  std::string Log() const {
+    size_t bytes = 0;
+    if (driver_.aclrtcGetCompileLogSize.Try(program_, &bytes) != ACL_SUCCESS || bytes == 0) {
+      return "";
+    }
+    std::string log(bytes + 1, '\0');
+    if (driver_.aclrtcGetCompileLog.Try(program_, log.data()) != ACL_SUCCESS) return "";
+    return std::string("; its log:\n") + log.c_str();
+  }
+
+  const Driver& driver_;
+  aclrtcProg program_ = nullptr;
+};
+
+// Tells one compiler from the next even if the toolkit does not tell its version.
+std::string CompilerIdentity(const Driver& driver) {
+  struct stat status = {};
+  stat(driver.compiler_path.c_str(), &status);
+  return driver.compiler_path + " " + std::to_string(status.st_size) + " " +
+         std::to_string(status.st_mtim.tv_sec) + "." + std::to_string(status.st_mtim.tv_nsec);
+}
+
+Cached CompiledKernels(const Driver& driver) {
+  if (driver.compiler_path.empty()) {
+    throw Error(JDA_ASCEND_FAILED_PRECONDITION,
+                "no kernels: JDA_ASCEND_KERNELS names no file that was built ahead, and " +
+                    driver.compiler_problem);
+  }
+  std::vector<std::string> parts = {kKernelSource, ToolkitVersion(driver),
+                                    CompilerIdentity(driver)};
+  parts.insert(parts.end(), std::begin(kOptions), std::end(kOptions));
+  return FindOrMake(CacheFolder(), CacheKey(parts), [&] { return Program(driver).Compile(); });
+}
+
+Binary LoadFromMemory(const Driver& driver, const std::string& bytes) {
+  aclrtBinaryLoadOption option = {};
+  option.type = ACL_RT_BINARY_LOAD_OPT_MAGIC;
+  option.value.magic = ACL_RT_BINARY_MAGIC_ELF_AICORE;
+  const aclrtBinaryLoadOptions options = {&option, 1};
+  aclrtBinHandle binary = nullptr;
+  driver.aclrtBinaryLoadFromData(bytes.data(), bytes.size(), &options, &binary);
+  return Binary(binary);
+}
+
+Binary LoadFromFile(const Driver& driver, const std::string& path) {
+  aclrtBinHandle binary = nullptr;
+  try {
+    driver.aclrtBinaryLoadFromFile(path.c_str(), nullptr, &binary);
+  } catch (const Error& error) {
+    throw Error(error.code,
+                "the kernels of JDA_ASCEND_KERNELS=" + path + " do not load: " + error.what());
+  }
+  return Binary(binary);
+}
+
+}  // namespace
+
+Kernels LoadKernels() {
+  const Driver& driver = TheDriver();
+  Kernels kernels;
+  const char* ahead = std::getenv("JDA_ASCEND_KERNELS");
+  if (ahead != nullptr && *ahead != '\0') {
+    kernels.binary = LoadFromFile(driver, ahead);
+    kernels.origin = ahead;
+  } else {
+    const Cached cached = CompiledKernels(driver);
+    kernels.binary = LoadFromMemory(driver, cached.bytes);
+    kernels.origin = cached.found ? "cache" : "compiled";
+  }
+  driver.aclrtBinaryGetFunction(kernels.binary.get(), "deformable_aggregation", &kernels.forward);
+  driver.aclrtBinaryGetFunction(kernels.binary.get(), "deformable_aggregation_grad",
+                                &kernels.backward);
+  return kernels;
+}
+
+}  // namespace jda_ascend

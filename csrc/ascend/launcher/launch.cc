@@ -1,0 +1,158 @@
+#include "launch.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "driver.h"
+#include "error.h"
+#include "make_tiling.h"
+
+namespace jda_ascend {
+namespace {
+
+Call CallOf(Operation operation, const jda_ascend_problem& p) {
+  Call call = {};
+  call.batch = p.batch;
+  call.rows = p.rows;
+  call.channels = p.channels;
+  call.anchors = p.anchors;
+  call.points = p.points;
+  call.cameras = p.cameras;
+  call.scales = p.scales;
+  call.groups = p.groups;
+  call.y_axis = static_cast<int32_t>(p.y_axis);
+  call.direction = operation == Operation::kForward ? Direction::kForward : Direction::kBackward;
+  return call;
+}
+
+void AddLaunch(const Call& call, int cores, Plan& plan) {
+  Launch launch;
+  const std::string problem = MakeTiling(call, {cores}, launch.tiling);
+  if (!problem.empty()) throw Error(JDA_ASCEND_INVALID_ARGUMENT, problem);
+  launch.writes_features = call.wants_features;
+  launch.writes_locations = call.wants_locations;
+  launch.writes_weight = call.wants_weight;
+  const auto workspace = static_cast<size_t>(launch.tiling.workspace_bytes);
+  plan.workspace_bytes = std::max(plan.workspace_bytes, workspace);
+  plan.launches.push_back(launch);
+}
+
+void Clear(void* memory, size_t bytes, aclrtStream stream) {
+  if (memory == nullptr || bytes == 0) return;
+  TheDriver().aclrtMemsetAsync(memory, bytes, 0, bytes, stream);
+}
+
+// The parameters of a kernel: pointers to arrays, then the tiling.
+class Parameters {
+ public:
+  void Add(const void* array) { arrays_[count_++] = array; }
+
+  void Launch(aclrtFuncHandle kernel, Tiling tiling, aclrtStream stream) {
+    const Driver& driver = TheDriver();
+    const auto blocks = static_cast<uint32_t>(tiling.cores);
+    if (driver.aclrtLaunchKernelWithArgsArray.found()) {
+      void* values[kMost + 1];
+      for (int i = 0; i < count_; ++i) values[i] = &arrays_[i];
+      values[count_] = &tiling;
+      driver.aclrtLaunchKernelWithArgsArray(kernel, blocks, stream, nullptr, values);
+    } else {
+      char block[sizeof arrays_ + sizeof tiling];
+      const size_t head = count_ * sizeof arrays_[0];
+      std::memcpy(block, arrays_, head);
+      std::memcpy(block + head, &tiling, sizeof tiling);
+      driver.aclrtLaunchKernelWithHostArgs(kernel, blocks, stream, nullptr, block,
+                                           head + sizeof tiling, nullptr, 0);
+    }
+  }
+
+ private:
+  static constexpr int kMost = 10;
+  const void* arrays_[kMost];
+  int count_ = 0;
+};
+
+}  // namespace
+
+Sizes::Sizes(const jda_ascend_problem& p) {
+  const auto floats = [](auto... dimensions) {
+    return sizeof(float) * (size_t{1} * ... * dimensions);
+  };
+  feature_maps = floats(p.batch, p.rows, p.channels);
+  spatial_shape = floats(p.cameras, p.scales, 2);
+  scale_start_index = floats(p.cameras, p.scales);
+  sample_locations = floats(p.batch, p.anchors, p.points, p.cameras, 2);
+  weight = floats(p.batch, p.anchors, p.points, p.cameras, p.scales, p.groups);
+  out = floats(p.batch, p.anchors, p.channels);
+}
+
+bool HasSamples(const jda_ascend_problem& p) {
+  return p.batch != 0 && p.anchors != 0 && p.points != 0 && p.cameras != 0 && p.scales != 0 &&
+         p.channels != 0;
+}
+
+Plan MakePlan(Operation operation, const jda_ascend_problem& problem,
+              const jda_ascend_arrays& arrays, int cores) {
+  Plan plan;
+  Call call = CallOf(operation, problem);
+  if (operation == Operation::kForward) {
+    plan.reads_features = true;
+    AddLaunch(call, cores, plan);
+    return plan;
+  }
+  call.wants_features = arrays.grad_feature_maps != nullptr;
+  call.wants_locations = arrays.grad_sample_locations != nullptr;
+  call.wants_weight = arrays.grad_weight != nullptr;
+  plan.reads_features = call.wants_locations || call.wants_weight;
+  if (problem.deterministic != 0 && call.wants_features) {
+    // A launch of its own, in which no two cores add to the same row.
+    Call features = call;
+    features.deterministic = true;
+    features.wants_locations = features.wants_weight = false;
+    AddLaunch(features, cores, plan);
+    call.wants_features = false;
+  }
+  if (call.wants_features || call.wants_locations || call.wants_weight) {
+    AddLaunch(call, cores, plan);
+  }
+  return plan;
+}
+
+void Enqueue(const Plan& plan, const Kernels& kernels, const jda_ascend_problem& problem,
+             const jda_ascend_arrays& arrays, void* workspace, aclrtStream stream) {
+  const Sizes sizes(problem);
+  for (const Launch& launch : plan.launches) {
+    Clear(workspace, static_cast<size_t>(launch.tiling.workspace_zeroed), stream);
+    Parameters parameters;
+    parameters.Add(arrays.feature_maps);
+    parameters.Add(arrays.spatial_shape);
+    parameters.Add(arrays.scale_start_index);
+    parameters.Add(arrays.sample_locations);
+    parameters.Add(arrays.weight);
+    const bool backward = launch.writes_features || launch.writes_locations || launch.writes_weight;
+    if (backward) {
+      if (launch.writes_features) Clear(arrays.grad_feature_maps, sizes.feature_maps, stream);
+      parameters.Add(arrays.cotangent);
+      parameters.Add(launch.writes_features ? arrays.grad_feature_maps : nullptr);
+      parameters.Add(launch.writes_locations ? arrays.grad_sample_locations : nullptr);
+      parameters.Add(launch.writes_weight ? arrays.grad_weight : nullptr);
+    } else {
+      parameters.Add(arrays.out);
+    }
+    parameters.Add(workspace);
+    parameters.Launch(backward ? kernels.backward : kernels.forward, launch.tiling, stream);
+  }
+}
+
+void EnqueueZeros(Operation operation, const jda_ascend_problem& problem,
+                  const jda_ascend_arrays& arrays, aclrtStream stream) {
+  const Sizes sizes(problem);
+  if (operation == Operation::kForward) {
+    Clear(arrays.out, sizes.out, stream);
+  } else {
+    Clear(arrays.grad_feature_maps, sizes.feature_maps, stream);
+    Clear(arrays.grad_sample_locations, sizes.sample_locations, stream);
+    Clear(arrays.grad_weight, sizes.weight, stream);
+  }
+}
+
+}  // namespace jda_ascend
