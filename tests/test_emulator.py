@@ -42,7 +42,7 @@ def build(flags: Sequence[str]) -> Path:
     library = sorted(EMULATOR.glob("*.cc"))
     sources = [TESTS / f"{name}.cc" for name in PROGRAMS] + library
     digest = hashlib.sha256(repr((compiler(), flags)).encode())
-    for path in [*sorted(EMULATOR.glob("*")), *sorted(TESTS.glob("*"))]:
+    for path in [*sorted(EMULATOR.glob("*.*")), *sorted(TESTS.glob("*"))]:
         digest.update(path.name.encode() + path.read_bytes())
     name = f"jda-emulator-{os.getuid()}-{digest.hexdigest()[:16]}"
     folder = Path(tempfile.gettempdir()) / name
@@ -94,7 +94,7 @@ def test_program(programs: Path, name: str, tmp_path: Path) -> None:
 def rules() -> set[str]:
     """The rules that the emulator's sources report."""
     found = {"raw", "war", "waw"}
-    for source in EMULATOR.iterdir():
+    for source in EMULATOR.glob("*.*"):
         text = source.read_text()
         found |= set(re.findall(r'(?:error|report|clash)\(\s*"([a-z0-9-]+)"', text))
     return found

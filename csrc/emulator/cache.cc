@@ -12,7 +12,7 @@ uintptr_t line_of(uintptr_t address) { return address / kCacheLine; }
 
 template <class Visit>
 void each_line(const GmRange& range, Visit visit) {
-  const auto begin = reinterpret_cast<uintptr_t>(range.allocation->data) + range.begin;
+  const auto begin = reinterpret_cast<uintptr_t>(range.allocation->address) + range.begin;
   for (uintptr_t line = line_of(begin); line * kCacheLine < begin + range.size; ++line) visit(line);
 }
 
@@ -61,7 +61,7 @@ void ScalarCache::load(const Instruction& i) {
 
 void ScalarCache::store(const Instruction& i) {
   for (const GmRange& range : i.gm) {
-    const auto base = reinterpret_cast<uintptr_t>(range.allocation->data);
+    const auto base = reinterpret_cast<uintptr_t>(range.allocation->address);
     each_line(range, [&](uintptr_t line) {
       dirty_.emplace(line, i.site);
       gm_.scalar_stores.emplace(line, ScalarStore{core_, i.site});

@@ -55,7 +55,7 @@ void copy_in(const AscendC::LocalTensor<T>& dst, const AscendC::GlobalTensor<T>&
   }
   i.work.rows = rows.count;
   i.work.bytes = static_cast<uint64_t>(rows.count) * rows.bytes;
-  const auto* from = reinterpret_cast<const uint8_t*>(src.GetPhyAddr());
+  const uint8_t* from = src.bytes();
   core.issue(i, [rows, wide, from, to = dst.address()](uint8_t* ub) {
     for (uint32_t r = 0; r < rows.count; ++r) {
       uint8_t* row = ub + to + r * rows.ub_step;
@@ -94,7 +94,7 @@ void copy_out(const AscendC::GlobalTensor<T>& dst, const AscendC::LocalTensor<T>
   }
   i.work.rows = rows.count;
   i.work.bytes = static_cast<uint64_t>(rows.count) * rows.bytes;
-  auto* to = reinterpret_cast<uint8_t*>(dst.GetPhyAddr());
+  uint8_t* to = dst.bytes();
   core.issue(i, [rows, to, kind, from = src.address()](uint8_t* ub) {
     for (uint32_t r = 0; r < rows.count; ++r) {
       uint8_t* row = to + r * rows.gm_step;

@@ -76,7 +76,13 @@ bool Core::gm_range(Instruction& i, Allocation* home, const uint8_t* address, ui
     error("gm-unallocated", std::string(i.name) + " touches GM that was not allocated", i.site);
     return false;
   }
-  const int64_t begin = address - home->data;
+  if (home->released) {
+    error("gm-released", std::string(i.name) + " touches " + home->name + ", which was released",
+          i.site);
+    return false;
+  }
+  home->last_epoch = gm.epoch;
+  const int64_t begin = address - home->address;
   if (begin < 0 || begin + bytes > home->bytes) {
     error("gm-bounds",
           std::string(i.name) + (use == GmUse::read ? " reads" : " writes") + " bytes " +

@@ -62,6 +62,12 @@ class GlobalTensor {
   void SetL2CacheHint(CacheMode) {}
 
   emulator::Allocation* home() const { return home_; }
+  // Where the emulation keeps what the tensor points to; only for ranges that were checked.
+  uint8_t* bytes() const {
+    if (!home_) return nullptr;
+    return reinterpret_cast<uint8_t*>(reinterpret_cast<uintptr_t>(home_->data) +
+                                      home_->offset(data_));
+  }
   // The range of an access for an instruction, checked; `offset` and `bytes` in bytes.
   bool range(emulator::Instruction& i, int64_t offset, uint64_t bytes, emulator::GmUse use,
              uint8_t atomic = 0) const;
@@ -211,7 +217,7 @@ T GlobalTensor<T>::GetValue(uint64_t offset, Site site) const {
   T value{};
   if (!range(i, offset * sizeof(T), sizeof(T), emulator::GmUse::read)) return value;
   core.cache.load(i);
-  const T* at = data_ + offset;
+  const uint8_t* at = bytes() + offset * sizeof(T);
   core.issue(i, [&value, at](uint8_t*) { std::memcpy(&value, at, sizeof(T)); });
   return value;
 }
@@ -222,7 +228,7 @@ void GlobalTensor<T>::SetValue(uint64_t offset, T value, Site site) {
   auto& i = core.draft(emulator::Pipe::S, "GlobalTensor::SetValue", site);
   if (!range(i, offset * sizeof(T), sizeof(T), emulator::GmUse::write)) return;
   core.cache.store(i);
-  T* at = data_ + offset;
+  uint8_t* at = bytes() + offset * sizeof(T);
   core.issue(i, [value, at](uint8_t*) { std::memcpy(at, &value, sizeof(T)); });
 }
 

@@ -470,6 +470,31 @@ TEST(gm_unallocated) {
   });
 }
 
+TEST(gm_released) {
+  for (const bool apart : {false, true}) {
+    emulator::Gm gm(apart);
+    float* gone = gm.upload(std::vector<float>(64, 1.0f), "gone");
+    float* kept = gm.upload(std::vector<float>(64, 2.0f), "kept");
+    const auto loads = [&](float* from) {
+      return emulator::launch(gm, {}, 1, [&] {
+        TPipe pipe;
+        TBuf<TPosition::VECCALC> buffer;
+        pipe.InitBuffer(buffer, 256);
+        GlobalTensor<float> in;
+        in.SetGlobalBuffer(from);
+        DataCopy(buffer.Get<float>(), in, 64);
+      });
+    };
+    CHECK(loads(gone).clean());
+    gm.release(gone);
+    CHECK(loads(gone).has("gm-released"));
+    CHECK(loads(kept).clean());
+    const float* next = gm.upload(std::vector<float>(64, 3.0f), "next");
+    CHECK(next != gone);
+    CHECK(gm.download(next, 64)[63] == 3.0f);
+  }
+}
+
 TEST(gm_uninitialised) {
   emulator::Gm gm;
   float* fresh = gm.allocate<float>(64, "fresh");

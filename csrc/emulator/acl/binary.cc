@@ -1,0 +1,267 @@
+// Binaries: shared objects of kernels, loaded from a file or from memory, and their launches.
+
+#include <dlfcn.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "driver.h"
+#include "kernel.h"
+#include "memory.h"
+
+namespace emulated {
+
+// A shared object stays as long as anything needs it: a handle, a function, a launch under way.
+struct Loaded {
+  void* library = nullptr;
+  int file = -1;  // open as long as the library: its name is the file's number
+  Binary binary{};
+  ~Loaded() {
+    if (library) dlclose(library);
+    if (file >= 0) close(file);
+  }
+};
+
+struct Function {
+  std::string name;
+  void* handle;  // of the binary
+  std::shared_ptr<Loaded> loaded;
+  const Kernel* kernel;
+};
+
+namespace {
+
+std::shared_ptr<Loaded> load(const void* data, size_t bytes) {
+  const auto refused = [](const std::string& why) { refuse(ACL_ERROR_RT_PARAM_INVALID, why); };
+  if (bytes < 64 || std::memcmp(data, "\177ELF", 4) != 0) refused("this is no kernel binary");
+  auto loaded = std::make_shared<Loaded>();
+  loaded->file = memfd_create("kernels", MFD_CLOEXEC);
+  for (size_t at = 0; at < bytes;) {
+    const ssize_t wrote = write(loaded->file, static_cast<const char*>(data) + at, bytes - at);
+    if (wrote <= 0) refuse(ACL_ERROR_RT_MEMORY_ALLOCATION, "no room for the binary");
+    at += wrote;
+  }
+  const std::string path = "/proc/self/fd/" + std::to_string(loaded->file);
+  loaded->library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!loaded->library) refused(std::string("the kernel binary does not load: ") + dlerror());
+  const void* binary = dlsym(loaded->library, "jda_emulated_binary");
+  if (!binary) refused("the binary was not made by this run-time compiler");
+  loaded->binary = *static_cast<const Binary*>(binary);
+  if (std::strcmp(loaded->binary.build, JDA_EMULATED_BUILD) != 0) {
+    refused("the binary was made by another build of the run-time compiler");
+  }
+  return loaded;
+}
+
+void check_options(const aclrtBinaryLoadOptions* options) {
+  if (!options) return;
+  for (size_t i = 0; i < options->numOpt; ++i) {
+    const aclrtBinaryLoadOption& option = options->options[i];
+    const bool known = option.type >= ACL_RT_BINARY_LOAD_OPT_LAZY_LOAD &&
+                       option.type <= ACL_RT_BINARY_LOAD_OPT_CPU_KERNEL_MODE;
+    const bool magic = option.value.magic == ACL_RT_BINARY_MAGIC_ELF_AICORE ||
+                       option.value.magic == ACL_RT_BINARY_MAGIC_ELF_VECTOR_CORE;
+    if (!known || (option.type == ACL_RT_BINARY_LOAD_OPT_MAGIC && !magic)) {
+      refuse(ACL_ERROR_RT_PARAM_INVALID, "no such option of loading");
+    }
+  }
+}
+
+// The values of the arguments at the time of the call.
+struct Arguments {
+  std::vector<std::vector<uint8_t>> values;
+  std::vector<void*> pointers() {
+    std::vector<void*> all;
+    for (auto& value : values) all.push_back(value.data());
+    return all;
+  }
+};
+
+Arguments take(const Kernel& kernel, void* const* from) {
+  Arguments arguments;
+  for (uint32_t i = 0; i < kernel.count; ++i) {
+    const auto* value = static_cast<const uint8_t*>(from[i]);
+    if (!value) refuse(ACL_ERROR_RT_PARAM_INVALID, "an argument without a value");
+    arguments.values.emplace_back(value, value + kernel.parameters[i].bytes);
+  }
+  return arguments;
+}
+
+// The allocations that the arguments point into.
+Ranges memory_of(Driver& driver, const Stream& stream, const Kernel& kernel,
+                 const Arguments& arguments) {
+  std::map<uintptr_t, uintptr_t> found;
+  for (uint32_t i = 0; i < kernel.count; ++i) {
+    if (!kernel.parameters[i].pointer) continue;
+    void* at;
+    std::memcpy(&at, arguments.values[i].data(), sizeof(at));
+    if (!at) continue;
+    const Place place = place_of(driver, at, 0);
+    const bool usable = place.device == stream.device && place.problem.empty();
+    if (!usable) {
+      driver.books.find("kernel-argument",
+                        "parameter " + std::to_string(i) + " of a kernel points to " +
+                            (place.problem.empty() ? "no memory of its device" : place.problem));
+      continue;
+    }
+    const emulator::Allocation* home = place.device->gm.find(at);
+    const auto begin = reinterpret_cast<uintptr_t>(home->address);
+    found[begin] = begin + home->bytes;
+  }
+  return {found.begin(), found.end()};
+}
+
+// What the card would answer to a kernel that does this; 0: it would notice nothing.
+aclError fault_of(const std::string& rule) {
+  const auto is = [&](const char* name) { return rule == name; };
+  if (is("gm-bounds") || is("gm-unallocated") || is("gm-released") || is("ub-bounds") ||
+      is("ub-alignment") || is("gm-alignment")) {
+    return ACL_ERROR_RT_VECTOR_CORE_EXCEPTION;
+  }
+  if (is("assert")) return ACL_ERROR_RT_VECTOR_CORE_TRAP_EXCEPTION;
+  if (is("deadlock") || is("flag-never-set")) return ACL_ERROR_RT_VECTOR_CORE_TIMEOUT;
+  return ACL_SUCCESS;
+}
+
+Effects effects_of(const emulator::Gm& gm) {
+  Effects effects;
+  const auto add = [](Ranges& to, const emulator::Touched::Ranges& from, const uint8_t* base) {
+    for (const auto& [begin, end] : from) {
+      const auto at = reinterpret_cast<uintptr_t>(base);
+      to.emplace_back(at + begin, at + end);
+    }
+  };
+  for (const emulator::Touched& touched : gm.touched()) {
+    add(effects.reads, touched.reads, touched.allocation->address);
+    add(effects.writes, touched.writes, touched.allocation->address);
+  }
+  return effects;
+}
+
+Effects run(Driver& driver, Device& device, const Function& function, uint32_t blocks,
+            Arguments& arguments) {
+  emulator::Options options;
+  options.cores = static_cast<int>(driver.settings["cores"]);
+  options.seed = static_cast<uint64_t>(driver.settings["seed"]);
+  options.automatic_sync = function.loaded->binary.automatic_sync;
+  options.reserve_scratch = function.loaded->binary.reserve_scratch;
+  options.note_shared_blocks = false;
+  const std::vector<void*> pointers = arguments.pointers();
+  const emulator::Report report = emulator::launch(device.gm, options, static_cast<int>(blocks),
+                                                   [&] { function.kernel->call(pointers.data()); });
+  aclError fault = ACL_SUCCESS;
+  std::string text;
+  for (const emulator::Finding& finding : report.findings) {
+    driver.books.find("kernel", function.name + ": " + finding.text());
+    if (fault) continue;
+    fault = fault_of(finding.rule);
+    text = function.name + ": " + finding.text();
+  }
+  if (fault) refuse(fault, text);
+  return effects_of(device.gm);
+}
+
+bool in_use(const Driver& driver, const Loaded* loaded) {
+  for (const auto& [handle, stream] : driver.streams) {
+    for (const Operation& operation : stream->pending) {
+      if (operation.needs.get() == loaded) return true;
+    }
+  }
+  return false;
+}
+
+aclError load_from(const char* function, const std::string& data,
+                   const aclrtBinaryLoadOptions* options, aclrtBinHandle* binary) {
+  return call(function, text_of(data.size()), [&](Driver& driver, Lock&) {
+    driver.device();
+    if (!binary || data.empty()) refuse(ACL_ERROR_INVALID_PARAM, "no binary, or no handle");
+    check_options(options);
+    const auto loaded = load(data.data(), data.size());
+    *binary = driver.new_handle();
+    driver.binaries[*binary] = loaded;
+  });
+}
+
+}  // namespace
+
+}  // namespace emulated
+
+using namespace emulated;
+
+aclError aclrtBinaryLoadFromData(const void* data, size_t bytes,
+                                 const aclrtBinaryLoadOptions* options, aclrtBinHandle* binary) {
+  const std::string text = data ? std::string(static_cast<const char*>(data), bytes) : "";
+  return load_from("aclrtBinaryLoadFromData", text, options, binary);
+}
+
+aclError aclrtBinaryLoadFromFile(const char* path, aclrtBinaryLoadOptions* options,
+                                 aclrtBinHandle* binary) {
+  std::ifstream file(path ? path : "", std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  return load_from("aclrtBinaryLoadFromFile", text, options, binary);
+}
+
+aclError aclrtBinaryGetFunction(const aclrtBinHandle binary, const char* name,
+                                aclrtFuncHandle* function) {
+  return call("aclrtBinaryGetFunction", name ? name : "", [&](Driver& driver, Lock&) {
+    if (!name || !function) refuse(ACL_ERROR_INVALID_PARAM, "a null pointer");
+    const auto known = driver.binaries.find(binary);
+    if (known == driver.binaries.end()) {
+      refuse(ACL_ERROR_RT_INVALID_HANDLE, "no such binary, or not any more");
+    }
+    const std::string described = std::string("jda_emulated_kernel_") + name;
+    const void* kernel = dlsym(known->second->library, described.c_str());
+    if (!kernel) refuse(ACL_ERROR_RT_PARAM_INVALID, std::string("no kernel ") + name);
+    *function = driver.new_handle();
+    driver.functions[*function] = std::make_shared<Function>(
+        Function{name, binary, known->second, static_cast<const Kernel*>(kernel)});
+  });
+}
+
+aclError aclrtBinaryUnLoad(aclrtBinHandle binary) {
+  return call("aclrtBinaryUnLoad", "", [&](Driver& driver, Lock&) {
+    const auto known = driver.binaries.find(binary);
+    if (known == driver.binaries.end()) {
+      driver.books.find("binary-unknown", "aclrtBinaryUnLoad of what is not loaded");
+      refuse(ACL_ERROR_RT_INVALID_HANDLE, "no such binary, or not any more");
+    }
+    if (in_use(driver, known->second.get())) {
+      driver.books.find("unload-in-use", "aclrtBinaryUnLoad before its kernels are complete");
+    }
+    for (auto at = driver.functions.begin(); at != driver.functions.end();) {
+      at = at->second->handle == binary ? driver.functions.erase(at) : std::next(at);
+    }
+    driver.binaries.erase(known);
+  });
+}
+
+aclError aclrtLaunchKernelWithArgsArray(void* handle, uint32_t blocks, aclrtStream stream_handle,
+                                        aclrtLaunchKernelCfg* config, void** values) {
+  return call("aclrtLaunchKernelWithArgsArray", text_of(blocks), [&](Driver& driver, Lock&) {
+    constexpr uint32_t kMostBlocks = 65535;
+    Stream& stream = stream_of(driver, stream_handle);
+    const auto known = driver.functions.find(handle);
+    if (known == driver.functions.end()) {
+      driver.books.find("function-unknown", "a launch of what is no function, or not any more");
+      refuse(ACL_ERROR_RT_INVALID_HANDLE, "no such function, or not any more");
+    }
+    const std::shared_ptr<Function> function = known->second;
+    if (config) refuse(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "configurations are not emulated");
+    if (blocks == 0 || blocks > kMostBlocks || (!values && function->kernel->count)) {
+      refuse(ACL_ERROR_RT_PARAM_INVALID, "no blocks, too many of them, or no arguments");
+    }
+    auto arguments = std::make_shared<Arguments>(take(*function->kernel, values));
+    Operation operation;
+    operation.kind = "kernel";
+    operation.text = "kernel " + function->name + " on " + text_of(blocks) + " blocks";
+    operation.uses = memory_of(driver, stream, *function->kernel, *arguments);
+    operation.needs = function->loaded;
+    operation.run = [&driver, &device = *stream.device, function, blocks, arguments] {
+      return run(driver, device, *function, blocks, *arguments);
+    };
+    submit(driver, stream, std::move(operation));
+  });
+}

@@ -1,0 +1,76 @@
+#include "driver.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <sstream>
+
+namespace emulated {
+
+namespace {
+
+// "a:b,c:d" in pieces.
+std::vector<std::string> split(const std::string& text, char at) {
+  std::vector<std::string> pieces;
+  std::istringstream stream(text);
+  for (std::string piece; std::getline(stream, piece, at);) pieces.push_back(piece);
+  return pieces;
+}
+
+const char* environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+}  // namespace
+
+Settings::Settings()
+    : numbers{{"devices", 1}, {"cores", 48},  {"memory", int64_t{64} << 30},
+              {"seed", 0},    {"workers", 0}, {"transfer_microseconds", 0}},
+      soc("Ascend910B1") {
+  for (const std::string& piece : split(environment("JDA_EMULATED"), ',')) {
+    const auto pair = split(piece, '=');
+    if (pair.size() == 2 && pair[0] == "soc") {
+      soc = pair[1];
+    } else if (pair.size() == 2 && numbers.count(pair[0])) {
+      numbers[pair[0]] = std::atoll(pair[1].c_str());
+    } else {
+      std::fprintf(stderr, "JDA_EMULATED: no such setting: %s\n", piece.c_str());
+      std::abort();
+    }
+  }
+}
+
+Driver& the_driver() {
+  // Never destroyed: streams may have threads, and calls may come late.
+  static Driver* driver = [] {
+    auto* made = new Driver;
+    for (const std::string& piece : split(environment("JDA_EMULATED_FAIL"), ',')) {
+      const auto parts = split(piece, ':');
+      if (parts.size() != 3) {
+        std::fprintf(stderr, "JDA_EMULATED_FAIL: not function:n:code: %s\n", piece.c_str());
+        std::abort();
+      }
+      made->books.fail(parts[0], std::atoll(parts[1].c_str()), std::atoi(parts[2].c_str()));
+    }
+    return made;
+  }();
+  return *driver;
+}
+
+std::string Driver::user_of(const Ranges& memory) const {
+  for (const auto& [handle, stream] : streams) {
+    for (const Operation& operation : stream->pending) {
+      if (overlap(operation.uses, memory)) return operation.text;
+    }
+  }
+  for (const auto& [id, device] : devices) {
+    if (!device->standard) continue;
+    for (const Operation& operation : device->standard->pending) {
+      if (overlap(operation.uses, memory)) return operation.text;
+    }
+  }
+  const Done* done = history.unknown(host, memory);
+  return done ? done->text : "";
+}
+
+}  // namespace emulated

@@ -1,0 +1,141 @@
+// Memory: of devices, whose addresses no host access survives, and pinned memory of the host.
+
+#include "memory.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace emulated {
+
+namespace {
+
+constexpr uint64_t kPage = 4096;
+// All that is promised is a start at a multiple of 64 bytes, so it is not one of 128.
+constexpr uint32_t kMisalignment = 64;
+
+uint64_t pages(uint64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
+// A device takes blocks of 32 bytes, and one more.
+uint64_t taken(uint64_t bytes) { return (bytes + 31) / 32 * 32 + 32; }
+
+}  // namespace
+
+void poison(uint8_t* at, uint64_t bytes) {
+  constexpr uint32_t kPoison = 0x7FA0DEAD;  // a signalling NaN
+  for (uint64_t i = 0; i < bytes; ++i) at[i] = static_cast<uint8_t>(kPoison >> (8 * (i % 4)));
+}
+
+Place place_of(Driver& driver, const void* address, uint64_t bytes) {
+  for (auto& [id, device] : driver.devices) {
+    if (!device->gm.owns(address)) continue;
+    const emulator::Allocation* home = device->gm.find(address);
+    const bool inside = home && !home->released && home->holds(address, bytes);
+    std::string problem;
+    if (!home) {
+      problem = "device memory that was never allocated";
+    } else if (home->released) {
+      problem = home->name + ", which was freed";
+    } else if (!inside) {
+      problem = text_of(bytes) + " bytes at byte " + text_of(home->offset(address)) + " of " +
+                home->name + ", which has " + text_of(home->bytes);
+    }
+    return {Place::kDevice, device.get(), problem};
+  }
+  const auto at = reinterpret_cast<uintptr_t>(address);
+  auto next = driver.pinned.upper_bound(at);
+  if (next != driver.pinned.begin()) {
+    const auto& [start, size] = *std::prev(next);
+    if (at < start + pages(size)) {
+      const bool inside = at + bytes <= start + size;
+      return {Place::kPinned, nullptr,
+              inside ? "" : text_of(bytes) + " bytes do not fit into the pinned memory there"};
+    }
+  }
+  return {Place::kPageable, nullptr, ""};
+}
+
+}  // namespace emulated
+
+using namespace emulated;
+
+aclError aclrtMalloc(void** pointer, size_t bytes, aclrtMemMallocPolicy policy) {
+  return call("aclrtMalloc", text_of(bytes), [&](Driver& driver, Lock&) {
+    Device& device = driver.device();
+    if (!pointer || bytes == 0 || policy < 0 || policy > 7) {
+      refuse(ACL_ERROR_INVALID_PARAM, "0 bytes, no pointer or no such policy");
+    }
+    if (device.fault) refuse(device.fault, device.fault_text);
+    const uint64_t limit = driver.settings["memory"], size = taken(bytes);
+    if (bytes > limit || size > limit || device.used > limit - size) {
+      refuse(ACL_ERROR_RT_MEMORY_ALLOCATION, text_of(bytes) +
+                                                 " bytes do not fit: " + text_of(device.used) +
+                                                 " of " + text_of(limit) + " are taken");
+    }
+    const std::string name = "a device allocation of " + text_of(bytes) + " bytes";
+    *pointer = device.gm.allocate(bytes, name, kMisalignment);
+    device.memory[*pointer] = size;
+    device.used += size;
+    driver.device_bytes += size;
+    driver.device_peak = std::max(driver.device_peak, driver.device_bytes);
+  });
+}
+
+aclError aclrtFree(void* pointer) {
+  return call("aclrtFree", "", [&](Driver& driver, Lock&) {
+    if (!pointer) refuse(ACL_ERROR_INVALID_PARAM, "a null pointer");
+    driver.device();
+    for (auto& [id, device] : driver.devices) {
+      const auto known = device->memory.find(pointer);
+      if (known == device->memory.end()) continue;
+      const uint64_t bytes = device->gm.find(pointer)->bytes;
+      const std::string user = driver.user_of(range(pointer, bytes));
+      if (!user.empty()) {
+        driver.books.find("free-in-use", "aclrtFree of a device allocation of " + text_of(bytes) +
+                                             " bytes, which the host does not know to be done "
+                                             "with: " +
+                                             user);
+      }
+      device->gm.release(pointer);
+      device->used -= known->second;
+      driver.device_bytes -= known->second;
+      device->memory.erase(known);
+      return;
+    }
+    driver.books.find("free-unknown", "aclrtFree of what is no device allocation, or not any more");
+    refuse(ACL_ERROR_RT_PARAM_INVALID, "no device allocation starts here");
+  });
+}
+
+aclError aclrtMallocHost(void** pointer, size_t bytes) {
+  return call("aclrtMallocHost", text_of(bytes), [&](Driver& driver, Lock&) {
+    driver.device();
+    if (!pointer || bytes == 0) refuse(ACL_ERROR_INVALID_PARAM, "0 bytes or no pointer");
+    void* start =
+        mmap(nullptr, pages(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED) refuse(ACL_ERROR_RT_MEMORY_ALLOCATION, "the host has no memory left");
+    poison(static_cast<uint8_t*>(start), bytes);
+    driver.pinned[reinterpret_cast<uintptr_t>(start)] = bytes;
+    *pointer = start;
+  });
+}
+
+aclError aclrtFreeHost(void* pointer) {
+  return call("aclrtFreeHost", "", [&](Driver& driver, Lock&) {
+    if (!pointer) refuse(ACL_ERROR_INVALID_PARAM, "a null pointer");
+    const auto known = driver.pinned.find(reinterpret_cast<uintptr_t>(pointer));
+    if (known == driver.pinned.end()) {
+      driver.books.find("free-unknown", "aclrtFreeHost of what is no pinned memory");
+      refuse(ACL_ERROR_RT_PARAM_INVALID, "no pinned memory starts here");
+    }
+    const std::string user = driver.user_of(range(pointer, known->second));
+    if (!user.empty()) {
+      driver.books.find("free-in-use",
+                        "aclrtFreeHost of " + text_of(known->second) +
+                            " bytes, which the host does not know to be done with: " + user);
+    }
+    munmap(pointer, pages(known->second));
+    driver.pinned.erase(known);
+  });
+}

@@ -1,0 +1,66 @@
+// What happens before what: operations of streams, ordered by their streams, by events and by the
+// host's synchronisations. Two that touch the same bytes, one of them writing, need an order.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace emulated {
+
+class Books;
+
+// By stream: how many of its operations are known to be complete.
+class Clock {
+ public:
+  bool knows(int stream, uint64_t number) const {
+    const auto at = counts_.find(stream);
+    return at != counts_.end() && at->second >= number;
+  }
+  void learn(int stream, uint64_t number);
+  void learn(const Clock& other);
+
+ private:
+  std::map<int, uint64_t> counts_;
+};
+
+using Ranges = std::vector<std::pair<uintptr_t, uintptr_t>>;  // begin and end; in order and apart
+
+bool overlap(const Ranges& a, const Ranges& b);
+Ranges range(const void* begin, uint64_t bytes);
+
+// What an operation did.
+struct Effects {
+  Ranges reads, writes;
+};
+
+struct Done {
+  int stream;
+  uint64_t number;  // in its stream
+  std::string text;
+  Effects effects;
+};
+
+// The operations that the host does not yet know to be complete.
+class History {
+ public:
+  // `known`: what was complete for certain before it started.
+  void add(Done done, const Clock& known, Books& books);
+  const Done* unknown(const Clock& host, const Ranges& memory) const;
+  // Forgets what everybody who may come knows.
+  template <class Known>
+  void forget(Known known) {
+    std::vector<Done> kept;
+    for (Done& done : done_) {
+      if (!known(done.stream, done.number)) kept.push_back(std::move(done));
+    }
+    done_ = std::move(kept);
+  }
+
+ private:
+  std::vector<Done> done_;
+};
+
+}  // namespace emulated

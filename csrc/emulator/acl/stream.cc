@@ -1,0 +1,226 @@
+#include "stream.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "driver.h"
+
+namespace emulated {
+
+namespace {
+
+void check_watch(Driver& driver, const Operation& operation) {
+  const Watch& watch = operation.watch;
+  if (!watch.at) return;
+  if (std::memcmp(watch.at, watch.expected.data(), watch.expected.size()) != 0) {
+    driver.books.find(watch.rule, operation.text + ": the host touched its memory of the host " +
+                                      "before the copy was known to be complete");
+  }
+}
+
+// Memory that a stream writes in time is not memory that the host changed.
+void stop_watching(Driver& driver, const Ranges& written) {
+  const auto stop = [&](Stream& stream) {
+    for (Operation& other : stream.pending) {
+      const Watch& watch = other.watch;
+      if (watch.at && overlap(range(watch.at, watch.expected.size()), written)) other.watch = {};
+    }
+  };
+  for (auto& [handle, stream] : driver.streams) stop(*stream);
+  for (auto& [id, device] : driver.devices) {
+    if (device->standard) stop(*device->standard);
+  }
+}
+
+void fault(Driver& driver, Device& device, aclError code, const std::string& text) {
+  if (device.fault) return;
+  device.fault = code;
+  device.fault_text = text;
+  driver.books.trace("device " + std::to_string(device.id) + " faults: " + text);
+}
+
+// Executes the first operation of the stream, which waits for nothing any more.
+void execute(Driver& driver, Stream& stream) {
+  Operation& operation = stream.pending.front();
+  Device& device = *stream.device;
+  stream.known.learn(operation.before);
+  if (operation.wait) stream.known.learn(operation.wait->known);
+  const Clock known = stream.known;
+  stream.known.learn(stream.id, operation.number);
+  if (operation.run && !device.fault) {
+    driver.books.trace("stream " + std::to_string(stream.id) + ": " + operation.text);
+    try {
+      const aclError code = driver.books.enter(operation.kind);
+      if (code != ACL_SUCCESS) refuse(code, operation.text + " was told to fault");
+      check_watch(driver, operation);
+      Effects effects = operation.run();
+      operation.watch = {};
+      stop_watching(driver, effects.writes);
+      driver.history.add({stream.id, operation.number, operation.text, std::move(effects)}, known,
+                         driver.books);
+    } catch (const Refusal& refusal) {
+      fault(driver, device, refusal.code, refusal.text);
+    }
+  }
+  if (operation.record) {
+    operation.record->known = stream.known;
+    operation.record->done = true;
+  }
+  stream.completed = operation.number;
+  stream.pending.pop_front();
+  driver.changed.notify_all();
+}
+
+void wait_for(Driver& driver, Lock& lock, Record& record) {
+  if (!record.done) finish(driver, lock, *record.stream, record.number);
+}
+
+void work(Driver& driver, std::shared_ptr<Stream> stream) {
+  Lock lock(driver.mutex);
+  while (true) {
+    driver.changed.wait(lock, [&] { return stream->ended || !stream->pending.empty(); });
+    if (stream->ended) return;
+    const Operation& next = stream->pending.front();
+    if (next.wait) {
+      const std::shared_ptr<Record> record = next.wait;
+      wait_for(driver, lock, *record);
+    }
+    const int64_t delay = driver.settings["transfer_microseconds"];
+    if (delay && !std::strcmp(next.kind, "copy")) {
+      lock.unlock();
+      std::this_thread::sleep_for(std::chrono::microseconds(delay));
+      lock.lock();
+    }
+    if (stream->ended) return;
+    execute(driver, *stream);
+  }
+}
+
+template <class F>
+void each_stream(const Driver& driver, F visit) {
+  for (const auto& [handle, stream] : driver.streams) visit(*stream);
+  for (const auto& [id, device] : driver.devices) {
+    if (device->standard) visit(*device->standard);
+  }
+}
+
+void forget_what_all_know(Driver& driver) {
+  driver.history.forget([&](int stream, uint64_t number) {
+    bool known = driver.host.knows(stream, number);
+    each_stream(driver, [&](const Stream& other) {
+      for (const Operation& operation : other.pending) {
+        known = known && operation.before.knows(stream, number);
+      }
+    });
+    return known;
+  });
+}
+
+}  // namespace
+
+std::shared_ptr<Stream> make_stream(Driver& driver, Device& device) {
+  auto stream = std::make_shared<Stream>();
+  stream->id = ++driver.last_stream;
+  stream->device = &device;
+  stream->threaded = driver.settings["workers"] != 0;
+  if (stream->threaded) std::thread(work, std::ref(driver), stream).detach();
+  return stream;
+}
+
+Stream& stream_of(Driver& driver, void* handle) {
+  Device& device = driver.device();
+  if (!handle) return *device.standard;
+  const auto known = driver.streams.find(handle);
+  if (known == driver.streams.end()) {
+    driver.books.find("stream-unknown", "a call with what is no stream, or not any more");
+    refuse(ACL_ERROR_RT_INVALID_HANDLE, "no such stream");
+  }
+  if (known->second->device != &device) {
+    refuse(ACL_ERROR_RT_STREAM_CONTEXT,
+           "the stream is one of device " + std::to_string(known->second->device->id) +
+               ", this thread's device is " + std::to_string(device.id));
+  }
+  return *known->second;
+}
+
+uint64_t submit(Driver& driver, Stream& stream, Operation operation) {
+  if (stream.device->fault) refuse(stream.device->fault, stream.device->fault_text);
+  operation.number = ++stream.submitted;
+  operation.before = driver.host;
+  stream.pending.push_back(std::move(operation));
+  driver.changed.notify_all();
+  return stream.submitted;
+}
+
+void finish(Driver& driver, Lock& lock, Stream& stream, uint64_t number) {
+  const auto held = stream.shared_from_this();
+  if (stream.threaded) {
+    driver.changed.wait(lock, [&] { return stream.ended || stream.completed >= number; });
+    return;
+  }
+  while (!stream.ended && stream.completed < number) {
+    if (const auto record = stream.pending.front().wait) {
+      wait_for(driver, lock, *record);
+      // Another thread may have gone on with this stream meanwhile.
+      if (stream.ended || stream.completed >= number || stream.pending.front().wait != record) {
+        continue;
+      }
+    }
+    execute(driver, stream);
+  }
+}
+
+void synchronise(Driver& driver, Lock& lock, Stream& stream, uint64_t number) {
+  const auto held = stream.shared_from_this();
+  finish(driver, lock, stream, number);
+  acknowledge(driver, stream.known, *stream.device);
+}
+
+void acknowledge(Driver& driver, const Clock& known, const Device& device) {
+  driver.host.learn(known);
+  forget_what_all_know(driver);
+  if (device.fault) refuse(device.fault, device.fault_text);
+}
+
+}  // namespace emulated
+
+using namespace emulated;
+
+aclError aclrtCreateStream(aclrtStream* stream) {
+  return call("aclrtCreateStream", "", [&](Driver& driver, Lock&) {
+    constexpr size_t kMost = 1984;
+    Device& device = driver.device();
+    if (!stream) refuse(ACL_ERROR_INVALID_PARAM, "nowhere to put the stream");
+    if (device.fault) refuse(device.fault, device.fault_text);
+    if (driver.streams.size() >= kMost) {
+      refuse(ACL_ERROR_RT_MEMORY_ALLOCATION, "there are 1984 streams");
+    }
+    *stream = driver.new_handle();
+    driver.streams[*stream] = make_stream(driver, device);
+  });
+}
+
+aclError aclrtDestroyStream(aclrtStream stream) {
+  return call("aclrtDestroyStream", "", [&](Driver& driver, Lock& lock) {
+    if (!stream) refuse(ACL_ERROR_INVALID_PARAM, "a null pointer");
+    const auto held = stream_of(driver, stream).shared_from_this();
+    if (!held->pending.empty()) {
+      driver.books.find("destroy-in-use",
+                        "aclrtDestroyStream before a synchronisation: " + held->pending[0].text);
+    }
+    finish(driver, lock, *held, held->submitted);
+    driver.host.learn(held->known);
+    forget_what_all_know(driver);
+    held->ended = true;
+    driver.streams.erase(stream);
+    driver.changed.notify_all();
+  });
+}
+
+aclError aclrtSynchronizeStream(aclrtStream stream) {
+  return call("aclrtSynchronizeStream", "", [&](Driver& driver, Lock& lock) {
+    Stream& waited = stream_of(driver, stream);
+    synchronise(driver, lock, waited, waited.submitted);
+  });
+}
