@@ -1,12 +1,12 @@
-"""A C++ file that holds a kernel source, flattened, as a string: embed.py SOURCE RESULT."""
+"""A C++ file that holds the kernels' source as a string: embed.py SOURCE RESULT."""
 
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from flatten import flatten  # noqa: E402
+from flatten import flatten
 
-PIECE = 10_000  # characters; compilers promise to take string literals of 65536
+PIECE = 10_000  # characters: compilers need not take longer literals than 65536
 
 if __name__ == "__main__":
     source, result = map(Path, sys.argv[1:])

@@ -1,0 +1,3 @@
+// All kernels in one source: what is compiled at run time, once for a kind of card and a toolkit.
+#include "../deformable_aggregation.cpp"
+#include "../deformable_aggregation_grad.cpp"
