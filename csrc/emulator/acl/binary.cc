@@ -80,12 +80,31 @@ struct Arguments {
   }
 };
 
-Arguments take(const Kernel& kernel, void* const* from) {
+// From pointers to them.
+Arguments gathered(const Kernel& kernel, void* const* from) {
   Arguments arguments;
   for (uint32_t i = 0; i < kernel.count; ++i) {
-    const auto* value = static_cast<const uint8_t*>(from[i]);
+    const auto* value = from ? static_cast<const uint8_t*>(from[i]) : nullptr;
     if (!value) refuse(ACL_ERROR_RT_PARAM_INVALID, "an argument without a value");
     arguments.values.emplace_back(value, value + kernel.parameters[i].bytes);
+  }
+  return arguments;
+}
+
+// From one block that holds them one after the other, each aligned as its type wants.
+Arguments unpacked(const Kernel& kernel, const void* block, size_t bytes) {
+  Arguments arguments;
+  size_t at = 0;
+  for (uint32_t i = 0; i < kernel.count; ++i) {
+    const Parameter& parameter = kernel.parameters[i];
+    at = (at + parameter.alignment - 1) / parameter.alignment * parameter.alignment;
+    if (!block || at + parameter.bytes > bytes) {
+      refuse(ACL_ERROR_RT_PARAM_INVALID,
+             "the kernel takes more than " + text_of(bytes) + " bytes of arguments");
+    }
+    const auto* value = static_cast<const uint8_t*>(block) + at;
+    arguments.values.emplace_back(value, value + parameter.bytes);
+    at += parameter.bytes;
   }
   return arguments;
 }
@@ -164,13 +183,39 @@ Effects run(Driver& driver, Device& device, const Function& function, uint32_t b
   return effects_of(device.gm);
 }
 
-bool in_use(const Driver& driver, const Loaded* loaded) {
-  for (const auto& [handle, stream] : driver.streams) {
-    for (const Operation& operation : stream->pending) {
-      if (operation.needs.get() == loaded) return true;
-    }
+bool in_use(Driver& driver, const Loaded* loaded) {
+  bool used = false;
+  driver.each_stream([&](const Stream& stream) {
+    for (const Operation& operation : stream.pending) used |= operation.needs.get() == loaded;
+  });
+  return used;
+}
+
+template <class Take>
+void launch(Driver& driver, void* handle, uint32_t blocks, void* stream_handle, const void* config,
+            Take take) {
+  constexpr uint32_t kMostBlocks = 65535;
+  Stream& stream = stream_of(driver, stream_handle);
+  const auto known = driver.functions.find(handle);
+  if (known == driver.functions.end()) {
+    driver.books.find("function-unknown", "a launch of what is no function, or not any more");
+    refuse(ACL_ERROR_RT_INVALID_HANDLE, "no such function, or not any more");
   }
-  return false;
+  const std::shared_ptr<Function> function = known->second;
+  if (config) refuse(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "configurations are not emulated");
+  if (blocks == 0 || blocks > kMostBlocks) {
+    refuse(ACL_ERROR_RT_PARAM_INVALID, text_of(blocks) + " blocks, not within 1 to 65535");
+  }
+  auto arguments = std::make_shared<Arguments>(take(*function->kernel));
+  Operation operation;
+  operation.kind = "kernel";
+  operation.text = "kernel " + function->name + " on " + text_of(blocks) + " blocks";
+  operation.uses = memory_of(driver, stream, *function->kernel, *arguments);
+  operation.needs = function->loaded;
+  operation.run = [&driver, &device = *stream.device, function, blocks, arguments] {
+    return run(driver, device, *function, blocks, *arguments);
+  };
+  submit(driver, stream, std::move(operation));
 }
 
 aclError load_from(const char* function, const std::string& data,
@@ -238,30 +283,24 @@ aclError aclrtBinaryUnLoad(aclrtBinHandle binary) {
   });
 }
 
-aclError aclrtLaunchKernelWithArgsArray(void* handle, uint32_t blocks, aclrtStream stream_handle,
+aclError aclrtLaunchKernelWithArgsArray(void* function, uint32_t blocks, aclrtStream stream,
                                         aclrtLaunchKernelCfg* config, void** values) {
   return call("aclrtLaunchKernelWithArgsArray", text_of(blocks), [&](Driver& driver, Lock&) {
-    constexpr uint32_t kMostBlocks = 65535;
-    Stream& stream = stream_of(driver, stream_handle);
-    const auto known = driver.functions.find(handle);
-    if (known == driver.functions.end()) {
-      driver.books.find("function-unknown", "a launch of what is no function, or not any more");
-      refuse(ACL_ERROR_RT_INVALID_HANDLE, "no such function, or not any more");
+    launch(driver, function, blocks, stream, config,
+           [&](const Kernel& kernel) { return gathered(kernel, values); });
+  });
+}
+
+aclError aclrtLaunchKernelWithHostArgs(aclrtFuncHandle function, uint32_t blocks,
+                                       aclrtStream stream, aclrtLaunchKernelCfg* config,
+                                       void* arguments, size_t argument_bytes,
+                                       aclrtPlaceHolderInfo* placeholders,
+                                       size_t placeholder_count) {
+  return call("aclrtLaunchKernelWithHostArgs", text_of(blocks), [&](Driver& driver, Lock&) {
+    if (placeholders || placeholder_count) {
+      refuse(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "placeholders are not emulated");
     }
-    const std::shared_ptr<Function> function = known->second;
-    if (config) refuse(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "configurations are not emulated");
-    if (blocks == 0 || blocks > kMostBlocks || (!values && function->kernel->count)) {
-      refuse(ACL_ERROR_RT_PARAM_INVALID, "no blocks, too many of them, or no arguments");
-    }
-    auto arguments = std::make_shared<Arguments>(take(*function->kernel, values));
-    Operation operation;
-    operation.kind = "kernel";
-    operation.text = "kernel " + function->name + " on " + text_of(blocks) + " blocks";
-    operation.uses = memory_of(driver, stream, *function->kernel, *arguments);
-    operation.needs = function->loaded;
-    operation.run = [&driver, &device = *stream.device, function, blocks, arguments] {
-      return run(driver, device, *function, blocks, *arguments);
-    };
-    submit(driver, stream, std::move(operation));
+    launch(driver, function, blocks, stream, config,
+           [&](const Kernel& kernel) { return unpacked(kernel, arguments, argument_bytes); });
   });
 }

@@ -58,17 +58,13 @@ Driver& the_driver() {
 }
 
 std::string Driver::user_of(const Ranges& memory) const {
-  for (const auto& [handle, stream] : streams) {
-    for (const Operation& operation : stream->pending) {
-      if (overlap(operation.uses, memory)) return operation.text;
+  std::string user;
+  each_stream([&](const Stream& stream) {
+    for (const Operation& operation : stream.pending) {
+      if (user.empty() && overlap(operation.uses, memory)) user = operation.text;
     }
-  }
-  for (const auto& [id, device] : devices) {
-    if (!device->standard) continue;
-    for (const Operation& operation : device->standard->pending) {
-      if (overlap(operation.uses, memory)) return operation.text;
-    }
-  }
+  });
+  if (!user.empty()) return user;
   const Done* done = history.unknown(host, memory);
   return done ? done->text : "";
 }

@@ -56,6 +56,13 @@ struct Driver {
   Clock host;  // what the host has synchronised with
   History history;
 
+  template <class Visit>
+  void each_stream(Visit visit) const {
+    for (const auto& [handle, stream] : streams) visit(*stream);
+    for (const auto& [id, device] : devices) {
+      if (device->standard) visit(*device->standard);
+    }
+  }
   // Handles are never used twice, and point nowhere.
   void* new_handle() { return reinterpret_cast<void*>(next_handle_ += 16); }
   Device& device();  // of this thread

@@ -10,7 +10,7 @@
 namespace emulated {
 
 struct Parameter {
-  uint32_t bytes;
+  uint32_t bytes, alignment;
   bool pointer;  // into GM
 };
 
@@ -32,7 +32,8 @@ struct Described;
 template <class... P, void (*kernel)(P...)>
 struct Described<kernel> {
   // One more than there are: a kernel may have none.
-  static constexpr Parameter parameters[] = {{sizeof(P), std::is_pointer_v<P>}..., {0, false}};
+  static constexpr Parameter parameters[] = {{sizeof(P), alignof(P), std::is_pointer_v<P>}...,
+                                             {0, 0, false}};
 
   static void call(void* const* arguments) { call(arguments, std::index_sequence_for<P...>()); }
   template <size_t... i>

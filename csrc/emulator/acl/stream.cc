@@ -21,16 +21,12 @@ void check_watch(Driver& driver, const Operation& operation) {
 
 // Memory that a stream writes in time is not memory that the host changed.
 void stop_watching(Driver& driver, const Ranges& written) {
-  const auto stop = [&](Stream& stream) {
+  driver.each_stream([&](Stream& stream) {
     for (Operation& other : stream.pending) {
       const Watch& watch = other.watch;
       if (watch.at && overlap(range(watch.at, watch.expected.size()), written)) other.watch = {};
     }
-  };
-  for (auto& [handle, stream] : driver.streams) stop(*stream);
-  for (auto& [id, device] : driver.devices) {
-    if (device->standard) stop(*device->standard);
-  }
+  });
 }
 
 void fault(Driver& driver, Device& device, aclError code, const std::string& text) {
@@ -97,18 +93,10 @@ void work(Driver& driver, std::shared_ptr<Stream> stream) {
   }
 }
 
-template <class F>
-void each_stream(const Driver& driver, F visit) {
-  for (const auto& [handle, stream] : driver.streams) visit(*stream);
-  for (const auto& [id, device] : driver.devices) {
-    if (device->standard) visit(*device->standard);
-  }
-}
-
 void forget_what_all_know(Driver& driver) {
   driver.history.forget([&](int stream, uint64_t number) {
     bool known = driver.host.knows(stream, number);
-    each_stream(driver, [&](const Stream& other) {
+    driver.each_stream([&](const Stream& other) {
       for (const Operation& operation : other.pending) {
         known = known && operation.before.knows(stream, number);
       }
