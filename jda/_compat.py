@@ -6,12 +6,11 @@ No other module names a JAX version, ``jax.interpreters`` or ``jax.extend``.
 # mypy: allow-untyped-calls
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
 import jax
-from jax._src.dispatch import prim_requires_devices_during_lowering
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir, partial_eval
@@ -87,8 +86,6 @@ def define_primitive(
     primitive.def_abstract_eval(result_avals)
     primitive.def_impl(partial(_bind_compiled, primitive))
     mlir.register_lowering(primitive, partial(_lower, run, spread))
-    if spread is not None:
-        prim_requires_devices_during_lowering.add(primitive)
     ad.primitive_jvps[primitive] = jvp
     batching.primitive_batchers[primitive] = batch
     if transpose is not None:
@@ -124,30 +121,14 @@ def _lower(
     function = partial(run, platforms=platforms, **params)
     devices = ctx.module_context.axis_context
     # Inside shard_map this has no number of devices: there the work is split already.
-    if spread is not None and getattr(devices, "num_devices", 1) > 1:
+    count = getattr(devices, "num_devices", 1)
+    if spread is not None and count > 1:
         function = spread(function, [aval.shape for aval in plain], **params)
-        fine = dataclasses.replace(devices, abstract_mesh=_fine_mesh(devices))
-        module = ctx.module_context.replace(axis_context=fine)
+        # JAX wants to know the devices here, but nothing depends on which they are.
+        numbered = dataclasses.replace(devices, device_assignment=tuple(range(count)))
+        module = ctx.module_context.replace(axis_context=numbered)
         ctx = ctx.replace(module_context=module)
     return mlir.lower_fun(function, multiple_results=True)(ctx, *operands)
-
-
-def _fine_mesh(devices: Any) -> jax.sharding.AbstractMesh:
-    """The mesh of a program, with an axis for every prime factor of its axes."""
-    mesh = devices.abstract_mesh
-    sizes = (devices.num_devices,) if mesh is None else mesh.axis_sizes
-    primes = tuple(prime for size in sizes for prime in _primes(size))
-    names = tuple(f"devices{i}" for i in range(len(primes)))
-    return jax.sharding.AbstractMesh(primes, names)
-
-
-def _primes(number: int) -> Iterator[int]:
-    divisor = 2
-    while number > 1:
-        while number % divisor == 0:
-            yield divisor
-            number //= divisor
-        divisor += 1
 
 
 def partitioned(
@@ -160,8 +141,10 @@ def partitioned(
 
     Args:
         function: from arrays to a list of arrays.
-        partition: from the mesh and the shardings that XLA would like to those that it
-            gets and the function of one device.
+        partition: takes a mesh, which means nothing, and the operands and results with
+            the shardings that XLA would like; the devices of these are numbers. Returns
+            a mesh, the function of one device and, as shardings over this mesh, those
+            of the results and of the operands.
         rule: Shardy's rule of how shardings of operands and results go together.
         keywords: more about the rule.
     """

@@ -4,13 +4,14 @@ Every dimension may be split but for the feature rows, which any sample may read
 the pair of coordinates. Each device computes its part; a result is then summed over the
 devices that share the work along a dimension which it lacks.
 
-A mesh axis stands here for a prime factor of one: so a split by a part of an axis, as
-channel groups and reshapes give rise to, has a name too.
+The devices are numbered, and form a mesh with one axis for every prime factor of their
+number. It has a name for every split that meshes, channel groups and reshapes give rise
+to: theirs are products of its axes.
 """
 
 # mypy: allow-untyped-calls
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -26,6 +27,7 @@ WHOLE = ("n", "t")
 
 Operation = Callable[..., list[jax.Array]]
 Sizes = Mapping[str, int]  # of factors or of mesh axes
+Names = Sequence[tuple[str, ...]]  # of the mesh axes that split each axis of an array
 Split = dict[str, tuple[str, ...]]  # the mesh axes that split each factor
 
 
@@ -48,10 +50,10 @@ def spread(
     if 0 in sizes.values():
         return call
 
-    def partition(mesh: Any, operands: Sequence[Any], results: Sequence[Any]) -> Any:
-        specs = [_splits(mesh, array) for array in (*operands, *results)]
-        split = divide((*left, *right), specs, sizes, mesh.shape)
-        sums = [lacking(split, left, term) for term in right]
+    def partition(_: Any, operands: Sequence[Any], results: Sequence[Any]) -> Any:
+        mesh, splits = name_splits((*operands, *results))
+        split = divide((*left, *right), splits, sizes, mesh.shape)
+        sums = [lacking(split, term) for term in right]
         place = partial(_sharding, mesh, split)
 
         def of_parts(*parts: jax.Array) -> list[jax.Array]:
@@ -98,44 +100,38 @@ def rule(left: Terms, right: Terms, sizes: Sizes) -> tuple[str, dict[str, Any]]:
     return " -> ".join(sides), {"need_replication_factors": WHOLE, **compounds}
 
 
-def divide(terms: Terms, specs: Sequence[Any], sizes: Sizes, mesh: Sizes) -> Split:
-    """Which mesh axes split which factor.
+def name_splits(arrays: Sequence[Any]) -> tuple[AbstractMesh, list[Names]]:
+    """The mesh of all devices, and which of its axes split the axes of each array.
 
-    Args:
-        terms: the axes of all operands and results.
-        specs: the mesh axes that split each of their axes. Where two disagree, the
-            first one counts.
-        sizes: of the factors.
-        mesh: the sizes of the mesh axes.
+    The order of its axes is the one that can name most splits. What has no name in it
+    counts as not split.
     """
-    split: Split = {factor: () for factor in sizes}
-    for term, spec in zip(terms, specs, strict=True):
-        for axis, names in zip(term, spec, strict=True):
-            for name in names:
-                if not any(name in taken for taken in split.values()):
-                    _take(name, axis, split, sizes, mesh)
-    return split
+    starts = [_starts(array) for array in arrays]
+
+    def named(order: tuple[int, ...]) -> tuple[AbstractMesh, list[Names]]:
+        mesh = AbstractMesh(order, tuple(f"devices{i}" for i in range(len(order))))
+        return mesh, [
+            [_named(mesh, *pair) for pair in zip(start, array.shape, strict=True)]
+            for start, array in zip(starts, arrays, strict=True)
+        ]
+
+    found = map(named, _orders(_primes(arrays[0].sharding.num_devices)))
+    return max(found, key=lambda pair: sum(names != () for s in pair[1] for names in s))
 
 
-def _splits(mesh: Any, array: Any) -> list[tuple[str, ...]]:
-    """The mesh axes that split each axis of an array; none where they cannot say how.
-
-    JAX could tell as well, but fails for what it cannot name.
-    """
+def _starts(array: Any) -> Any:
+    """Where the part of each device starts along each axis of an array."""
     try:
         places = array.sharding.devices_indices_map(array.shape)
     except ValueError:  # The parts are not all of one size.
-        return [()] * array.ndim
-    starts = [[part.start or 0 for part in places[d]] for d in mesh.devices.flat]
-    grid = np.reshape(starts, (*mesh.devices.shape, array.ndim))
-    return [
-        _named(mesh, grid[..., i], size) if size else ()
-        for i, size in enumerate(array.shape)
-    ]
+        return np.zeros((array.ndim, array.sharding.num_devices), int)
+    parts = [places[device] for device in range(len(places))]
+    return np.transpose([[part.start or 0 for part in parts_of] for parts_of in parts])
 
 
-def _named(mesh: Any, start: Any, size: int) -> tuple[str, ...]:
+def _named(mesh: AbstractMesh, start: Any, size: int) -> tuple[str, ...]:
     """The mesh axes that split an axis, from where each device's part of it starts."""
+    start = np.reshape(start, mesh.axis_sizes)
     firsts = np.eye(start.ndim, dtype=int)  # the device next to device 0 along each
     steps = {
         name: int(start[tuple(first)])
@@ -150,6 +146,42 @@ def _named(mesh: Any, start: Any, size: int) -> tuple[str, ...]:
     return tuple(names) if (expected == start).all() else ()
 
 
+def _primes(number: int) -> list[int]:
+    for prime in range(2, number + 1):
+        if number % prime == 0:
+            return [prime, *_primes(number // prime)]
+    return []
+
+
+def _orders(numbers: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    if not numbers:
+        yield ()
+    for first in sorted(set(numbers)):
+        rest = list(numbers)
+        rest.remove(first)
+        for order in _orders(rest):
+            yield (first, *order)
+
+
+def divide(terms: Terms, splits: Sequence[Names], sizes: Sizes, mesh: Sizes) -> Split:
+    """Which mesh axes split which factor.
+
+    Args:
+        terms: the axes of all operands and results.
+        splits: the mesh axes that split each of them. Where two disagree, the first
+            one counts.
+        sizes: of the factors.
+        mesh: the sizes of the mesh axes.
+    """
+    split: Split = {factor: () for factor in sizes}
+    for term, spec in zip(terms, splits, strict=True):
+        for axis, names in zip(term, spec, strict=True):
+            for name in names:
+                if not any(name in taken for taken in split.values()):
+                    _take(name, axis, split, sizes, mesh)
+    return split
+
+
 def _take(name: str, axis: str, split: Split, sizes: Sizes, mesh: Sizes) -> None:
     for factor in axis.split("*"):
         left = sizes[factor] // prod(mesh[taken] for taken in split[factor])
@@ -160,7 +192,7 @@ def _take(name: str, axis: str, split: Split, sizes: Sizes, mesh: Sizes) -> None
             return
 
 
-def lacking(split: Split, left: Terms, term: Sequence[str]) -> tuple[str, ...]:
+def lacking(split: Split, term: Sequence[str]) -> tuple[str, ...]:
     """The mesh axes over which a result with the axes `term` is to be summed."""
     own = {factor for axis in term for factor in axis.split("*")}
     return tuple(
