@@ -5,7 +5,7 @@ the samples per channel group, and sum them into one feature per anchor.
 """
 
 from jda import fused, reference
-from jda._implementations import Implementation, implementations
+from jda._implementations import CUSTOM_CALLS, Implementation, implementations
 from jda._operator import deformable_aggregation
 from jda._version import __version__
 from jda.fused import npu_deformable_aggregation
@@ -16,6 +16,7 @@ from jda.packing import (
 )
 
 __all__ = [
+    "CUSTOM_CALLS",
     "Implementation",
     "PackedFeatureMaps",
     "__version__",

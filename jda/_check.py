@@ -138,7 +138,7 @@ def _sizes(given: dict[str, Any]) -> None:
                     "must be equal"
                 )
     num_feat, _ = sizes["n"]
-    if num_feat > MOST_ROWS:
+    if isinstance(num_feat, int) and num_feat > MOST_ROWS:
         raise ValueError(
             f"feature_maps has num_feat={num_feat}, at most {MOST_ROWS} rows can be "
             "addressed by the int32 scale_start_index"
@@ -152,7 +152,9 @@ def _groups(group: int, c: int) -> None:
         raise ValueError(f"weight has group={group}, which does not divide c={c}")
 
 
-def _maps(spatial_shape: Any, scale_start_index: Any, num_feat: int) -> None:
+def _maps(spatial_shape: Any, scale_start_index: Any, num_feat: Any) -> None:
+    if not isinstance(num_feat, int):  # a symbolic size of jax.export
+        return
     if _is_readable(spatial_shape) and _is_readable(scale_start_index):
         shapes, starts = np.asarray(spatial_shape), np.asarray(scale_start_index)
         wide = shapes.astype(np.int64), starts.astype(np.int64)

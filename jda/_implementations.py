@@ -41,6 +41,7 @@ PLATFORMS = {
 }
 NATIVE = {"cpu": "cpu"} | dict.fromkeys(ascend.CARDS, "ascend")  # by platform
 NAMES = tuple(KERNELS)
+CUSTOM_CALLS = (*cpu.TARGETS, *ascend.TARGETS)
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,10 @@ def run(
     platforms: Sequence[str],
     **params: Any,
 ) -> list[jax.Array]:
-    """Computes an operation by the implementation that serves the platforms."""
+    """Computes an operation by the implementation that serves the platforms.
+
+    A profiler shows its name, also where it is one call without any structure.
+    """
     dtype = operands[0].dtype.name
     names = {
         platform: _serving(platform, implementation, dtype) for platform in platforms
@@ -110,12 +114,13 @@ def run(
     calls = {
         name: partial(KERNELS[name][operation], **params) for name in names.values()
     }
-    if len(calls) == 1:
-        (call,) = calls.values()
-        return call(*operands)
-    branches = {platform: calls[name] for platform, name in names.items()}
-    results: list[jax.Array] = jax.lax.platform_dependent(*operands, **branches)
-    return results
+    with jax.named_scope(f"deformable_aggregation_{operation}"):
+        if len(calls) == 1:
+            (call,) = calls.values()
+            return call(*operands)
+        branches = {platform: calls[name] for platform, name in names.items()}
+        results: list[jax.Array] = jax.lax.platform_dependent(*operands, **branches)
+        return results
 
 
 def _serving(platform: str, implementation: str | None, dtype: str) -> str:

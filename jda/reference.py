@@ -216,8 +216,11 @@ def _blocks(
     # At least two rows in a block: of a single one XLA makes a far slower loop.
     pieces = -(-pts // max(1, BLOCK // (2 * of_point)))
     piece = -(-pts // pieces)
+    if not isinstance(pts, int):  # a symbolic size of jax.export
+        pieces, piece = pts, 1
     rows = bs * anchor * pieces
-    length = max(2, min(rows, BLOCK // (of_point * piece)))
+    most = BLOCK // (of_point * piece)
+    length = max(2, min(rows, most) if isinstance(rows, int) else most)
     count = -(-rows // length)
 
     def cut(array: jax.Array, unseen: float) -> jax.Array:

@@ -26,6 +26,7 @@ from jda.ffi.library import Library
 
 LIBRARY = "libjda_ascend.so"
 OPERATIONS = ("forward", "cotangent")
+TARGETS = tuple(f"jda_ascend_{operation}" for operation in OPERATIONS)
 CARDS = ("ascend", "ASCEND")  # what JAX and XLA's plugin call the platform of a card
 HANDLERS = {"cpu": "host"} | dict.fromkeys(CARDS, "device")  # by platform
 
