@@ -175,7 +175,7 @@ class TPipe {
  public:
   explicit TPipe(Site site = Site::here()) : site_(site) { Init(); }
   ~TPipe() noexcept(false) {
-    if (alive_ && !std::uncaught_exceptions()) Destroy();
+    if (alive_ && std::uncaught_exceptions() == outer_exceptions_) Destroy();
   }
   TPipe(const TPipe&) = delete;
   TPipe& operator=(const TPipe&) = delete;
@@ -278,6 +278,7 @@ class TPipe {
 
   Site site_;
   bool alive_ = true;
+  const int outer_exceptions_ = std::uncaught_exceptions();  // those of the host, if it cleans up
   uint32_t taken_ = 0;
   std::vector<Owner> owners_;
 };
