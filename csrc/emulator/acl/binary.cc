@@ -1,5 +1,7 @@
 // Binaries: shared objects of kernels, loaded from a file or from memory, and their launches.
 
+#include "binary.h"
+
 #include <dlfcn.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -8,36 +10,26 @@
 #include <fstream>
 #include <iterator>
 
-#include "driver.h"
-#include "kernel.h"
 #include "memory.h"
 
 namespace emulated {
 
-// A shared object stays as long as anything needs it: a handle, a function, a launch under way.
-struct Loaded {
-  void* library = nullptr;
-  int file = -1;  // open as long as the library: its name is the file's number
-  Binary binary{};
-  ~Loaded() {
-    if (library) dlclose(library);
-    if (file >= 0) close(file);
-  }
-};
-
-struct Function {
-  std::string name;
-  void* handle;  // of the binary
-  std::shared_ptr<Loaded> loaded;
-  const Kernel* kernel;
-};
+Loaded::~Loaded() {
+  if (library) dlclose(library);
+  if (file >= 0) close(file);
+}
 
 namespace {
 
-std::shared_ptr<Loaded> load(const void* data, size_t bytes) {
+std::shared_ptr<Loaded> load(Device& device, const void* data, size_t bytes) {
   const auto refused = [](const std::string& why) { refuse(ACL_ERROR_RT_PARAM_INVALID, why); };
-  if (bytes < 64 || std::memcmp(data, "\177ELF", 4) != 0) refused("this is no kernel binary");
+  uint64_t sum = 0;
+  if (bytes < sizeof(sum)) refused("this is no kernel binary");
+  bytes -= sizeof(sum);
+  std::memcpy(&sum, static_cast<const char*>(data) + bytes, sizeof(sum));
+  if (sum != checksum(data, bytes)) refused("this is no kernel binary, or it is damaged");
   auto loaded = std::make_shared<Loaded>();
+  loaded->device = &device;
   loaded->file = memfd_create("kernels", MFD_CLOEXEC);
   for (size_t at = 0; at < bytes;) {
     const ssize_t wrote = write(loaded->file, static_cast<const char*>(data) + at, bytes - at);
@@ -221,10 +213,10 @@ void launch(Driver& driver, void* handle, uint32_t blocks, void* stream_handle, 
 aclError load_from(const char* function, const std::string& data,
                    const aclrtBinaryLoadOptions* options, aclrtBinHandle* binary) {
   return call(function, text_of(data.size()), [&](Driver& driver, Lock&) {
-    driver.device();
-    if (!binary || data.empty()) refuse(ACL_ERROR_INVALID_PARAM, "no binary, or no handle");
+    Device& device = driver.device();
+    if (!binary) refuse(ACL_ERROR_INVALID_PARAM, "nowhere to put the handle");
     check_options(options);
-    const auto loaded = load(data.data(), data.size());
+    const auto loaded = load(device, data.data(), data.size());
     *binary = driver.new_handle();
     driver.binaries[*binary] = loaded;
   });
@@ -261,8 +253,8 @@ aclError aclrtBinaryGetFunction(const aclrtBinHandle binary, const char* name,
     const void* kernel = dlsym(known->second->library, described.c_str());
     if (!kernel) refuse(ACL_ERROR_RT_PARAM_INVALID, std::string("no kernel ") + name);
     *function = driver.new_handle();
-    driver.functions[*function] = std::make_shared<Function>(
-        Function{name, binary, known->second, static_cast<const Kernel*>(kernel)});
+    driver.functions[*function] = std::make_shared<Function>(Function{
+        known->second->device, name, binary, known->second, static_cast<const Kernel*>(kernel)});
   });
 }
 

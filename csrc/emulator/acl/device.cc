@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "driver.h"
+#include "binary.h"
 
 namespace emulated {
 
@@ -30,12 +30,13 @@ void destroy_context(Driver& driver, Device& device) {
     if (here(stream)) stream->ended = true;
   }
   if (device.standard) device.standard->ended = true;
-  for (auto at = driver.streams.begin(); at != driver.streams.end();) {
-    at = here(at->second) ? driver.streams.erase(at) : std::next(at);
-  }
-  for (auto at = driver.events.begin(); at != driver.events.end();) {
-    at = here(at->second) ? driver.events.erase(at) : std::next(at);
-  }
+  const auto drop = [&](auto& all) {
+    for (auto at = all.begin(); at != all.end();) at = here(at->second) ? all.erase(at) : ++at;
+  };
+  drop(driver.streams);
+  drop(driver.events);
+  drop(driver.functions);
+  drop(driver.binaries);
   for (const auto& [address, taken] : device.memory) {
     device.gm.release(address);
     driver.device_bytes -= taken;

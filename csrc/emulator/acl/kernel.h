@@ -26,6 +26,15 @@ struct Binary {
   bool automatic_sync, reserve_scratch;
 };
 
+// A binary ends with this number of all that is before it: what is damaged is not loaded.
+inline uint64_t checksum(const void* data, size_t bytes) {
+  uint64_t sum = 0xcbf29ce484222325u;  // FNV-1a
+  for (size_t i = 0; i < bytes; ++i) {
+    sum = (sum ^ static_cast<const uint8_t*>(data)[i]) * 0x100000001b3u;
+  }
+  return sum;
+}
+
 template <auto kernel>
 struct Described;
 

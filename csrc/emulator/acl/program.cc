@@ -17,6 +17,7 @@
 #include <set>
 
 #include "driver.h"
+#include "kernel.h"
 
 extern char** environ;
 
@@ -200,6 +201,8 @@ void compile(Program& program, const Options& options) {
   program.log = contents(log);
   if (!done) refuse(ACL_ERROR_RTC_COMPILATION, "the program does not compile");
   program.data = contents(object);
+  const uint64_t sum = checksum(program.data.data(), program.data.size());
+  program.data.append(reinterpret_cast<const char*>(&sum), sizeof(sum));
   program.compiled = true;
 }
 
@@ -264,8 +267,10 @@ aclError aclrtcCreateProg(aclrtcProg* program, const char* source, const char* n
 }
 
 aclError aclrtcCompileProg(aclrtcProg program, int option_count, const char** options) {
-  return call_alone("aclrtcCompileProg",
-                    [&] { compile(*program_of(program), parse(option_count, options)); });
+  return call_alone("aclrtcCompileProg", [&] {
+    const auto known = program_of(program);
+    compile(*known, parse(option_count, options));
+  });
 }
 
 aclError aclrtcGetCompileLogSize(aclrtcProg program, size_t* bytes) {

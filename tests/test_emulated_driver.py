@@ -1,0 +1,130 @@
+"""The emulated ACL driver: its rules, in C++, and its environment variables."""
+
+import ctypes
+import os
+import re
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RULES = ROOT / "tests" / "driver" / "rules_test.cc"
+SOURCES = ROOT / "csrc" / "emulator" / "acl"
+PAGE = ROOT / "docs" / "emulated_driver.md"
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    """Where the development build has put the driver."""
+    found = Path(str(resources.files("jda.ffi") / "emulated"))
+    if not (found / "libacl_rt.so").exists():
+        reason = f"no emulated driver in {found}: build with -DJDA_ASCEND_EMULATED=ON"
+        if os.environ.get("JDA_REQUIRE_CPU") == "1":
+            pytest.fail(f"JDA_REQUIRE_CPU=1, but {reason}")
+        pytest.skip(reason)
+    return found
+
+
+def test_rules(folder: Path, tmp_path: Path) -> None:
+    program = tmp_path / "rules_test"
+    compiler = os.environ.get("CXX", "g++")
+    flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", f"-Wl,-rpath,{folder}"]
+    libraries = [f"-L{folder}", "-lacl_rtc", "-lacl_rt", "-lpthread"]
+    subprocess.run([compiler, *flags, RULES, "-o", program, *libraries], check=True)
+    result = subprocess.run(
+        [program], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    output = result.stdout + result.stderr
+    assert result.returncode == 0, output
+    last = re.fullmatch(r"(\d+) passed, 0 failed", result.stdout.splitlines()[-1])
+    assert last, output
+    assert int(last[1]) > 30, output
+
+
+def test_environment(folder: Path) -> None:
+    program = f"""
+import ctypes
+driver = ctypes.CDLL({str(folder / "libacl_rt.so")!r})
+count, cores = ctypes.c_uint32(), ctypes.c_int64()
+print(driver.aclInit(None))
+print(driver.aclrtGetDeviceCount(ctypes.byref(count)), count.value)
+for _ in range(3):
+    print(driver.aclrtSetDevice(1))
+driver.aclrtGetDeviceInfo(0, 201, ctypes.byref(cores))
+driver.aclrtGetSocName.restype = ctypes.c_char_p
+print(cores.value, driver.aclrtGetSocName().decode())
+"""
+    controls = {
+        "JDA_EMULATED": "devices=2,cores=7,soc=Ascend910B3",
+        "JDA_EMULATED_FAIL": "aclrtSetDevice:2:507899",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | controls,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split("\n") == [
+        "0",
+        "0 2",
+        "0",
+        "507899",
+        "0",
+        "7 Ascend910B3",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("JDA_EMULATED", "colour=3"), ("JDA_EMULATED_FAIL", "aclrtMalloc")],
+)
+def test_environment_that_says_nothing(folder: Path, name: str, value: str) -> None:
+    program = (
+        "import ctypes, sys; ctypes.CDLL(sys.argv[1]).jda_emulated_finding_count()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(folder / "libacl_rt.so")],
+        env=os.environ | {name: value},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode != 0
+    assert value in result.stderr
+
+
+def test_every_declared_function_is_there(folder: Path) -> None:
+    header = (ROOT / "csrc" / "ascend" / "launcher" / "acl.h").read_text()
+    names = set(re.findall(r"^\S[^()]*?\b(acl\w+)\(", header, re.MULTILINE))
+    assert len(names) > 30
+    runtime = ctypes.CDLL(str(folder / "libacl_rt.so"))
+    compiler = ctypes.CDLL(str(folder / "libacl_rtc.so"))
+    missing = [
+        name
+        for name in sorted(names)
+        if not hasattr(compiler if name.startswith("aclrtc") else runtime, name)
+    ]
+    assert not missing
+
+
+def rules() -> set[str]:
+    """The rules that the driver's sources report."""
+    found: set[str] = set()
+    for source in SOURCES.glob("*.cc"):
+        text = source.read_text()
+        found |= set(re.findall(r'books\s*\.find\(\s*"([a-z-]+)"', text))
+        found |= set(re.findall(r'\),\s*"([a-z]+-changed)"', text))
+    return found
+
+
+def test_every_rule_is_documented_and_broken() -> None:
+    section = PAGE.read_text().split("## Findings")[1].split("\n## ")[0]
+    documented = set(re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE))
+    assert {"source-changed", "destination-changed", "stream-race"} <= rules()
+    assert documented == rules()
+    broken = set(re.findall(r'found\("([a-z-]+)"\)', RULES.read_text()))
+    assert rules() <= broken
