@@ -1,0 +1,72 @@
+"""The promise: shardings that are part of the types go through the operator.
+
+Run by tests/test_sharding.py in a process with eight devices.
+"""
+
+import jax
+import pytest
+import scene
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+from scene import FLOATS, INPUTS, RESULTS, SPLITS, forward, pull_back, put, run
+
+COUNTS = {"batch": 0, "anchor": 1, "group": 1, "point": 1, "camera": 1}  # backward
+
+
+def set_mesh(mesh):
+    """JAX 0.7 has this under another name."""
+    enter = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
+    return enter(mesh)
+
+
+def padded(spec, rank):
+    return P(*spec, *[None] * (rank - len(spec)))
+
+
+@pytest.mark.parametrize("axis", SPLITS)
+def test_one_axis(axis):
+    mesh = scene.mesh((8,), ("x",), axis_types=(AxisType.Explicit,))
+    with set_mesh(mesh):
+        inputs = put(INPUTS, SPLITS[axis]("x"), mesh)
+        types = jax.eval_shape(forward, *inputs)
+        assert types.sharding.spec == padded(RESULTS[axis]("x"), 3)
+        out, found = run(forward, inputs)
+        assert found == scene.reductions(int(axis in ("point", "camera")))
+        assert out.sharding.spec == types.sharding.spec
+        grads, found = run(pull_back, inputs)
+        assert found == scene.reductions(COUNTS[axis])
+        for i, grad in zip(FLOATS, grads, strict=True):
+            assert grad.sharding.spec == padded(inputs[i].sharding.spec, grad.ndim)
+        if axis in ("anchor", "camera"):
+            tangent, _ = run(scene.push_forward, inputs)
+            scene.assert_tangent(tangent)
+    scene.assert_forward(out)
+    scene.assert_gradients(grads)
+
+
+def test_explicit_and_automatic_axes():
+    kinds = (AxisType.Explicit, AxisType.Auto, AxisType.Explicit)
+    mesh = scene.mesh((2, 2, 2), ("x", "y", "z"), axis_types=kinds)
+    specs = (
+        P("x", None, "z"),
+        *2 * [P()],
+        P("x", "y"),
+        P("x", "y", None, None, None, "z"),
+    )
+    with set_mesh(mesh):
+        inputs = put(INPUTS, specs, mesh)
+        out, found = run(forward, inputs)
+        assert found == {}
+        grads, found = run(pull_back, inputs)
+        assert found == scene.reductions(2)
+    scene.assert_forward(out)
+    scene.assert_gradients(grads)
+
+
+def test_the_reference():
+    mesh = scene.mesh((8,), ("x",), axis_types=(AxisType.Explicit,))
+    with set_mesh(mesh):
+        inputs = put(INPUTS, SPLITS["camera"]("x"), mesh)
+        out, found = run(lambda *x: forward(*x, implementation="reference"), inputs)
+    assert found == scene.reductions(1)
+    scene.assert_forward(out)

@@ -1,0 +1,114 @@
+"""The promise: the operator is right inside shard_map, checked or not.
+
+Run by tests/test_sharding.py in a process with eight devices.
+"""
+
+import jax
+import jax.numpy as jnp
+import pytest
+import scene
+from jax.sharding import AbstractMesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from scene import FLOATS, INPUTS, RESULTS, SPLITS, forward, pull_back, put, run
+
+SUMMED = ("point", "camera")
+
+
+def mapped(axis, *, mesh=None, **keywords):
+    """The operator on the parts of every device; partial results are added up."""
+    options = {name: keywords.pop(name) for name in ("check_vma",) if name in keywords}
+
+    def part(*inputs):
+        out = forward(*inputs, **keywords)
+        return jax.lax.psum(out, "x") if axis in SUMMED else out
+
+    return jax.shard_map(
+        part,
+        mesh=mesh or scene.mesh((8,), ("x",)),
+        in_specs=SPLITS[axis]("x"),
+        out_specs=RESULTS[axis]("x"),
+        **options,
+    )
+
+
+@pytest.mark.parametrize("differentiation", ["reverse", "both"])
+@pytest.mark.parametrize("check_vma", [True, False])
+@pytest.mark.parametrize("axis", SPLITS)
+def test_one_axis(axis, check_vma, differentiation):
+    operator = mapped(axis, check_vma=check_vma, differentiation=differentiation)
+    once = int(axis in SUMMED)
+    if differentiation == "reverse":
+        out, found = run(operator, INPUTS)
+        assert found == scene.reductions(once)
+        scene.assert_forward(out)
+    grads, found = run(lambda *x: pull_back(*x, operator=operator), INPUTS)
+    # Where it is checked, JAX knows that the cotangent needs no reduction.
+    assert found == scene.reductions(
+        0 if axis == "batch" else 1 + once * (not check_vma)
+    )
+    scene.assert_gradients(grads)
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+@pytest.mark.parametrize("axis", ["anchor", "camera"])
+def test_forward_mode(axis, check_vma):
+    operator = mapped(axis, check_vma=check_vma, differentiation="both")
+    tangent, found = run(lambda *x: scene.push_forward(*x, operator=operator), INPUTS)
+    assert found == scene.reductions(int(axis in SUMMED))
+    scene.assert_tangent(tangent)
+
+
+@pytest.mark.parametrize("differentiation", ["reverse", "both"])
+def test_the_gradient_inside(differentiation):
+    """Every device differentiates its own anchors; the features are all of theirs."""
+    mesh = scene.mesh((8,), ("x",))
+    specs = SPLITS["anchor"]("x")
+
+    def part(features, spatial_shape, start, locations, weight, bar):
+        def loss(features, locations, weight):
+            arrays = features, spatial_shape, start, locations, weight
+            return jnp.vdot(forward(*arrays, differentiation=differentiation), bar)
+
+        return jax.grad(loss, (0, 1, 2))(features, locations, weight)
+
+    program = jax.shard_map(
+        part,
+        mesh=mesh,
+        in_specs=(*specs, P(None, "x")),
+        out_specs=tuple(specs[i] for i in FLOATS),
+    )
+    grads, found = run(program, (*INPUTS, scene.COTANGENT))
+    assert found == scene.reductions(1)
+    scene.assert_gradients(grads)
+
+
+def test_some_axes_manual():
+    """The other mesh axis stays automatic: right, but gathered."""
+    mesh = scene.mesh((2, 4), ("x", "y"))
+    specs = SPLITS["batch"]("x")
+    operator = jax.shard_map(
+        forward, mesh=mesh, in_specs=specs, out_specs=P("x"), axis_names={"x"}
+    )
+    split = (*specs[:3], P("x", "y"), P("x", "y"))
+    inputs = put(INPUTS, split, mesh)
+    scene.assert_forward(run(operator, inputs)[0])
+    scene.assert_gradients(run(lambda *x: pull_back(*x, operator=operator), inputs)[0])
+
+
+def test_lowering_without_devices():
+    mesh = AbstractMesh((16,), ("x",))
+    specs = (P(), P(), P(), P(None, "x"), P(None, "x"))
+    shapes = [
+        jax.ShapeDtypeStruct(
+            (*x.shape[:1], 16, *x.shape[2:]) if spec != P() else x.shape,
+            x.dtype,
+            sharding=NamedSharding(mesh, spec),
+        )
+        for x, spec in zip(INPUTS, specs, strict=True)
+    ]
+    program = jax.shard_map(forward, mesh=mesh, in_specs=specs, out_specs=P(None, "x"))
+    for platform in ("cpu", "tpu"):
+        traced = jax.jit(program).trace(*shapes)
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert ("@jda_cpu_forward" in text) == (platform == "cpu")
+        assert "Partitioning" not in text
