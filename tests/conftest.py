@@ -3,12 +3,19 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import jax
 import pytest
 from hypothesis import settings
 
 import jda
+
+# Only tests/npu wants a card. Where it is not asked for, no test touches one.
+if os.environ.get("JDA_REQUIRE_NPU") != "1":
+    cache = Path(__file__).parents[1] / "build" / "ascend" / "cache"
+    os.environ.setdefault("JDA_ASCEND_DRIVER", "emulated")
+    os.environ.setdefault("JDA_ASCEND_CACHE", str(cache))
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)

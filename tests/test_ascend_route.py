@@ -4,17 +4,28 @@ Lowering needs no driver and is checked for the platform of a card. What runs, r
 the CPU platform through the emulated driver: the kernels as they are, on no hardware.
 """
 
+import functools
+import os
 import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
+import on_card
+import oracle
 import pytest
 from conftest import enable_x64
+from emulated_books import FOLDER, EmulatedDriver
 from jax import export
 
 import jda
+from jda.ffi import ascend
 
 FLOATS = (0, 3, 4)
 INPUTS = cases.case("two cameras")
@@ -156,3 +167,407 @@ def test_other_platforms_are_refused(platforms):
     for function in (operator, gradient):
         with pytest.raises(RuntimeError, match=message):
             lower(lambda *x, f=function: f(*x, implementation="ascend"), *platforms)
+
+
+# What runs, through the emulated driver.
+
+
+@pytest.fixture(scope="session")
+def driver():
+    found = jda.implementations()["ascend"]
+    if not (found.available and "emulated" in found.detail):
+        if os.environ.get("JDA_REQUIRE_CPU") == "1":
+            pytest.fail(f"JDA_REQUIRE_CPU=1, but no emulated driver: {found.detail}")
+        pytest.skip(f"no emulated driver: {found.detail}")
+    return EmulatedDriver()
+
+
+@pytest.fixture
+def books(driver):
+    """The driver, which finds no broken rule, whatever the test does with it."""
+    driver.reset()
+    yield driver
+    findings = driver.findings()
+    driver.reset()
+    assert not findings
+
+
+on_emulation = pytest.mark.usefixtures("books")
+
+
+@on_emulation
+@pytest.mark.parametrize("name", cases.ZOO)
+def test_zoo(name):
+    on_card.check_zoo(name)
+
+
+@on_emulation
+@pytest.mark.parametrize("name", cases.BOTH_ORDERS)
+def test_other_order(name):
+    on_card.check_other_order(name)
+
+
+def test_only_wanted_gradients_leave_the_card(books):
+    inputs, judged = cases.case("rig"), cases.judged_case("rig")
+    for position, right, scale in zip(
+        FLOATS, judged.grads, judged.grad_scales, strict=True
+    ):
+        books.reset()
+        call = on_card.program(wanted=(position,))
+        _, (grad,) = jax.device_get(call(tuple(inputs), judged.cotangent))
+        where = judged.settled if position == 3 else ...
+        oracle.assert_within(grad[where], right[where], scale[where])
+        home = re.findall(r"copy of (\d+) bytes device to host", books.trace())
+        assert list(map(int, home)) == [judged.out.size * 4, inputs[position].nbytes]
+
+
+@on_emulation
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_is_rounded_once(dtype):
+    inputs, cotangent = cases.case("rig"), cases.judged_case("rig").cotangent
+    narrow = inputs._replace(
+        feature_maps=jnp.asarray(inputs.feature_maps, dtype),
+        weight=jnp.asarray(inputs.weight, dtype),
+    )
+    bar = jnp.asarray(cotangent, dtype)
+    call = on_card.program()
+    out, grads = call(tuple(narrow), bar)
+    assert [array.dtype for array in (out, *grads)] == [dtype, dtype, "float32", dtype]
+    wide = [jnp.asarray(array, jnp.float32) for array in (*narrow, bar)]
+    wide[1:3] = narrow[1:3]
+    wide_out, wide_grads = call(tuple(wide[:5]), wide[5])
+    for got, exact in zip((out, *grads), (wide_out, *wide_grads), strict=True):
+        np.testing.assert_array_equal(got, exact.astype(got.dtype))
+
+
+def test_a_mapped_axis_is_one_launch(books):
+    inputs = cases.case("rig clustered")
+    others = [cases.make(cases.ZOO["rig clustered"], seed) for seed in (1, 2, 3)]
+    locations = jnp.stack([other.sample_locations for other in others])
+    call = functools.partial(operator, implementation="ascend")
+    mapped = jax.jit(jax.vmap(call, (None, None, None, 0, None)))
+    out = jax.block_until_ready(mapped(*inputs[:3], locations, inputs.weight))
+    assert len(re.findall(r"kernel deformable_aggregation ", books.trace())) == 1
+    for got, other in zip(out, others, strict=True):
+        judged = cases.judge(inputs._replace(sample_locations=other.sample_locations))
+        oracle.assert_within(got, judged.out, judged.out_scale)
+
+
+@on_emulation
+def test_forward_mode_goes_through_the_reference():
+    inputs = cases.case("one map")
+
+    def derivative(name):
+        keywords = {"implementation": name, "differentiation": "both"}
+        call = functools.partial(operator, *inputs[:4], **keywords)
+        return jax.jvp(call, (inputs.weight,), (jnp.ones_like(inputs.weight),))
+
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    jax.tree.map(close, derivative("ascend"), derivative("reference"))
+
+
+@on_emulation
+def test_threads():
+    on_card.check_threads()
+
+
+@on_emulation
+def test_the_deterministic_gradient_repeats(monkeypatch):
+    on_card.check_determinism(monkeypatch)
+
+
+def test_training_takes_no_more_and_more_memory(books):
+    kept = []
+    on_card.check_training(100, after_step=lambda _: kept.append(books.live()))
+    assert len(kept) == 100
+    assert all(live == kept[1] for live in kept[2:])
+    assert books.calls()["aclrtLaunchKernelWithArgsArray"] == 200
+
+
+@on_emulation
+def test_the_default_on_the_cpu_never_is_the_card(driver):
+    inputs, judged = cases.case("rig"), cases.judged_case("rig")
+    oracle.assert_within(operator(*inputs), judged.out, judged.out_scale)
+    assert driver.trace() == ""
+
+
+@on_emulation
+def test_an_exported_program_runs():
+    checks = [export.DisabledSafetyCheck.custom_call(name) for name in TARGETS]
+    call = functools.partial(operator, implementation="ascend")
+    exporter = export.export(jax.jit(call), platforms=("cpu",), disabled_checks=checks)
+    inputs, judged = cases.case("rig"), cases.judged_case("rig")
+    out = exporter(*map(jnp.asarray, inputs)).call(*inputs)
+    oracle.assert_within(out, judged.out, judged.out_scale)
+
+
+# JAX raises the first when a program runs for the first time, the second later.
+FAILED = (jax.errors.JaxRuntimeError, ValueError)
+
+
+@pytest.fixture(scope="session")
+def warm(driver):
+    """A compiled program that has run, and what must come out of it."""
+    inputs, judged = cases.case("two cameras"), cases.judged_case("two cameras")
+    call = on_card.program()
+
+    def run():
+        return jax.device_get(call(tuple(inputs), judged.cotangent))
+
+    def check():
+        out, grads = run()
+        oracle.assert_within(out, judged.out, judged.out_scale)
+        cases.assert_gradients_within(grads, judged)
+
+    check()
+    return run, check
+
+
+def test_any_failing_call_is_told_and_the_next_is_right(books, warm):
+    run, check = warm
+    assert ascend._load().jda_ascend_trim() == 0  # forget what other tests have left
+    check()
+    books.reset()
+    check()
+    kept, calls = books.live(), books.calls()
+    assert kept["streams"] == 1
+    assert calls["aclrtMemcpyAsync"] > 10 and calls["aclrtSynchronizeStream"] >= 2
+    for function, count in calls.items():
+        if function == "aclrtGetDevice":
+            continue  # "none yet" is an answer
+        for n in {1, count}:
+            books.reset()
+            books.fail(function, n, 107000)
+            message = (
+                f"{function} failed with code 107000: invalid parameter; the runtime"
+            )
+            with pytest.raises(FAILED, match=message):
+                run()
+            check()
+            assert books.live() == kept, function
+            assert not books.findings(), function
+
+
+def test_a_card_without_memory(books, warm):
+    _, check = warm
+    check()
+    books.set(memory=1 << 20)
+    large = cases.make(cases.Shape((((64, 64),),), channels=128))
+    with pytest.raises(
+        FAILED,
+        match=r"RESOURCE_EXHAUSTED: jda: aclrtMalloc failed with"
+        r" code 207001: out of memory.*; asked for \d+ bytes where \d+ of"
+        r" 1048576 are free",
+    ):
+        jax.block_until_ready(operator(*large, implementation="ascend"))
+    check()
+
+
+def test_maps_known_only_at_run_time_are_checked(books):
+    inputs = cases.case("two cameras")
+    bad = inputs._replace(scale_start_index=inputs.scale_start_index + 1000)
+    programs = [
+        jax.jit(functools.partial(function, implementation="ascend"))
+        for function in (operator, gradient)
+    ]
+    for program in programs:
+        with pytest.raises(
+            FAILED, match=r"map of camera 0, scale 0 .* not within num_feat"
+        ):
+            jax.block_until_ready(program(*map(jnp.asarray, bad)))
+    assert "kernel" not in books.trace()
+
+
+def test_a_limit_of_the_kernels_is_named(books):
+    many = cases.make(cases.Shape((((1, 1),),) * 1025, anchors=1, points=1))
+    with pytest.raises(FAILED, match=r"cam \* scale=1025 on Ascend, .*at most 1024"):
+        jax.block_until_ready(operator(*many, implementation="ascend"))
+    assert "kernel" not in books.trace()
+
+
+def test_another_card(books, monkeypatch, warm):
+    run, check = warm
+    books.set(devices=3)
+    monkeypatch.setenv("JDA_ASCEND_DEVICE", "2")
+    check()
+    assert "emulated card 2 is an" in jda.implementations()["ascend"].detail
+    assert books.calls()["aclrtSetDevice"] >= 1
+    for value, message in {
+        "3": "there is no Ascend card 3; the last one is 2",
+        "-1": "JDA_ASCEND_DEVICE=-1, which is not the number of a card",
+        "two": "JDA_ASCEND_DEVICE=two, which is not the number of a card",
+    }.items():
+        monkeypatch.setenv("JDA_ASCEND_DEVICE", value)
+        with pytest.raises(FAILED, match=message):
+            run()
+        found = jda.implementations()["ascend"]
+        assert not found.available
+        assert message in found.detail and "emulated driver" in found.detail
+
+
+def test_the_emulation_never_looks_like_a_card(driver, warm):
+    found = jda.implementations()["ascend"]
+    assert found.available and found.platforms == (*CARDS, "cpu")
+    runtime = re.escape(str(FOLDER / "libacl_rt.so"))
+    compiler = re.escape(str(FOLDER / "libacl_rtc.so"))
+    assert re.fullmatch(
+        rf"emulated driver {runtime} and {compiler}, toolkit emulated\S+, emulated "
+        r"card 0 is an Ascend910B1, 48 vector cores, kernels compiled "
+        r"(by this process|before, from the cache)",
+        found.detail,
+    )
+
+
+# In a process of its own: what decides when the library is first used.
+
+
+def python(source, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(source)],
+        cwd=os.path.dirname(__file__),
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+SAY = """
+    import jax, jda, test_ascend_route as t
+    def attempt(name):
+        try:
+            out = t.operator(*t.INPUTS, implementation=name)
+            t.oracle.assert_within(out, *t.cases.judged_case("two cameras")[1:3])
+            print(name, "is right")
+        except Exception as error:
+            print(type(error).__name__, error)
+"""
+
+
+def test_without_cann(tmp_path):
+    """Errors where it would run; lowering for a card, and the CPU, are as ever."""
+    told = python(
+        SAY
+        + """
+    print(jda.implementations()["ascend"])
+    attempt("ascend")
+    attempt("cpu")
+    assert t.calls(t.lower(t.gradient, "ascend")) == [t.FORWARD, t.COTANGENT]
+    """,
+        JDA_ASCEND_DRIVER=str(tmp_path),
+    )
+    missing = "CANN's runtime was not found (source its set_env.sh); tried"
+    assert told.startswith(f"ascend (ascend, ASCEND, cpu): not available, {missing}")
+    assert f"RuntimeError implementation='ascend' is not available: {missing}" in told
+    assert f"{tmp_path}/libacl_rt.so" in told and "cpu is right" in told
+
+
+@pytest.mark.usefixtures("driver")
+def test_without_a_card():
+    told = python(
+        SAY
+        + """
+    attempt("ascend")
+    attempt("cpu")
+    """,
+        JDA_EMULATED="devices=0",
+    ).splitlines()
+    assert told[0].startswith("RuntimeError implementation='ascend' is not available: ")
+    assert "there is no Ascend card (emulated driver" in told[0]
+    assert told[1] == "cpu is right"
+
+
+@pytest.mark.usefixtures("driver")
+def test_after_a_kernel_fault_the_process_lives():
+    told = python(
+        SAY
+        + """
+    attempt("ascend")
+    attempt("ascend")
+    attempt("cpu")
+    """,
+        JDA_EMULATED_FAIL="kernel:1:507035",
+    ).splitlines()
+    assert "failed with code 507035: the kernel failed on a vector core" in told[0]
+    assert "deformable_aggregation" in told[0]
+    assert "507035" in told[1], "the card is lost for this process"
+    assert told[-1] == "cpu is right"
+
+
+def test_kernels_are_compiled_once_for_all_processes(warm):
+    told = python(
+        SAY
+        + """
+    print(jda.implementations()["ascend"].detail)
+    attempt("ascend")
+    print(jda.implementations()["ascend"].detail)
+    """
+    ).splitlines()
+    assert told[0].endswith("kernels not compiled yet")
+    assert told[1] == "ascend is right"
+    assert told[2].endswith("kernels compiled before, from the cache")
+
+
+@pytest.mark.usefixtures("driver")
+def test_a_kernel_file_that_is_none(tmp_path):
+    path = tmp_path / "kernels.o"
+    path.write_text("no kernels")
+    told = python(SAY + '    attempt("ascend")', JDA_ASCEND_KERNELS=str(path))
+    assert told.startswith("JaxRuntimeError ")
+    assert f"the kernels of JDA_ASCEND_KERNELS={path} do not load" in told
+
+
+# The comparison with another implementation on the same card, exercised without one.
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, "order of the locations", "order of a gradient"]
+)
+def test_the_judge_of_a_comparison_notices_a_wrong_order(wrong):
+    inputs = cases.swap_order(cases.case("rig"))
+    judged = cases.judge(inputs, "xy")
+    order = "yx" if wrong == "order of the locations" else "xy"
+    arrays = [np.asarray(array) for array in inputs]
+    out = oracle.forward(*arrays, order)
+    grads = list(oracle.gradients(*arrays, judged.cotangent, order))
+    if wrong == "order of a gradient":
+        grads[1] = grads[1][..., ::-1]
+    theirs = (out, grads)
+    found = on_card.errors(theirs, judged)
+    assert (max(found.values()) <= 1) == (wrong is None), found
+    apart = on_card.disagreement((judged.out, list(judged.grads)), theirs)
+    assert (max(apart.values()) < 1e-4) == (wrong is None), apart
+
+
+def test_the_kernels_are_built_ahead_from_the_same_source(tmp_path):
+    """With a stand-in for CANN's CMake functions, which copies what they compile."""
+    for tool in ("cmake", "c++"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    root = Path(__file__).parents[1]
+    functions = tmp_path / "cann" / "compiler" / "tikcpp" / "ascendc_kernel_cmake"
+    functions.mkdir(parents=True)
+    (functions / "ascendc.cmake").write_text(
+        """
+        function(ascendc_fatbin_library name source)
+          set(target ${CMAKE_INSTALL_PREFIX}/${name}-${SOC_VERSION}-${RUN_MODE})
+          file(COPY_FILE ${source} ${target})
+        endfunction()
+        function(ascendc_compile_definitions)
+        endfunction()
+        """
+    )
+    command = ["cmake", "-S", root / "csrc" / "ascend", "-B", tmp_path / "build"]
+    environment = os.environ | {"ASCEND_HOME_PATH": str(tmp_path / "cann")}
+    for options, rc in ([], 1), (["-DSOC_VERSION=Ascend910B3"], 0):
+        done = subprocess.run(
+            [*command, *options], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == rc, done.stderr
+    built = (tmp_path / "build" / "jda_kernels-Ascend910B3-npu").read_text()
+    source = "csrc/ascend/launcher/kernels.cpp"
+    flatten = [sys.executable, "csrc/ascend/flatten.py", source]
+    assert built == subprocess.check_output(flatten, cwd=root, text=True)
+    assert built.count("__global__") == 2
