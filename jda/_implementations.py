@@ -23,10 +23,10 @@ REFERENCE: dict[str, Operation] = {
 }
 KERNELS: dict[str, dict[str, Operation]] = {
     "reference": REFERENCE,
-    "cpu": REFERENCE
-    | {
-        "forward": in_float32("forward", cpu.forward),
-        "cotangent": in_float32("cotangent", cpu.cotangent),
+    "cpu": {
+        "forward": cpu.forward,
+        "tangent": cpu.tangent,
+        "cotangent": cpu.cotangent,
     },
     "ascend": REFERENCE
     | {

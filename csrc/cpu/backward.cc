@@ -30,8 +30,8 @@ constexpr int64_t kPassBytes = int64_t{32} << 20;
 constexpr int64_t kStreamBytes = int64_t{4} << 20;
 
 // Zeroes the gradients of invisible samples, or of all if there is nothing to see.
-template <typename T>
-void zero_unseen(const Problem<T>& problem, Team& team) {
+template <typename F>
+void zero_unseen(const Problem<F>& problem, Team& team) {
   const int64_t samples = problem.points * problem.cameras;
   const int64_t weights = problem.scales * problem.groups;
   const auto unseen = [&](int64_t i) {
@@ -41,36 +41,36 @@ void zero_unseen(const Problem<T>& problem, Team& team) {
   const auto zero = [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (!unseen(i)) continue;
-      if (problem.grad_locations) std::fill_n(problem.grad_locations + 2 * i, 2, T(0));
-      if (problem.grad_weight) std::fill_n(problem.grad_weight + i * weights, weights, T(0));
+      if (problem.grad_locations) std::fill_n(problem.grad_locations + 2 * i, 2, Real<F>(0));
+      if (problem.grad_weight) std::fill_n(problem.grad_weight + i * weights, weights, F{});
     }
   };
   team.for_ranges(problem.batch * problem.anchors * samples, 4096, zero);
 }
 
-template <typename T>
-void finish(const Problem<T>& problem, const Kernels<T>& kernel, const Item& item,
-            const Samples<T>& samples, const uint32_t* corners, const T* dots) {
+template <typename F>
+void finish(const Problem<F>& problem, const Kernels<F>& kernel, const Item& item,
+            const Samples<F>& samples, const uint32_t* corners, const Real<F>* dots) {
   const int64_t first = first_sample(problem, item), weights = problem.scales * problem.groups;
-  kernel.finish(samples, corners, dots,
-                problem.grad_locations ? problem.grad_locations + first * 2 : nullptr,
-                problem.grad_weight ? problem.grad_weight + first * weights : nullptr);
+  kernel.finish(samples, corners, dots, at(problem.grad_locations, first * 2),
+                at(problem.grad_weight, first * weights));
 }
 
 // Gradients of weight and locations alone: nothing is shared between items.
-template <typename T>
-void backward_samples(const Problem<T>& problem, Team& team) {
-  const Plan plan = make_plan(problem, team);
-  const Kernels<T> kernel = kernels<T>(problem.channels, problem.groups);
+template <typename F>
+void backward_samples(const Problem<F>& problem, Team& team) {
+  using T = Real<F>;
+  const Plan plan = make_plan(problem, problem.locations, team);
+  const Kernels<F> kernel = kernels<F>(problem.channels, problem.groups);
   const bool prefetch = far_memory(problem);
   const int64_t channels = problem.channels, groups = problem.groups;
   std::vector<Worker<T>> workers;
-  for (int64_t i = 0; i < team.size(); ++i) workers.emplace_back(problem, true);
+  for (int64_t i = 0; i < team.size(); ++i) workers.emplace_back(problem, Worker<T>::kCorners);
 
   team.for_each(plan.items.size(), [&](int64_t member, int64_t i) {
     Worker<T>& worker = workers[member];
     const Item& item = plan.items[i];
-    const Samples<T> samples = samples_of(problem, plan, item, worker.found);
+    const Samples<F> samples = samples_of(problem, plan, item, worker.found);
     const int64_t count = kernel.merge(samples, 0, 0, worker.tile, worker.entries());
     T* dots = worker.coefficient.get();  // the coefficients are not needed any more
     std::fill_n(dots, groups, T(0));
@@ -103,7 +103,7 @@ struct Sorted {
 };
 
 template <typename T>
-Sorted<T> lay_out(const Problem<T>& problem, const Plan& plan, bool corners) {
+Sorted<T> lay_out(const Sizes& problem, const Plan& plan, bool corners) {
   constexpr int64_t kBuckets = 2048;  // at most: each chunk counts all of them
   Sorted<T> sorted;
   const int64_t rows = problem.batch * problem.rows;
@@ -147,8 +147,8 @@ struct Collector {
   std::vector<int32_t> next;
 };
 
-template <typename T>
-void collect(const Problem<T>& problem, const Plan& plan, const Kernels<T>& kernel,
+template <typename F, typename T = Real<F>>
+void collect(const Problem<F>& problem, const Plan& plan, const Kernels<F>& kernel,
              const Chunk& chunk, int32_t* begin, Collector<T>& local, Sorted<T>& sorted) {
   const int64_t groups = problem.groups;
   uint32_t* corners = sorted.corner.get() ? sorted.corner.get() + chunk.sample * 4 : nullptr;
@@ -158,7 +158,7 @@ void collect(const Problem<T>& problem, const Plan& plan, const Kernels<T>& kern
     const int64_t more =
         kernel.merge(samples_of(problem, plan, item, local.found),
                      item.anchor / problem.anchors * problem.rows, count, local.tile,
-                     {local.row.get() + count, local.coefficient.get() + count * groups,
+                     {local.row.get() + count, local.coefficient.get() + count * groups, nullptr,
                       corners ? corners + samples * 4 : nullptr});
     std::fill_n(local.anchor.get() + count, more, static_cast<int32_t>(item.anchor));
     count += more;
@@ -218,14 +218,14 @@ void order_by_row(const Sorted<T>& sorted, int64_t bucket, int64_t groups, ByRow
   each([&](int64_t entry, int64_t& next) { by_row.order[next++] = entry; });
 }
 
-template <typename T>
-void prefetch(const T* row, int64_t channels) {
-  for (int64_t c = 0; c < channels; c += 64 / static_cast<int64_t>(sizeof(T)))
+template <typename F>
+void prefetch(const F* row, int64_t channels) {
+  for (int64_t c = 0; c < channels; c += 64 / static_cast<int64_t>(sizeof(F)))
     __builtin_prefetch(row + c, 0, 2);
 }
 
-template <typename T>
-void write_rows(const Problem<T>& problem, const Kernels<T>& kernel, const Sorted<T>& sorted,
+template <typename F, typename T = Real<F>>
+void write_rows(const Problem<F>& problem, const Kernels<F>& kernel, const Sorted<T>& sorted,
                 int64_t bucket, bool dots, bool stream, ByRow<T>& by_row) {
   const int64_t channels = problem.channels;
   order_by_row(sorted, bucket, problem.groups, by_row);
@@ -249,20 +249,21 @@ void write_rows(const Problem<T>& problem, const Kernels<T>& kernel, const Sorte
 }
 
 // Whether rows of the gradient should and can be written past the caches.
-template <typename T>
-bool streams(const Problem<T>& problem) {
-  const int64_t row = problem.channels * static_cast<int64_t>(sizeof(T));
+template <typename F>
+bool streams(const Problem<F>& problem) {
+  const int64_t row = problem.channels * static_cast<int64_t>(sizeof(F));
   return problem.batch * problem.rows * row > kStreamBytes && row % 64 == 0 &&
          reinterpret_cast<uintptr_t>(problem.grad_feature_maps) % 64 == 0;
 }
 
 // All gradients.
-template <typename T>
-void backward_features(const Problem<T>& problem, bool stream, Team& team) {
+template <typename F>
+void backward_features(const Problem<F>& problem, bool stream, Team& team) {
+  using T = Real<F>;
   const bool dots = problem.grad_locations || problem.grad_weight;
-  const Plan plan = make_plan(problem, team);
-  const Kernels<T> kernel = kernels<T>(problem.channels, problem.groups);
-  Sorted<T> sorted = lay_out(problem, plan, dots);
+  const Plan plan = make_plan(problem, problem.locations, team);
+  const Kernels<F> kernel = kernels<F>(problem.channels, problem.groups);
+  Sorted<T> sorted = lay_out<T>(problem, plan, dots);
   const int64_t chunks = sorted.chunks.size(), buckets = sorted.buckets;
 
   std::vector<Collector<T>> collectors;
@@ -302,8 +303,8 @@ void backward_features(const Problem<T>& problem, bool stream, Team& team) {
 }
 
 // Some of the batch's elements.
-template <typename T>
-Problem<T> part_of(Problem<T> problem, int64_t begin, int64_t end) {
+template <typename F>
+Problem<F> part_of(Problem<F> problem, int64_t begin, int64_t end) {
   const int64_t maps = begin * problem.rows * problem.channels;
   const int64_t anchors = begin * problem.anchors;
   const int64_t samples = anchors * problem.points * problem.cameras;
@@ -321,8 +322,8 @@ Problem<T> part_of(Problem<T> problem, int64_t begin, int64_t end) {
 
 }  // namespace
 
-template <typename T>
-void backward(const Problem<T>& problem, Team& team) {
+template <typename F>
+void backward(const Problem<F>& problem, Team& team) {
   const bool of_samples = problem.grad_locations || problem.grad_weight;
   if (of_samples) zero_unseen(problem, team);
   if (!problem.grad_feature_maps) {
@@ -331,7 +332,7 @@ void backward(const Problem<T>& problem, Team& team) {
   }
   // Batch elements share nothing: as many at a time as the memory for their entries allows.
   const int64_t corners = problem.anchors * problem.points * problem.cameras * problem.scales * 4;
-  const int64_t bytes = corners * (12 + problem.groups * static_cast<int64_t>(sizeof(T)));
+  const int64_t bytes = corners * (12 + problem.groups * static_cast<int64_t>(sizeof(Real<F>)));
   const int64_t most = std::min(kPassBytes / std::max<int64_t>(1, bytes),
                                 INT32_MAX / std::max(problem.rows, problem.anchors));
   const bool stream = streams(problem);
@@ -342,7 +343,7 @@ void backward(const Problem<T>& problem, Team& team) {
   }
 }
 
-template void backward(const Problem<float>&, Team&);
-template void backward(const Problem<double>&, Team&);
+#define JDA_INSTANTIATE(F) template void backward(const Problem<F>&, Team&);
+JDA_FOR_TYPES(JDA_INSTANTIATE)
 
 }  // namespace jda

@@ -6,6 +6,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -52,14 +53,17 @@ std::vector<Map> read_maps(ffi::AnyBuffer shapes, ffi::AnyBuffer starts, int64_t
   return maps;
 }
 
-struct Arguments {
+struct Call {
+  ffi::ThreadPool pool;
   ffi::AnyBuffer feature_maps, spatial_shape, scale_start_index, sample_locations, weight;
+  int64_t y_axis;
 };
 
-template <typename T>
-Problem<T> make_problem(const Arguments& args, int64_t y_axis) {
-  const auto maps = args.feature_maps.dimensions(), weight = args.weight.dimensions();
-  const auto locations = args.sample_locations.dimensions();
+// Checks all but the maps.
+template <typename F>
+Problem<F> make_problem(const Call& call) {
+  const auto maps = call.feature_maps.dimensions(), weight = call.weight.dimensions();
+  const auto locations = call.sample_locations.dimensions();
   require(maps.size() == 3 && weight.size() == 6 && locations.size() == 5,
           "feature_maps, sample_locations and weight must have 3, 5 and 6 dimensions");
   require(std::equal(locations.begin(), locations.begin() + 4, weight.begin()) &&
@@ -68,11 +72,13 @@ Problem<T> make_problem(const Arguments& args, int64_t y_axis) {
   require(weight[5] > 0 && maps[2] % weight[5] == 0, "group must divide c");
   require(maps[1] <= INT32_MAX && weight[1] <= INT32_MAX && weight[2] <= INT32_MAX,
           "num_feat, anchor and pts must be below 2^31");
-  require(y_axis == 0 || y_axis == 1, "y_axis must be 0 or 1");
-  for (const auto& buffer : {args.sample_locations, args.weight})
-    require(buffer.element_type() == args.feature_maps.element_type(),
-            "feature_maps, sample_locations and weight must have one dtype");
-  Problem<T> problem{};
+  require(call.y_axis == 0 || call.y_axis == 1, "y_axis must be 0 or 1");
+  require(call.weight.element_type() == call.feature_maps.element_type(),
+          "feature_maps and weight must have one dtype");
+  const bool wide = std::is_same_v<Real<F>, double>;
+  require(call.sample_locations.element_type() == (wide ? ffi::F64 : ffi::F32),
+          wide ? "sample_locations must be float64" : "sample_locations must be float32");
+  Problem<F> problem{};
   problem.batch = maps[0];
   problem.rows = maps[1];
   problem.channels = maps[2];
@@ -81,47 +87,48 @@ Problem<T> make_problem(const Arguments& args, int64_t y_axis) {
   problem.cameras = weight[3];
   problem.scales = weight[4];
   problem.groups = weight[5];
-  problem.y_axis = static_cast<int>(y_axis);
-  problem.feature_maps = args.feature_maps.typed_data<T>();
-  problem.locations = args.sample_locations.typed_data<T>();
-  problem.weight = args.weight.typed_data<T>();
+  problem.y_axis = static_cast<int>(call.y_axis);
+  problem.feature_maps = static_cast<const F*>(call.feature_maps.untyped_data());
+  problem.locations = static_cast<const Real<F>*>(call.sample_locations.untyped_data());
+  problem.weight = static_cast<const F*>(call.weight.untyped_data());
   return problem;
 }
 
-template <typename T>
-Team make_team(const Problem<T>& p, ffi::ThreadPool& pool) {
-  const double work = 1.0 * p.batch * p.anchors * p.points * p.cameras * p.scales * p.channels;
+Team make_team(const Sizes& s, ffi::ThreadPool& pool) {
+  const double work = 1.0 * s.batch * s.anchors * s.points * s.cameras * s.scales * s.channels;
   return Team(work < kWorthHelp ? 1 : std::max<int64_t>(1, pool.num_threads()),
               [&pool](std::function<void()> task) { pool.Schedule(std::move(task)); });
 }
 
-// A result to write, or null if it is not wanted: then it has no elements.
-template <typename T>
-T* result(ffi::Result<ffi::AnyBuffer>& buffer) {
-  if (buffer->element_count() == 0) return nullptr;
-  prefer_large_pages(buffer->untyped_data(), buffer->size_bytes());
-  return buffer->typed_data<T>();
+template <typename F, typename Work>
+void run_typed(Call& call, const Work& work) {
+  Problem<F> problem = make_problem<F>(call);
+  const std::vector<Map> maps = read_maps(call.spatial_shape, call.scale_start_index,
+                                          problem.cameras, problem.scales, problem.rows);
+  problem.maps = maps.data();
+  Team team = make_team(problem, call.pool);
+  work(problem, team);
 }
 
-// A gradient must be as large as its argument if it is wanted.
-bool fits(ffi::Result<ffi::AnyBuffer>& gradient, ffi::AnyBuffer argument) {
-  return gradient->element_type() == argument.element_type() &&
-         (gradient->element_count() == 0 || gradient->element_count() == argument.element_count());
-}
-
-// Runs call(float or double) by the type of the features; exceptions become errors.
-template <typename Call>
-ffi::Error run(const Arguments& args, const Call& call) {
+// Runs work(problem, team) for the type of the features; exceptions become errors.
+template <typename Work>
+ffi::Error run(Call call, const Work& work) {
   try {
-    switch (args.feature_maps.element_type()) {
+    switch (call.feature_maps.element_type()) {
       case ffi::F32:
-        call(float{});
+        run_typed<float>(call, work);
         break;
       case ffi::F64:
-        call(double{});
+        run_typed<double>(call, work);
+        break;
+      case ffi::BF16:
+        run_typed<BFloat16>(call, work);
+        break;
+      case ffi::F16:
+        run_typed<Float16>(call, work);
         break;
       default:
-        throw std::invalid_argument("feature_maps must be float32 or float64");
+        throw std::invalid_argument("feature_maps must be float32, float64, bfloat16 or float16");
     }
   } catch (const std::invalid_argument& error) {
     return {ffi::ErrorCode::kInvalidArgument, std::string("jda: ") + error.what()};
@@ -133,23 +140,55 @@ ffi::Error run(const Arguments& args, const Call& call) {
   return ffi::Error::Success();
 }
 
+// Points to a tangent or a gradient. It is as large as its argument, or has no elements: then it is
+// zero, or not wanted, and the pointer stays null.
+template <typename T>
+void point(T*& pointer, ffi::AnyBuffer buffer, ffi::AnyBuffer argument) {
+  require(buffer.element_type() == argument.element_type() &&
+              (buffer.element_count() == 0 || buffer.element_count() == argument.element_count()),
+          "a tangent or gradient must have its argument's dtype, and its size or no elements");
+  if (buffer.element_count() > 0) pointer = static_cast<T*>(buffer.untyped_data());
+}
+
+// Points to the result, its tangent or its cotangent.
+template <typename T>
+void point_like_result(T*& pointer, ffi::AnyBuffer buffer, const Call& call, const Sizes& sizes) {
+  require(buffer.element_type() == call.feature_maps.element_type() &&
+              static_cast<int64_t>(buffer.element_count()) ==
+                  sizes.batch * sizes.anchors * sizes.channels,
+          "the result, its tangent and its cotangent must be [bs, anchor, c]");
+  pointer = static_cast<T*>(buffer.untyped_data());
+}
+
+ffi::AnyBuffer fresh(ffi::Result<ffi::AnyBuffer>& result) {
+  prefer_large_pages(result->untyped_data(), result->size_bytes());
+  return *result;
+}
+
 ffi::Error Forward(ffi::ThreadPool pool, ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,
                    ffi::AnyBuffer scale_start_index, ffi::AnyBuffer sample_locations,
                    ffi::AnyBuffer weight, ffi::Result<ffi::AnyBuffer> out, int64_t y_axis) {
-  const Arguments args{feature_maps, spatial_shape, scale_start_index, sample_locations, weight};
-  return run(args, [&](auto type) {
-    using T = decltype(type);
-    Problem<T> problem = make_problem<T>(args, y_axis);
-    const std::vector<Map> maps =
-        read_maps(spatial_shape, scale_start_index, problem.cameras, problem.scales, problem.rows);
-    problem.maps = maps.data();
-    require(out->element_type() == feature_maps.element_type() &&
-                static_cast<int64_t>(out->element_count()) ==
-                    problem.batch * problem.anchors * problem.channels,
-            "the result must be [bs, anchor, c]");
-    problem.out = result<T>(out);
-    Team team = make_team(problem, pool);
-    if (problem.out) forward(problem, team);
+  const Call call{pool,   feature_maps, spatial_shape, scale_start_index, sample_locations,
+                  weight, y_axis};
+  return run(call, [&](auto& problem, Team& team) {
+    point_like_result(problem.out, fresh(out), call, problem);
+    forward(problem, team);
+  });
+}
+
+ffi::Error Tangent(ffi::ThreadPool pool, ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,
+                   ffi::AnyBuffer scale_start_index, ffi::AnyBuffer sample_locations,
+                   ffi::AnyBuffer weight, ffi::AnyBuffer tangent_feature_maps,
+                   ffi::AnyBuffer tangent_sample_locations, ffi::AnyBuffer tangent_weight,
+                   ffi::Result<ffi::AnyBuffer> out, int64_t y_axis) {
+  const Call call{pool,   feature_maps, spatial_shape, scale_start_index, sample_locations,
+                  weight, y_axis};
+  return run(call, [&](auto& problem, Team& team) {
+    point(problem.tangent_feature_maps, tangent_feature_maps, feature_maps);
+    point(problem.tangent_locations, tangent_sample_locations, sample_locations);
+    point(problem.tangent_weight, tangent_weight, weight);
+    point_like_result(problem.out, fresh(out), call, problem);
+    tangent(problem, team);
   });
 }
 
@@ -159,25 +198,13 @@ ffi::Error Cotangent(ffi::ThreadPool pool, ffi::AnyBuffer feature_maps,
                      ffi::AnyBuffer cotangent, ffi::Result<ffi::AnyBuffer> grad_feature_maps,
                      ffi::Result<ffi::AnyBuffer> grad_sample_locations,
                      ffi::Result<ffi::AnyBuffer> grad_weight, int64_t y_axis) {
-  const Arguments args{feature_maps, spatial_shape, scale_start_index, sample_locations, weight};
-  return run(args, [&](auto type) {
-    using T = decltype(type);
-    Problem<T> problem = make_problem<T>(args, y_axis);
-    const std::vector<Map> maps =
-        read_maps(spatial_shape, scale_start_index, problem.cameras, problem.scales, problem.rows);
-    problem.maps = maps.data();
-    require(cotangent.element_type() == feature_maps.element_type() &&
-                static_cast<int64_t>(cotangent.element_count()) ==
-                    problem.batch * problem.anchors * problem.channels,
-            "the cotangent must be [bs, anchor, c]");
-    require(fits(grad_feature_maps, feature_maps) &&
-                fits(grad_sample_locations, sample_locations) && fits(grad_weight, weight),
-            "a gradient must have its argument's size, or no elements if it is not wanted");
-    problem.cotangent = cotangent.typed_data<T>();
-    problem.grad_feature_maps = result<T>(grad_feature_maps);
-    problem.grad_locations = result<T>(grad_sample_locations);
-    problem.grad_weight = result<T>(grad_weight);
-    Team team = make_team(problem, pool);
+  const Call call{pool,   feature_maps, spatial_shape, scale_start_index, sample_locations,
+                  weight, y_axis};
+  return run(call, [&](auto& problem, Team& team) {
+    point_like_result(problem.cotangent, cotangent, call, problem);
+    point(problem.grad_feature_maps, fresh(grad_feature_maps), feature_maps);
+    point(problem.grad_locations, fresh(grad_sample_locations), sample_locations);
+    point(problem.grad_weight, fresh(grad_weight), weight);
     backward(problem, team);
   });
 }
@@ -201,6 +228,14 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_forward, jda::Forward,
                                   .Ret<xla::ffi::AnyBuffer>()  // out
                                   .Attr<int64_t>("y_axis"));
 
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_tangent, jda::Tangent,
+                              JDA_ARGUMENTS
+                                  .Arg<xla::ffi::AnyBuffer>()  // tangent_feature_maps
+                                  .Arg<xla::ffi::AnyBuffer>()  // tangent_sample_locations
+                                  .Arg<xla::ffi::AnyBuffer>()  // tangent_weight
+                                  .Ret<xla::ffi::AnyBuffer>()  // tangent of out
+                                  .Attr<int64_t>("y_axis"));
+
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_cotangent, jda::Cotangent,
                               JDA_ARGUMENTS
                                   .Arg<xla::ffi::AnyBuffer>()  // cotangent, like out
@@ -209,6 +244,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_cotangent, jda::Cotangent,
                                   .Ret<xla::ffi::AnyBuffer>()  // grad_weight
                                   .Attr<int64_t>("y_axis"));
 
-extern "C" const char* jda_cpu_isa() { return jda::isa_name(); }
+// The instruction set in use, or null if JDA_CPU_ISA names none.
+extern "C" const char* jda_cpu_isa() { return jda::isa_is_known() ? jda::isa_name() : nullptr; }
 
 #pragma GCC visibility pop

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <vector>
 
 #include "operator.h"
@@ -11,46 +10,68 @@ namespace {
 // Items that a member of the team takes at a time.
 constexpr int64_t kItems = 4;
 
-}  // namespace
-
-template <typename T>
-void forward(const Problem<T>& problem, Team& team) {
-  const Plan plan = make_plan(problem, team);
-  const Kernels<T> kernel = kernels<T>(problem.channels, problem.groups);
+// Writes, to problem.out, the sum over the entries of an anchor's items of
+//     coefficient * features[row] + tangent of the coefficient * features_of_tangents[row]
+// without the term whose features are null.
+template <typename F>
+void aggregate(const Problem<F>& problem, const F* features, const F* features_of_tangents,
+               Team& team) {
+  using T = Real<F>;
+  const Plan plan = make_plan(problem, problem.locations, team);
+  const Kernels<F> kernel = kernels<F>(problem.channels, problem.groups);
+  const auto merge = features_of_tangents ? kernel.merge_tangent : kernel.merge;
   const bool prefetch = far_memory(problem);
   const int64_t channels = problem.channels;
   Scratch<T> parts(plan.parts * channels);
   std::vector<Worker<T>> workers;
-  for (int64_t i = 0; i < team.size(); ++i) workers.emplace_back(problem, false);
+  for (int64_t i = 0; i < team.size(); ++i)
+    workers.emplace_back(problem,
+                         features_of_tangents ? Worker<T>::kTangents : Worker<T>::kCoefficients);
 
   team.for_ranges(plan.items.size(), kItems, [&](int64_t member, int64_t begin, int64_t end) {
     Worker<T>& worker = workers[member];
     for (int64_t i = begin; i < end; ++i) {
       const Item& item = plan.items[i];
-      const Samples<T> samples = samples_of(problem, plan, item, worker.found);
-      const int64_t count = kernel.merge(samples, 0, 0, worker.tile, worker.entries());
-      const int64_t element = item.anchor / problem.anchors;
-      kernel.gather(problem.feature_maps + element * problem.rows * channels, channels,
-                    problem.groups, worker.row.get(), worker.coefficient.get(), count, prefetch,
-                    item.part < 0 ? problem.out + item.anchor * channels
-                                  : parts.get() + item.part * channels);
+      const Samples<F> samples = samples_of(problem, plan, item, worker.found);
+      const int64_t count = merge(samples, 0, 0, worker.tile, worker.entries());
+      const int64_t element = item.anchor / problem.anchors * problem.rows * channels;
+      kernel.gather({{{at(features, element), worker.coefficient.get()},
+                      {at(features_of_tangents, element), worker.tangent.get()}},
+                     worker.row.get(),
+                     count,
+                     prefetch,
+                     problem.out + item.anchor * channels,
+                     item.part < 0 ? nullptr : parts.get() + item.part * channels},
+                    channels, problem.groups);
     }
   });
 
   // Anchors of several items: their parts in the plan's order. Anchors of none: zero.
   team.for_ranges(problem.batch * problem.anchors, 4, [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t a = begin; a < end; ++a) {
-      if (plan.pieces[a] == 1) continue;
-      T* out = problem.out + a * channels;
-      std::fill_n(out, channels, T(0));
-      const T* part = parts.get() + plan.part[a] * channels;
-      for (int32_t piece = 0; piece < plan.pieces[a]; ++piece, part += channels)
-        for (int64_t c = 0; c < channels; ++c) out[c] += part[c];
-    }
+    for (int64_t a = begin; a < end; ++a)
+      if (plan.pieces[a] != 1)
+        kernel.add_parts(parts.get() + plan.part[a] * channels, plan.pieces[a], channels,
+                         problem.out + a * channels);
   });
 }
 
-template void forward(const Problem<float>&, Team&);
-template void forward(const Problem<double>&, Team&);
+}  // namespace
+
+template <typename F>
+void forward(const Problem<F>& problem, Team& team) {
+  aggregate<F>(problem, problem.feature_maps, nullptr, team);
+}
+
+template <typename F>
+void tangent(const Problem<F>& problem, Team& team) {
+  const bool coefficients_move = problem.tangent_locations || problem.tangent_weight;
+  aggregate(problem, problem.tangent_feature_maps,
+            coefficients_move ? problem.feature_maps : nullptr, team);
+}
+
+#define JDA_INSTANTIATE(F)                         \
+  template void forward(const Problem<F>&, Team&); \
+  template void tangent(const Problem<F>&, Team&);
+JDA_FOR_TYPES(JDA_INSTANTIATE)
 
 }  // namespace jda

@@ -1,14 +1,20 @@
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 
 #include "kernels.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 namespace jda {
 
 #define JDA_DECLARE(NAME)                               \
   namespace NAME {                                      \
-  template <typename T>                                 \
-  Kernels<T> kernels(int64_t channels, int64_t groups); \
+  template <typename F>                                 \
+  Kernels<F> kernels(int64_t channels, int64_t groups); \
   }
 
 JDA_DECLARE(baseline)
@@ -19,9 +25,18 @@ JDA_DECLARE(avx512)
 
 namespace {
 
+#if defined(__x86_64__)
+// Conversions of float16, which not every compiler's __builtin_cpu_supports knows.
+bool has_f16c() {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+#endif
+
 Isa widest() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
+  if (!has_f16c()) return Isa::kBaseline;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
     return Isa::kAvx512;
@@ -30,13 +45,15 @@ Isa widest() {
   return Isa::kBaseline;
 }
 
+const char* asked() { return std::getenv("JDA_CPU_ISA"); }
+
 constexpr const char* kNames[] = {"baseline", "avx2", "avx512"};
 
+// The narrower of what the machine has and what is asked for.
 Isa choose() {
   const Isa best = widest();
-  if (const char* asked = std::getenv("JDA_CPU_ISA"))
-    for (int i = 0; i < static_cast<int>(best); ++i)
-      if (!std::strcmp(asked, kNames[i])) return static_cast<Isa>(i);
+  for (int i = 0; i < static_cast<int>(best); ++i)
+    if (asked() && !std::strcmp(asked(), kNames[i])) return static_cast<Isa>(i);
   return best;
 }
 
@@ -49,16 +66,21 @@ Isa isa() {
 
 const char* isa_name() { return kNames[static_cast<int>(isa())]; }
 
-template <typename T>
-Kernels<T> kernels(int64_t channels, int64_t groups) {
-#if defined(__x86_64__)
-  if (isa() == Isa::kAvx512) return avx512::kernels<T>(channels, groups);
-  if (isa() == Isa::kAvx2) return avx2::kernels<T>(channels, groups);
-#endif
-  return baseline::kernels<T>(channels, groups);
+bool isa_is_known() {
+  return !asked() || std::any_of(std::begin(kNames), std::end(kNames),
+                                 [](const char* name) { return !std::strcmp(asked(), name); });
 }
 
-template Kernels<float> kernels(int64_t, int64_t);
-template Kernels<double> kernels(int64_t, int64_t);
+template <typename F>
+Kernels<F> kernels(int64_t channels, int64_t groups) {
+#if defined(__x86_64__)
+  if (isa() == Isa::kAvx512) return avx512::kernels<F>(channels, groups);
+  if (isa() == Isa::kAvx2) return avx2::kernels<F>(channels, groups);
+#endif
+  return baseline::kernels<F>(channels, groups);
+}
+
+#define JDA_INSTANTIATE(F) template Kernels<F> kernels(int64_t, int64_t);
+JDA_FOR_TYPES(JDA_INSTANTIATE)
 
 }  // namespace jda

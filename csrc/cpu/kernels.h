@@ -6,10 +6,12 @@
 // Everything else works on entries:
 //
 //   forward    out[c]         = sum over entries e of coefficient[e, g(c)] * feature[row(e), c]
+//   tangent    the same for the tangents of features, and for those of coefficients
 //   backward   grad[row, c]  += coefficient[e, g(c)] * cotangent[c]
 //              dots[e, g]     = sum over c in group g of cotangent[c] * feature[row(e), c]
 //
 // and the gradients of weight and location of a sample follow from the dots of its four corners.
+// Arrays of type F are widened to Real<F> when they are read; results are rounded to F once.
 #pragma once
 
 #include <cstdint>
@@ -22,17 +24,19 @@ namespace jda {
 constexpr int64_t kItemPoints = 64;
 
 // The visible samples of one item.
-template <typename T>
+template <typename F>
 struct Samples {
   const int32_t* points;  // key points
   int64_t count;
-  const T* locations;       // of key point 0 in the item's camera
-  const T* weight;          // likewise: [scales, groups]
-  int64_t location_stride;  // from one key point to the next
+  const Real<F>* locations;  // of key point 0 in the item's camera
+  const F* weight;           // likewise: [scales, groups]
+  int64_t location_stride;   // from one key point to the next
   int64_t weight_stride;
   const Map* maps;  // of the item's camera
   int64_t scales, groups;
   int y_axis;
+  const Real<F>* tangent_locations;  // like locations and weight; null where zero
+  const F* tangent_weight;
 };
 
 // A work space of merge: the number of the entry of each cell under the samples.
@@ -45,49 +49,71 @@ template <typename T>
 struct Entries {
   int32_t* row;
   T* coefficient;     // [entries, groups]
+  T* tangent;         // likewise, of the coefficients; null if none is wanted
   uint32_t* corners;  // null, or [samples, scales, 4]: 1 + number of the corner's entry; 0: none
 };
 
+// A sum over the rows of entries.
+template <typename F>
+struct Gathering {
+  struct Term {
+    const F* features;  // [rows, channels]; null: no such term
+    const Real<F>* coefficient;
+  };
+  Term terms[2];
+  const int32_t* row;  // of the entries
+  int64_t count;
+  bool prefetch;
+  F* out;         // [channels]: the sum if it is all there is,
+  Real<F>* part;  // or null, and the sum, not rounded, goes here
+};
+
 // One row of the gradient of the feature maps, and the dots of the entries that it is made of.
-template <typename T>
+template <typename F>
 struct RowGradient {
   const int64_t* entries;  // the row's
   int64_t count;
   const int32_t* anchor;  // [all entries]: row of the cotangent
-  T* coefficient;         // [all entries, groups]: the dots replace them if they are wanted
-  const T* cotangent;     // [anchors, channels]
-  const T* feature;       // [channels]: the row itself; null: no dots wanted
-  T* gradient;            // [channels]: written
+  Real<F>* coefficient;   // [all entries, groups]: the dots replace them if they are wanted
+  const F* cotangent;     // [anchors, channels]
+  const F* feature;       // [channels]: the row itself; null: no dots wanted
+  F* gradient;            // [channels]: written
   bool stream;            // write it past the caches
-  T* spare;               // [count, groups]
+  Real<F>* spare;         // [count, groups]
 };
 
-template <typename T>
+template <typename F>
 struct Kernels {
+  using T = Real<F>;
   // Writes the entries of `samples` and returns how many they are. `row_offset` is added to their
   // rows, and `first` to their numbers in `corners`.
-  int64_t (*merge)(const Samples<T>& samples, int64_t row_offset, int64_t first, Tile& tile,
+  int64_t (*merge)(const Samples<F>& samples, int64_t row_offset, int64_t first, Tile& tile,
                    Entries<T> entries);
-  // out[c] = sum over `count` entries of coefficient * features[row, c].
-  void (*gather)(const T* features, int64_t channels, int64_t groups, const int32_t* row,
-                 const T* coefficient, int64_t count, bool prefetch, T* out);
+  // Likewise, with the tangents of the coefficients.
+  int64_t (*merge_tangent)(const Samples<F>& samples, int64_t row_offset, int64_t first, Tile& tile,
+                           Entries<T> entries);
+  // The sum over terms and `count` entries of coefficient * features[row, c].
+  void (*gather)(const Gathering<F>& gathering, int64_t channels, int64_t groups);
+  // out[c] = sum over `count` parts.
+  void (*add_parts)(const T* parts, int64_t count, int64_t channels, F* out);
   // dots[e, g] = sum over the channels of group g of cotangent[c] * features[row(e), c].
-  void (*dot)(const T* features, int64_t channels, int64_t groups, const int32_t* row,
-              int64_t count, bool prefetch, const T* cotangent, T* dots);
-  void (*row_gradient)(const RowGradient<T>& row, int64_t channels, int64_t groups);
+  void (*dot)(const F* features, int64_t channels, int64_t groups, const int32_t* row,
+              int64_t count, bool prefetch, const F* cotangent, T* dots);
+  void (*row_gradient)(const RowGradient<F>& row, int64_t channels, int64_t groups);
   // Gradients of the samples from the dots of their corners; dots[0] is that of corners outside.
   // `grad_locations` and `grad_weight` are laid out as in `samples`; null where not wanted.
-  void (*finish)(const Samples<T>& samples, const uint32_t* corners, const T* dots,
-                 T* grad_locations, T* grad_weight);
+  void (*finish)(const Samples<F>& samples, const uint32_t* corners, const T* dots,
+                 T* grad_locations, F* grad_weight);
 };
 
 // The widest instruction set of this machine, or what the environment variable JDA_CPU_ISA names.
 enum class Isa { kBaseline, kAvx2, kAvx512 };
 Isa isa();
 const char* isa_name();
+bool isa_is_known();  // false if the variable names none
 
 // The kernels for so many channels and groups.
-template <typename T>
-Kernels<T> kernels(int64_t channels, int64_t groups);
+template <typename F>
+Kernels<F> kernels(int64_t channels, int64_t groups);
 
 }  // namespace jda

@@ -1,5 +1,6 @@
 // The inner loops for one instruction set: JDA_ISA names it, JDA_VECTOR_BYTES is its vector and
 // JDA_VECTORS how many accumulators fit its registers.
+#include "formats.h"
 #include "kernels.h"
 #include "simd.h"
 
@@ -112,53 +113,81 @@ JDA_INLINE void over_channels(const Kernel& kernel, int64_t channels) {
   narrowing_blocks<N, (D > N * JDA_VECTORS ? D / N : JDA_VECTORS), D>(kernel, channels, 0);
 }
 
-template <int N, int M, typename T>
-JDA_INLINE void prefetch_row(const T* row) {
+template <int N, int M, typename F>
+JDA_INLINE void prefetch_row(const F* row) {
 #pragma GCC unroll 16
-  for (int i = 0; i < N * M; i += 64 / static_cast<int>(sizeof(T)))
+  for (int i = 0; i < N * M; i += 64 / static_cast<int>(sizeof(F)))
     __builtin_prefetch(row + i, 0, 3);
+}
+
+template <int N, int M, typename F>
+JDA_INLINE void put(F* p, const Vector<Real<F>, N>* v, bool past_caches = false) {
+#pragma GCC unroll 16
+  for (int j = 0; j < M; ++j) store<N>(p + j * N, v[j], past_caches);
 }
 
 // Entries ahead that gather and dot prefetch.
 constexpr int64_t kAhead = 4;
 
-template <typename T, typename Groups>
+template <typename F, typename Groups>
 struct Gather {
+  using T = Real<F>;
   Groups layout;
-  const T* features;
+  const Gathering<F>& gathering;
   int64_t channels, groups;
-  const int32_t* row;
-  const T* coefficient;
-  int64_t count;
-  bool prefetch;
-  T* out;
 
   template <int N, int M>
   JDA_INLINE void block(int64_t c) const {
     const typename Groups::template Block<T, N, M> block(layout, c);
+    const int32_t* row = gathering.row;
+    const int64_t count = gathering.count;
     Vector<T, N> sum[M] = {};
-    for (int64_t e = 0; e < count; ++e) {
-      const T* feature = features + row[e] * channels + c;
-      const T* q = coefficient + e * groups;
-      if (prefetch)
-        prefetch_row<N, M>(features + row[e + kAhead < count ? e + kAhead : e] * channels + c);
+    for (const auto& term : gathering.terms) {
+      if (!term.features) continue;
+      const F* features = term.features + c;
+      for (int64_t e = 0; e < count; ++e) {
+        const F* feature = features + row[e] * channels;
+        const T* q = term.coefficient + e * groups;
+        if (gathering.prefetch)
+          prefetch_row<N, M>(features + row[e + kAhead < count ? e + kAhead : e] * channels);
 #pragma GCC unroll 16
-      for (int j = 0; j < M; ++j) sum[j] += block.spread(q, j) * load<N>(feature + j * N);
+        for (int j = 0; j < M; ++j) sum[j] += block.spread(q, j) * load<N>(feature + j * N);
+      }
     }
-#pragma GCC unroll 16
-    for (int j = 0; j < M; ++j) store<N>(out + c + j * N, sum[j]);
+    if (gathering.part)
+      put<N, M>(gathering.part + c, sum);
+    else
+      put<N, M>(gathering.out + c, sum);
   }
 };
 
-template <typename T, typename Groups>
+template <typename F>
+struct AddParts {
+  using T = Real<F>;
+  const T* parts;
+  int64_t count, channels;
+  F* out;
+
+  template <int N, int M>
+  JDA_INLINE void block(int64_t c) const {
+    Vector<T, N> sum[M] = {};
+    for (const T* part = parts + c; part < parts + count * channels; part += channels)
+#pragma GCC unroll 16
+      for (int j = 0; j < M; ++j) sum[j] += load<N>(part + j * N);
+    put<N, M>(out + c, sum);
+  }
+};
+
+template <typename F, typename Groups>
 struct Dot {
+  using T = Real<F>;
   Groups layout;
-  const T* features;
+  const F* features;
   int64_t channels, groups;
   const int32_t* row;
   int64_t count;
   bool prefetch;
-  const T* cotangent;
+  const F* cotangent;
   T* dots;
 
   template <int N, int M>
@@ -168,7 +197,7 @@ struct Dot {
 #pragma GCC unroll 16
     for (int j = 0; j < M; ++j) bar[j] = load<N>(cotangent + c + j * N);
     for (int64_t e = 0; e < count; ++e) {
-      const T* feature = features + row[e] * channels + c;
+      const F* feature = features + row[e] * channels + c;
       if (prefetch)
         prefetch_row<N, M>(features + row[e + kAhead < count ? e + kAhead : e] * channels + c);
       Vector<T, N> product[M];
@@ -179,10 +208,11 @@ struct Dot {
   }
 };
 
-template <typename T, typename Groups, bool kDots>
+template <typename F, typename Groups, bool kDots>
 struct Row {
+  using T = Real<F>;
   Groups layout;
-  const RowGradient<T>& row;
+  const RowGradient<F>& row;
   int64_t channels, groups;
 
   template <int N, int M>
@@ -191,7 +221,7 @@ struct Row {
     Vector<T, N> sum[M] = {};
     for (int64_t i = 0; i < row.count; ++i) {
       const int64_t e = row.entries[i];
-      const T* bar = row.cotangent + row.anchor[e] * channels + c;
+      const F* bar = row.cotangent + row.anchor[e] * channels + c;
       const T* q = kDots && !Groups::kFixed ? row.spare + i * groups : row.coefficient + e * groups;
       if constexpr (kDots) {
         Vector<T, N> product[M];
@@ -207,35 +237,31 @@ struct Row {
         for (int j = 0; j < M; ++j) sum[j] += block.spread(q, j) * load<N>(bar + j * N);
       }
     }
-    T* out = row.gradient + c;
-    if (row.stream) {
-#pragma GCC unroll 16
-      for (int j = 0; j < M; ++j) stream<N>(out + j * N, sum[j]);
-    } else {
-#pragma GCC unroll 16
-      for (int j = 0; j < M; ++j) store<N>(out + j * N, sum[j]);
-    }
+    put<N, M>(row.gradient + c, sum, row.stream);
   }
 };
 
-template <typename T, typename Groups>
-void gather(const T* features, int64_t channels, int64_t groups, const int32_t* row,
-            const T* coefficient, int64_t count, bool prefetch, T* out) {
-  over_channels<T, Groups>(Gather<T, Groups>{Groups(channels, groups), features, channels, groups,
-                                             row, coefficient, count, prefetch, out},
-                           channels);
+template <typename F, typename Groups>
+void gather(const Gathering<F>& gathering, int64_t channels, int64_t groups) {
+  over_channels<Real<F>, Groups>(
+      Gather<F, Groups>{Groups(channels, groups), gathering, channels, groups}, channels);
 }
 
-template <typename T, typename Groups>
-void dot(const T* features, int64_t channels, int64_t groups, const int32_t* row, int64_t count,
-         bool prefetch, const T* cotangent, T* dots) {
-  over_channels<T, Groups>(Dot<T, Groups>{Groups(channels, groups), features, channels, groups, row,
-                                          count, prefetch, cotangent, dots},
-                           channels);
+template <typename F>
+void add_parts(const Real<F>* parts, int64_t count, int64_t channels, F* out) {
+  over_channels<Real<F>, AnyGroups>(AddParts<F>{parts, count, channels, out}, channels);
 }
 
-template <typename T, typename Groups>
-void row_gradient(const RowGradient<T>& row, int64_t channels, int64_t groups) {
+template <typename F, typename Groups>
+void dot(const F* features, int64_t channels, int64_t groups, const int32_t* row, int64_t count,
+         bool prefetch, const F* cotangent, Real<F>* dots) {
+  over_channels<Real<F>, Groups>(Dot<F, Groups>{Groups(channels, groups), features, channels,
+                                                groups, row, count, prefetch, cotangent, dots},
+                                 channels);
+}
+
+template <typename F, typename Groups>
+void row_gradient(const RowGradient<F>& row, int64_t channels, int64_t groups) {
   const Groups layout(channels, groups);
   if (row.feature &&
       !Groups::kFixed)  // a group's dots may be begun before its coefficient's last use
@@ -243,9 +269,9 @@ void row_gradient(const RowGradient<T>& row, int64_t channels, int64_t groups) {
       for (int64_t g = 0; g < groups; ++g)
         row.spare[i * groups + g] = row.coefficient[row.entries[i] * groups + g];
   if (row.feature)
-    over_channels<T, Groups>(Row<T, Groups, true>{layout, row, channels, groups}, channels);
+    over_channels<Real<F>, Groups>(Row<F, Groups, true>{layout, row, channels, groups}, channels);
   else
-    over_channels<T, Groups>(Row<T, Groups, false>{layout, row, channels, groups}, channels);
+    over_channels<Real<F>, Groups>(Row<F, Groups, false>{layout, row, channels, groups}, channels);
 }
 
 // ---- Samples ------------------------------------------------------------------------------------
@@ -264,7 +290,8 @@ struct Coordinates {
   T y[kItemPoints], x[kItemPoints];
   int64_t padded;
 
-  explicit Coordinates(const Samples<T>& samples) {
+  template <typename F>
+  explicit Coordinates(const Samples<F>& samples) {
     padded = (samples.count + kPad - 1) / kPad * kPad;
     for (int64_t i = 0; i < padded; ++i) {
       const int64_t p = samples.points[i < samples.count ? i : 0];
@@ -310,18 +337,61 @@ JDA_INLINE bool within(int32_t v, int32_t size) {
   return static_cast<uint32_t>(v) < static_cast<uint32_t>(size);
 }
 
+// The tangent of a sample's shares and of its weight at one scale.
+template <typename F>
+struct Moves {
+  using T = Real<F>;
+  T share[4];
+  const F* weight;  // null: zero
+  bool shares;      // not zero
+
+  JDA_INLINE Moves(const Samples<F>& samples, const Map& map, int64_t sample, int64_t scale, T down,
+                   T right)
+      : weight(nullptr), shares(samples.tangent_locations) {
+    const int64_t point = samples.points[sample];
+    if (shares) {
+      const T* location = samples.tangent_locations + point * samples.location_stride;
+      const T dh = location[samples.y_axis] * static_cast<T>(map.height);
+      const T dw = location[1 - samples.y_axis] * static_cast<T>(map.width);
+      share[0] = -dh * (1 - right) - dw * (1 - down);
+      share[1] = -dh * right + dw * (1 - down);
+      share[2] = dh * (1 - right) - dw * down;
+      share[3] = dh * right + dw * down;
+    }
+    if (samples.tangent_weight)
+      weight = samples.tangent_weight + point * samples.weight_stride + scale * samples.groups;
+  }
+
+  // The tangent of share * weight of corner j, for the groups from g on.
+  template <int N>
+  JDA_INLINE Vector<T, N> term(int j, T share_of, Vector<T, N> weight_of, int64_t g) const {
+    Vector<T, N> sum{};
+    if (shares) sum += share[j] * weight_of;
+    if (weight) sum += share_of * load<N>(weight + g);
+    return sum;
+  }
+};
+
+template <int N, typename T>
+JDA_INLINE void add(T* sum, Vector<T, N> term, bool to_what_is_there) {
+  store<N>(sum, to_what_is_there ? load<N>(sum) + term : term);
+}
+
 // G groups, or any number of them where G is 0. Where many samples fall into few cells, a tile
 // holds the number of each cell's entry; where they are sparse, each corner gets an entry of its
-// own.
-template <typename T, int G>
-int64_t merge(const Samples<T>& samples, int64_t row_offset, int64_t first, Tile& tile,
-              Entries<T> entries) {
+// own. With kTangent the tangents of the coefficients are summed likewise.
+template <typename F, int G, bool kTangent>
+int64_t merge(const Samples<F>& samples, int64_t row_offset, int64_t first, Tile& tile,
+              Entries<Real<F>> entries) {
+  using T = Real<F>;
+  constexpr int N = G ? G : 1;
   const int64_t groups = G ? G : samples.groups, count = samples.count;
-  const T* weights[kItemPoints];
+  const int64_t weights_of_point = samples.scales * groups;
+  const F* weights[kItemPoints];
   for (int64_t i = 0; i < count; ++i) {
     weights[i] = samples.weight + samples.points[i] * samples.weight_stride;
     __builtin_prefetch(weights[i]);
-    __builtin_prefetch(weights[i] + 64 / sizeof(T));
+    __builtin_prefetch(weights[i] + weights_of_point - 1);
   }
   const Coordinates<T> coordinates(samples);
   int32_t last = 0;  // number of the last entry: they start with 1
@@ -336,14 +406,17 @@ int64_t merge(const Samples<T>& samples, int64_t row_offset, int64_t first, Tile
     const bool dense = tile_cells <= count * Tile::kCellsPerPoint;
     if (dense) {
       for (int64_t i = 0; i < tile_cells; ++i) tile.number[i] = 0;
-      T* fresh = entries.coefficient + last * groups;
-      for (int64_t i = 0; i < count * 4 * groups; ++i) fresh[i] = 0;
+      const int64_t begin = last * groups, end = begin + count * 4 * groups;
+      for (int64_t i = begin; i < end; ++i) entries.coefficient[i] = 0;
+      if constexpr (kTangent)
+        for (int64_t i = begin; i < end; ++i) entries.tangent[i] = 0;
     }
     for (int64_t i = 0; i < count; ++i) {
-      const T* weight = weights[i] + s * groups;
+      const F* weight = weights[i] + s * groups;
       const T down = cells.down[i], right = cells.right[i];
       const T share[4] = {(1 - down) * (1 - right), (1 - down) * right, down * (1 - right),
                           down * right};
+      [[maybe_unused]] const Moves<F> moves(samples, map, i, s, down, right);
       const int64_t row = row_offset + map.start + int64_t{cells.h[i]} * map.width + cells.w[i];
       const int64_t place = (cells.h[i] - h.low) * tile_width + (cells.w[i] - w.low);
       uint32_t* corner = entries.corners ? entries.corners + (i * samples.scales + s) * 4 : nullptr;
@@ -364,13 +437,13 @@ int64_t merge(const Samples<T>& samples, int64_t row_offset, int64_t first, Tile
           number = ++last;
         }
         entries.row[number - 1] = static_cast<int32_t>(row + dh * map.width + dw);
-        T* q = entries.coefficient + (number - 1) * groups;
-        if constexpr (G > 0) {
-          const Vector<T, G> term = share[j] * load<G>(weight);
-          store<G>(q, dense ? load<G>(q) + term : term);
-        } else {
-          for (int64_t g = 0; g < groups; ++g)
-            q[g] = dense ? q[g] + share[j] * weight[g] : share[j] * weight[g];
+        const int64_t q = (number - 1) * groups;
+        for (int64_t g = 0; g < groups; g += N) {
+          const Vector<T, N> of_weight = load<N>(weight + g);
+          add<N>(entries.coefficient + q + g, share[j] * of_weight, dense);
+          if constexpr (kTangent)
+            add<N>(entries.tangent + q + g, moves.template term<N>(j, share[j], of_weight, g),
+                   dense);
         }
         if (corner) corner[j] = static_cast<uint32_t>(first + number);
       }
@@ -379,9 +452,10 @@ int64_t merge(const Samples<T>& samples, int64_t row_offset, int64_t first, Tile
   return last;
 }
 
-template <typename T, int G>
-void finish(const Samples<T>& samples, const uint32_t* corners, const T* dots, T* grad_locations,
-            T* grad_weight) {
+template <typename F, int G>
+void finish(const Samples<F>& samples, const uint32_t* corners, const Real<F>* dots,
+            Real<F>* grad_locations, F* grad_weight) {
+  using T = Real<F>;
   constexpr int N = G ? G : 1;
   const int64_t groups = G ? G : samples.groups;
   const Coordinates<T> coordinates(samples);
@@ -421,35 +495,36 @@ void finish(const Samples<T>& samples, const uint32_t* corners, const T* dots, T
 
 // ---- Choice -------------------------------------------------------------------------------------
 
-template <typename T, typename Groups, int G>
-Kernels<T> make_kernels() {
-  return {merge<T, G>, gather<T, Groups>, dot<T, Groups>, row_gradient<T, Groups>, finish<T, G>};
+template <typename F, typename Groups, int G>
+Kernels<F> make_kernels() {
+  return {merge<F, G, false>, merge<F, G, true>,       gather<F, Groups>, add_parts<F>,
+          dot<F, Groups>,     row_gradient<F, Groups>, finish<F, G>};
 }
 
-template <typename T, typename Groups>
-Kernels<T> with_groups(int64_t groups) {
-  return groups == 8 ? make_kernels<T, Groups, 8>() : make_kernels<T, Groups, 0>();
+template <typename F, typename Groups>
+Kernels<F> with_groups(int64_t groups) {
+  return groups == 8 ? make_kernels<F, Groups, 8>() : make_kernels<F, Groups, 0>();
 }
 
-template <typename T>
-Kernels<T> kernels(int64_t channels, int64_t groups) {
+template <typename F>
+Kernels<F> kernels(int64_t channels, int64_t groups) {
   switch (channels / groups) {
     case 4:
-      return with_groups<T, FixedGroups<4>>(groups);
+      return with_groups<F, FixedGroups<4>>(groups);
     case 8:
-      return with_groups<T, FixedGroups<8>>(groups);
+      return with_groups<F, FixedGroups<8>>(groups);
     case 16:
-      return with_groups<T, FixedGroups<16>>(groups);
+      return with_groups<F, FixedGroups<16>>(groups);
     case 32:
-      return with_groups<T, FixedGroups<32>>(groups);
+      return with_groups<F, FixedGroups<32>>(groups);
     case 64:
-      return with_groups<T, FixedGroups<64>>(groups);
+      return with_groups<F, FixedGroups<64>>(groups);
     default:
-      return with_groups<T, AnyGroups>(groups);
+      return with_groups<F, AnyGroups>(groups);
   }
 }
 
-template Kernels<float> kernels(int64_t, int64_t);
-template Kernels<double> kernels(int64_t, int64_t);
+#define JDA_INSTANTIATE(F) template Kernels<F> kernels(int64_t, int64_t);
+JDA_FOR_TYPES(JDA_INSTANTIATE)
 
 }  // namespace jda::JDA_ISA

@@ -1,4 +1,4 @@
-// Deformable aggregation and its gradients, on the threads of a team.
+// Deformable aggregation and its derivatives, on the threads of a team.
 //
 // Results do not depend on the size of the team: each has one owner, and sums are taken in an order
 // that only the arguments set.
@@ -10,11 +10,15 @@
 namespace jda {
 
 // Writes problem.out.
-template <typename T>
-void forward(const Problem<T>& problem, Team& team);
+template <typename F>
+void forward(const Problem<F>& problem, Team& team);
+
+// Writes the tangent of that, for the tangents that are not null, to problem.out.
+template <typename F>
+void tangent(const Problem<F>& problem, Team& team);
 
 // Writes those of problem's gradients that are not null.
-template <typename T>
-void backward(const Problem<T>& problem, Team& team);
+template <typename F>
+void backward(const Problem<F>& problem, Team& team);
 
 }  // namespace jda

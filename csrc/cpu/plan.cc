@@ -37,30 +37,31 @@ struct Seen {
 };
 
 template <typename T>
-void look(const Problem<T>& problem, int64_t anchor, Seen* seen) {
-  const T* location = problem.locations + anchor * problem.points * problem.cameras * 2;
-  std::fill_n(seen, problem.cameras, Seen{});
-  for (int64_t p = 0; p < problem.points; ++p)
-    for (int64_t k = 0; k < problem.cameras; ++k, location += 2)
+void look(const Sizes& sizes, const T* locations, int64_t anchor, Seen* seen) {
+  const T* location = locations + anchor * sizes.points * sizes.cameras * 2;
+  std::fill_n(seen, sizes.cameras, Seen{});
+  for (int64_t p = 0; p < sizes.points; ++p)
+    for (int64_t k = 0; k < sizes.cameras; ++k, location += 2)
       if (visible(location[0], location[1]) && seen[k].count++ == 0)
         seen[k].place = curve(location[0], location[1]);
 }
 
 template <typename T>
-uint32_t place(const Problem<T>& problem, int64_t anchor, int64_t camera, int64_t point) {
-  const T* location =
-      problem.locations + ((anchor * problem.points + point) * problem.cameras + camera) * 2;
+uint32_t place(const Sizes& sizes, const T* locations, int64_t anchor, int64_t camera,
+               int64_t point) {
+  const T* location = locations + ((anchor * sizes.points + point) * sizes.cameras + camera) * 2;
   return curve(location[0], location[1]);
 }
 
 // Lists the visible key points of one anchor in one camera along the curve, by 16 x 16 tiles.
 template <typename T>
-void list_points(const Problem<T>& problem, int64_t anchor, int64_t camera, int32_t* points) {
-  const T* first = problem.locations + (anchor * problem.points * problem.cameras + camera) * 2;
+void list_points(const Sizes& sizes, const T* locations, int64_t anchor, int64_t camera,
+                 int32_t* points) {
+  const T* first = locations + (anchor * sizes.points * sizes.cameras + camera) * 2;
   int32_t begin[257] = {};
   auto each = [&](auto use) {
     const T* location = first;
-    for (int64_t p = 0; p < problem.points; ++p, location += problem.cameras * 2)
+    for (int64_t p = 0; p < sizes.points; ++p, location += sizes.cameras * 2)
       if (visible(location[0], location[1])) use(p, curve(location[0], location[1]) >> 8);
   };
   each([&](int64_t, uint32_t tile) { ++begin[tile + 1]; });
@@ -71,17 +72,17 @@ void list_points(const Problem<T>& problem, int64_t anchor, int64_t camera, int3
 }  // namespace
 
 template <typename T>
-Plan make_plan(const Problem<T>& problem, Team& team) {
-  const int64_t anchors = problem.batch * problem.anchors, cameras = problem.cameras;
+Plan make_plan(const Sizes& sizes, const T* locations, Team& team) {
+  const int64_t anchors = sizes.batch * sizes.anchors, cameras = sizes.cameras;
   std::vector<Seen> seen(anchors * cameras);
-  const int64_t span = std::max<int64_t>(1, 2048 / std::max<int64_t>(1, problem.points * cameras));
+  const int64_t span = std::max<int64_t>(1, 2048 / std::max<int64_t>(1, sizes.points * cameras));
   team.for_ranges(anchors, span, [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t a = begin; a < end; ++a) look(problem, a, seen.data() + a * cameras);
+    for (int64_t a = begin; a < end; ++a) look(sizes, locations, a, seen.data() + a * cameras);
   });
 
   // Where everything goes: a group is one camera of one batch element.
   Plan plan;
-  const int64_t groups = problem.batch * cameras;
+  const int64_t groups = sizes.batch * cameras;
   std::vector<int64_t> group_items(groups + 1, 0), part(anchors * cameras),
       listed(anchors * cameras, -1);
   plan.pieces.assign(anchors, 0);
@@ -90,7 +91,7 @@ Plan make_plan(const Problem<T>& problem, Team& team) {
   for (int64_t a = 0; a < anchors; ++a) {
     for (int64_t k = 0; k < cameras; ++k) {
       const Seen& here = seen[a * cameras + k];
-      group_items[a / problem.anchors * cameras + k + 1] += here.pieces();
+      group_items[a / sizes.anchors * cameras + k + 1] += here.pieces();
       part[a * cameras + k] = plan.parts + plan.pieces[a];
       plan.pieces[a] += here.pieces();
       if (here.pieces() > 1) {
@@ -107,14 +108,14 @@ Plan make_plan(const Problem<T>& problem, Team& team) {
   if (points > 0)
     team.for_each(anchors * cameras, [&](int64_t, int64_t i) {
       if (listed[i] >= 0)
-        list_points(problem, i / cameras, i % cameras, plan.points.data() + listed[i]);
+        list_points(sizes, locations, i / cameras, i % cameras, plan.points.data() + listed[i]);
     });
 
   plan.items.resize(group_items[groups]);
   team.for_each(groups, [&](int64_t, int64_t g) {
-    const int64_t k = g % cameras, first = g / cameras * problem.anchors;
+    const int64_t k = g % cameras, first = g / cameras * sizes.anchors;
     Item* item = plan.items.data() + group_items[g];
-    for (int64_t a = first; a < first + problem.anchors; ++a) {
+    for (int64_t a = first; a < first + sizes.anchors; ++a) {
       const Seen& here = seen[a * cameras + k];
       const int64_t pieces = here.pieces(), list = listed[a * cameras + k];
       for (int64_t i = 0; i < pieces; ++i, ++item) {
@@ -122,7 +123,7 @@ Plan make_plan(const Problem<T>& problem, Team& team) {
         *item = {a, static_cast<int32_t>(k), static_cast<int32_t>(end - begin), here.place, -1, -1};
         if (pieces > 1) {
           item->listed = list + begin;
-          item->place = place(problem, a, k, plan.points[item->listed]);
+          item->place = place(sizes, locations, a, k, plan.points[item->listed]);
         }
         if (plan.pieces[a] > 1) item->part = part[a * cameras + k] + i;
       }
@@ -133,7 +134,7 @@ Plan make_plan(const Problem<T>& problem, Team& team) {
   return plan;
 }
 
-template Plan make_plan(const Problem<float>&, Team&);
-template Plan make_plan(const Problem<double>&, Team&);
+template Plan make_plan(const Sizes&, const float*, Team&);
+template Plan make_plan(const Sizes&, const double*, Team&);
 
 }  // namespace jda

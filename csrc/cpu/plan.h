@@ -36,16 +36,17 @@ inline bool visible(T y, T x) {
   return y > 0 && y < 1 && x > 0 && x < 1;  // false for NaN
 }
 
+// `locations` are those of a problem of such sizes.
 template <typename T>
-Plan make_plan(const Problem<T>& problem, Team& team);
+Plan make_plan(const Sizes& sizes, const T* locations, Team& team);
 
 // The key points of an item: listed by the plan, or found now and written to `found`, which has
 // room for kItemPoints.
-template <typename T>
-const int32_t* key_points(const Problem<T>& problem, const Plan& plan, const Item& item,
+template <typename F>
+const int32_t* key_points(const Problem<F>& problem, const Plan& plan, const Item& item,
                           int32_t* found) {
   if (item.listed >= 0) return plan.points.data() + item.listed;
-  const T* location =
+  const Real<F>* location =
       problem.locations + (item.anchor * problem.points * problem.cameras + item.camera) * 2;
   int32_t* next = found;
   for (int64_t p = 0; p < problem.points; ++p, location += problem.cameras * 2)

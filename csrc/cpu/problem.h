@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "types.h"
+
 namespace jda {
 
 // One camera's feature map of one scale: height x width rows from `start` on.
@@ -11,22 +13,32 @@ struct Map {
   int32_t height, width;
 };
 
-template <typename T>
-struct Problem {
+struct Sizes {
   int64_t batch, rows, channels, anchors, points, cameras, scales, groups;
+};
+
+template <typename F>
+struct Problem : Sizes {
   int y_axis;  // where y stands in the last axis of the locations: 0 or 1
 
-  const Map* maps;        // [cameras, scales], each within `rows`
-  const T* feature_maps;  // [batch, rows, channels]
-  const T* locations;     // [batch, anchors, points, cameras, 2]
-  const T* weight;        // [batch, anchors, points, cameras, scales, groups]
+  const Map* maps;           // [cameras, scales], each within `rows`
+  const F* feature_maps;     // [batch, rows, channels]
+  const Real<F>* locations;  // [batch, anchors, points, cameras, 2]
+  const F* weight;           // [batch, anchors, points, cameras, scales, groups]
 
-  T* out = nullptr;  // [batch, anchors, channels]: the forward's result
+  // The forward's result, or the tangent of that.
+  F* out = nullptr;  // [batch, anchors, channels]
 
-  const T* cotangent = nullptr;    // like out: the backward's argument
-  T* grad_feature_maps = nullptr;  // like the arguments; null where not wanted
-  T* grad_locations = nullptr;
-  T* grad_weight = nullptr;
+  // The arguments' tangents; null where zero.
+  const F* tangent_feature_maps = nullptr;
+  const Real<F>* tangent_locations = nullptr;
+  const F* tangent_weight = nullptr;
+
+  // The backward's argument and the arguments' gradients; null where not wanted.
+  const F* cotangent = nullptr;  // like out
+  F* grad_feature_maps = nullptr;
+  Real<F>* grad_locations = nullptr;
+  F* grad_weight = nullptr;
 };
 
 }  // namespace jda

@@ -8,13 +8,17 @@
 namespace jda {
 
 // Where, within the locations, the item's camera has its location of key point 0.
-template <typename T>
-int64_t first_sample(const Problem<T>& problem, const Item& item) {
-  return item.anchor * problem.points * problem.cameras + item.camera;
+inline int64_t first_sample(const Sizes& sizes, const Item& item) {
+  return item.anchor * sizes.points * sizes.cameras + item.camera;
 }
 
 template <typename T>
-Samples<T> samples_of(const Problem<T>& problem, const Plan& plan, const Item& item,
+T* at(T* array, int64_t offset) {
+  return array ? array + offset : nullptr;
+}
+
+template <typename F>
+Samples<F> samples_of(const Problem<F>& problem, const Plan& plan, const Item& item,
                       int32_t* found) {
   const int64_t first = first_sample(problem, item), weights = problem.scales * problem.groups;
   return {key_points(problem, plan, item, found),
@@ -26,32 +30,36 @@ Samples<T> samples_of(const Problem<T>& problem, const Plan& plan, const Item& i
           problem.maps + item.camera * problem.scales,
           problem.scales,
           problem.groups,
-          problem.y_axis};
+          problem.y_axis,
+          at(problem.tangent_locations, first * 2),
+          at(problem.tangent_weight, first * weights)};
 }
 
 // Whether a batch element's feature maps are too large for the caches near a core.
-template <typename T>
-bool far_memory(const Problem<T>& problem) {
-  return problem.rows * problem.channels * static_cast<int64_t>(sizeof(T)) > (int64_t{4} << 20);
+template <typename F>
+bool far_memory(const Problem<F>& problem) {
+  return problem.rows * problem.channels * static_cast<int64_t>(sizeof(F)) > (int64_t{4} << 20);
 }
 
 // What a member of the team needs to work on one item at a time.
 template <typename T>
 struct Worker {
-  Worker(const Problem<T>& problem, bool corners) {
-    const int64_t most = kItemPoints * problem.scales * 4;
+  enum Wanted { kCoefficients, kTangents, kCorners };
+
+  Worker(const Sizes& sizes, Wanted wanted) {
+    const int64_t most = kItemPoints * sizes.scales * 4;
     row = Scratch<int32_t>(most);
-    coefficient =
-        Scratch<T>((most + 1) * problem.groups);  // dots of no entry come before the others
-    if (corners) corner = Scratch<uint32_t>(most);
+    coefficient = Scratch<T>((most + 1) * sizes.groups);  // dots of no entry come before the others
+    if (wanted == kTangents) tangent = Scratch<T>(most * sizes.groups);
+    if (wanted == kCorners) corner = Scratch<uint32_t>(most);
   }
 
-  Entries<T> entries() const { return {row.get(), coefficient.get(), corner.get()}; }
+  Entries<T> entries() const { return {row.get(), coefficient.get(), tangent.get(), corner.get()}; }
 
   int32_t found[kItemPoints];
   Tile tile;
   Scratch<int32_t> row;
-  Scratch<T> coefficient;
+  Scratch<T> coefficient, tangent;
   Scratch<uint32_t> corner;
 };
 

@@ -1,8 +1,8 @@
 // Vectors of N lanes, in the vector extensions that GCC and Clang share.
 //
-// This file and kernels_impl.h are compiled once for each instruction set, each time into a
-// namespace of its own (JDA_ISA), and call nothing that is not always inlined: otherwise the linker
-// could hand code for a wide instruction set to a machine that lacks it.
+// This file, formats.h and kernels_impl.h are compiled once for each instruction set, each time
+// into a namespace of its own (JDA_ISA), and call nothing that is not always inlined: otherwise the
+// linker could hand code for a wide instruction set to a machine that lacks it.
 #pragma once
 
 #include <cstdint>
@@ -21,18 +21,18 @@ template <typename T, int N>
 using Vector = typename VectorTypes<T, N>::Vector;
 
 template <int N, typename T>
-JDA_INLINE Vector<T, N> load(const T* p) {
+JDA_INLINE Vector<T, N> load_lanes(const T* p) {
   return *reinterpret_cast<const typename VectorTypes<T, N>::Unaligned*>(p);
 }
 
 template <int N, typename T>
-JDA_INLINE void store(T* p, Vector<T, N> v) {
+JDA_INLINE void store_lanes(T* p, Vector<T, N> v) {
   *reinterpret_cast<typename VectorTypes<T, N>::Unaligned*>(p) = v;
 }
 
 // Stores past the caches where the instruction set can. `p` must be aligned to the vector.
 template <int N, typename T>
-JDA_INLINE void stream(T* p, Vector<T, N> v) {
+JDA_INLINE void stream_lanes(T* p, Vector<T, N> v) {
 #if __has_builtin(__builtin_nontemporal_store)  // Clang
   __builtin_nontemporal_store(v, reinterpret_cast<Vector<T, N>*>(p));
 #else
@@ -54,7 +54,7 @@ JDA_INLINE void stream(T* p, Vector<T, N> v) {
     return __builtin_ia32_movntdq(reinterpret_cast<QuarterWords*>(p),
                                   reinterpret_cast<QuarterWords>(v));
 #endif
-  store<N>(p, v);
+  store_lanes<N>(p, v);
 #endif
 }
 
@@ -87,7 +87,7 @@ JDA_INLINE Vector<T, N> add_halves(Vector<T, N> a, Vector<T, N> b, Lanes<I...>) 
 template <typename T, int N, int M, int S = N>
 JDA_INLINE void lane_sums(Vector<T, N>* v, T* sums) {
   if constexpr (S == 1) {
-    for (int i = 0; i < M; ++i) store<N>(sums + i * N, v[i]);
+    for (int i = 0; i < M; ++i) store_lanes<N>(sums + i * N, v[i]);
   } else if constexpr (M > 1) {
     for (int i = 0; i < M / 2; ++i)
       v[i] = add_halves<T, N, S>(v[2 * i], v[2 * i + 1], LanesTo<N>{});

@@ -27,8 +27,11 @@
 
 namespace {
 
+using jda::BFloat16;
+using jda::Float16;
 using jda::Map;
 using jda::Problem;
+using jda::Real;
 using jda::Team;
 using Random = std::mt19937;
 
@@ -38,6 +41,69 @@ void check(bool good, const std::string& what) {
   ++(good ? passed : failed);
   if (!good && failed <= 20) std::fprintf(stderr, "FAILED %s\n", what.c_str());
 }
+
+// ---- Numbers ------------------------------------------------------------------------------------
+
+struct Binary {  // a 16-bit format
+  int mantissa, bias;
+};
+template <typename F>
+constexpr Binary kBinary = std::is_same_v<F, BFloat16> ? Binary{7, 127} : Binary{10, 15};
+template <typename F>
+constexpr bool kHalf = sizeof(F) == 2;
+
+template <typename F>
+double widened(F v) {
+  if constexpr (!kHalf<F>) {
+    return v;
+  } else {
+    constexpr Binary k = kBinary<F>;
+    const int fraction = v.bits & ((1 << k.mantissa) - 1);
+    const int exponent = (v.bits & 0x7fff) >> k.mantissa;
+    const double sign = v.bits >> 15 ? -1 : 1, one = 1 << k.mantissa;
+    if (exponent == (0x7fff >> k.mantissa)) return fraction ? std::nan("") : sign / 0.0;
+    if (exponent == 0) return sign * std::ldexp(fraction, 1 - k.bias - k.mantissa);
+    return sign * std::ldexp(one + fraction, exponent - k.bias - k.mantissa);
+  }
+}
+
+// How far apart numbers of the format are around v.
+template <typename F>
+double spacing(double v) {
+  if constexpr (!kHalf<F>) {
+    return 0;  // far below the errors of sums
+  } else {
+    const int lowest = 1 - kBinary<F>.bias;
+    return std::ldexp(1, std::max(v == 0 ? lowest : std::ilogb(v), lowest) - kBinary<F>.mantissa);
+  }
+}
+
+// To nearest even.
+template <typename F>
+F rounded(double v) {
+  if constexpr (!kHalf<F>) {
+    return static_cast<F>(v);
+  } else {
+    constexpr Binary k = kBinary<F>;
+    const uint16_t sign = std::signbit(v) ? 0x8000 : 0,
+                   infinite = 0x7fff >> k.mantissa << k.mantissa;
+    if (std::isnan(v)) return {0x7fff};
+    if (std::isinf(v)) return {static_cast<uint16_t>(sign | infinite)};
+    const double step = spacing<F>(v), nearest = std::nearbyint(std::fabs(v) / step) * step;
+    if (nearest >= std::ldexp(1, k.bias + 1)) return {static_cast<uint16_t>(sign | infinite)};
+    const double unit = spacing<F>(nearest);
+    const int exponent = nearest == 0 ? 1 - k.bias : std::max(std::ilogb(nearest), 1 - k.bias);
+    // The exponent and the fraction beside it: a carry goes from one to the other.
+    const int bits = ((exponent + k.bias - 1) << k.mantissa) + static_cast<int>(nearest / unit);
+    return {static_cast<uint16_t>(sign | bits)};
+  }
+}
+
+template <typename F>
+constexpr const char* kTypeName = std::is_same_v<F, float>      ? "float"
+                                  : std::is_same_v<F, double>   ? "double"
+                                  : std::is_same_v<F, BFloat16> ? "bfloat16"
+                                                                : "float16";
 
 // ---- Problems -----------------------------------------------------------------------------------
 
@@ -67,8 +133,8 @@ class Array {
  public:
   explicit Array(int64_t size = 0, bool aligned = true) : size_(size), skip_(!aligned) {
     memory_ = static_cast<T*>(::operator new((size + skip_) * sizeof(T), kLine));
-    if constexpr (std::is_floating_point_v<T>)
-      std::fill(begin(), end(), std::numeric_limits<T>::quiet_NaN());
+    if constexpr (!std::is_same_v<T, Map> && !std::is_integral_v<T>)
+      std::fill(begin(), end(), rounded<T>(std::nan("")));
   }
   Array(Array&& other) noexcept
       : size_(other.size_), skip_(other.skip_), memory_(std::exchange(other.memory_, nullptr)) {}
@@ -85,23 +151,22 @@ class Array {
   T* memory_;
 };
 
-template <typename T>
+template <typename F>
 struct Input {
   Sizes sizes;
   int64_t rows;
   Array<Map> maps;
-  Array<T> features, locations, weight, cotangent;
+  Array<F> features;
+  Array<Real<F>> locations;
+  Array<F> weight, cotangent;
+  Array<F> tangent_features;
+  Array<Real<F>> tangent_locations;
+  Array<F> tangent_weight;
 
-  Problem<T> problem() const {
+  Problem<F> problem() const {
     const Sizes& s = sizes;
-    Problem<T> p{s.batch,
-                 rows,
-                 s.groups * s.group_size,
-                 s.anchors,
-                 s.points,
-                 s.cameras,
-                 s.scales,
-                 s.groups,
+    Problem<F> p{{s.batch, rows, s.groups * s.group_size, s.anchors, s.points, s.cameras, s.scales,
+                  s.groups},
                  s.y_axis,
                  maps.begin(),
                  features.begin(),
@@ -164,26 +229,34 @@ T invisible_coordinate(Random& random) {
   return values[random() % std::size(values)];
 }
 
-template <typename T>
-Input<T> make_input(const Sizes& s, Random& random) {
+template <typename F>
+Input<F> make_input(const Sizes& s, Random& random) {
+  using T = Real<F>;
   Array<Map> maps(s.cameras * s.scales);
   const int64_t rows = place_maps(s, maps, random), channels = s.groups * s.group_size;
   const int64_t anchors = s.batch * s.anchors, samples = anchors * s.points * s.cameras;
   const int64_t weights = s.scales * s.groups;
   const bool aligned = random() % 2;
-  Input<T> input{s,
+  Input<F> input{s,
                  rows,
                  std::move(maps),
-                 Array<T>(s.batch * rows * channels, aligned),
+                 Array<F>(s.batch * rows * channels, aligned),
                  Array<T>(samples * 2, aligned),
-                 Array<T>(samples * weights, aligned),
-                 Array<T>(anchors * channels, aligned)};
-  std::uniform_real_distribution<T> value(-1, 1), unit(0, 1);
-  std::generate(input.cotangent.begin(), input.cotangent.end(), [&] { return value(random); });
+                 Array<F>(samples * weights, aligned),
+                 Array<F>(anchors * channels, aligned),
+                 Array<F>(s.batch * rows * channels, aligned),
+                 Array<T>(samples * 2, aligned),
+                 Array<F>(samples * weights, aligned)};
+  std::uniform_real_distribution<T> real(-1, 1), unit(0, 1);
+  auto value = [&] { return rounded<F>(real(random)); };
+  std::generate(input.cotangent.begin(), input.cotangent.end(), value);
   for (const Map& map : input.maps)
-    for (int64_t b = 0; b < s.batch; ++b)
-      std::generate_n(input.features.begin() + (b * rows + map.start) * channels,
-                      int64_t{map.height} * map.width * channels, [&] { return value(random); });
+    for (int64_t b = 0; b < s.batch; ++b) {
+      const int64_t first = (b * rows + map.start) * channels;
+      const int64_t size = int64_t{map.height} * map.width * channels;
+      std::generate_n(input.features.begin() + first, size, value);
+      std::generate_n(input.tangent_features.begin() + first, size, value);
+    }
   T centre[2] = {};
   for (int64_t i = 0; i < samples; ++i) {
     if (i % (s.points * s.cameras) == 0) centre[0] = unit(random), centre[1] = unit(random);
@@ -192,18 +265,29 @@ Input<T> make_input(const Sizes& s, Random& random) {
     location[1 - s.y_axis] = visible_coordinate(centre[1], s.width, random);
     if (s.visible == kAll)
       std::generate_n(location, 2, [&] { return T(0.1) + T(0.8) * unit(random); });
-    if (s.visible == kAll || unit(random) < s.visible)
-      std::generate_n(input.weight.begin() + i * weights, weights, [&] { return value(random); });
-    else
+    if (s.visible == kAll || unit(random) < s.visible) {
+      std::generate_n(input.weight.begin() + i * weights, weights, value);
+      std::generate_n(input.tangent_weight.begin() + i * weights, weights, value);
+      std::generate_n(input.tangent_locations.begin() + 2 * i, 2, [&] { return real(random); });
+    } else {
       location[random() % 2] = invisible_coordinate<T>(random);
+    }
   }
   return input;
 }
 
 // ---- What is right ------------------------------------------------------------------------------
 
-enum { kOut, kFeatures, kLocations, kWeight, kArrays };  // results, as bits: what is wanted
-constexpr const char* kNames[] = {"out", "grad_feature_maps", "grad_locations", "grad_weight"};
+// Results, as bits: what is wanted. The last three are tangents of the result, each for the tangent
+// of one argument alone.
+enum { kOut, kFeatures, kLocations, kWeight, kOfFeatures, kOfLocations, kOfWeight, kArrays };
+constexpr const char* kNames[] = {"out",
+                                  "grad_feature_maps",
+                                  "grad_locations",
+                                  "grad_weight",
+                                  "tangent of feature_maps",
+                                  "tangent of locations",
+                                  "tangent of weight"};
 
 struct Sum {
   double value = 0, size = 0;  // `size` bounds the terms, whatever their bilinear coefficients
@@ -212,6 +296,11 @@ struct Sum {
   void add(double coefficient, double term) {
     value += coefficient * term;
     size += std::max(1.0, std::fabs(coefficient)) * std::fabs(term);
+  }
+
+  void add(const Sum& other) {
+    value += other.value, size += other.size;
+    any |= other.any;
   }
 };
 
@@ -228,13 +317,14 @@ Pixel pixel(T location, int size) {
   return {cell, at - cell, std::floor(rounded) != cell || std::floor(fused) != cell};
 }
 
-template <typename T>
+template <typename F>
 struct Expected {
+  using T = Real<F>;
   std::vector<Sum> of[kArrays];
 
-  explicit Expected(const Input<T>& in) {
+  explicit Expected(const Input<F>& in) {
     const Sizes& s = in.sizes;
-    of[kOut].resize(in.cotangent.size());
+    for (int i : {kOut, kOfFeatures, kOfLocations, kOfWeight}) of[i].resize(in.cotangent.size());
     of[kFeatures].resize(in.features.size());
     of[kLocations].resize(in.locations.size());
     of[kWeight].resize(in.weight.size());
@@ -245,36 +335,56 @@ struct Expected {
     }
   }
 
-  void add(const Input<T>& in, int64_t i, T y, T x, int64_t scale) {
+  void add(const Input<F>& in, int64_t i, T y, T x, int64_t scale) {
     const Sizes& s = in.sizes;
     const int64_t anchor = i / (s.points * s.cameras), channels = s.groups * s.group_size;
     const Map& map = in.maps[i % s.cameras * s.scales + scale];
     const Pixel h = pixel(y, map.height), w = pixel(x, map.width);
-    Sum* grad_y = &of[kLocations][2 * i + s.y_axis];
-    Sum* grad_x = &of[kLocations][2 * i + 1 - s.y_axis];
-    grad_y->any |= h.unsure, grad_x->any |= w.unsure;
+    const int64_t at_y = 2 * i + s.y_axis, at_x = 2 * i + 1 - s.y_axis;
+    Sum &grad_y = of[kLocations][at_y], &grad_x = of[kLocations][at_x];
+    grad_y.any |= h.unsure, grad_x.any |= w.unsure;
     for (int corner = 0; corner < 4; ++corner) {
       const bool down = corner / 2, right = corner % 2;
       const double row = h.cell + down, column = w.cell + right;
       if (row < 0 || row >= map.height || column < 0 || column >= map.width) continue;
       const double dh = down ? h.distance : 1 - h.distance,
                    dw = right ? w.distance : 1 - w.distance;
+      const double by_y = (down ? 1 : -1) * dw * map.height;
+      const double by_x = (right ? 1 : -1) * dh * map.width;
+      const double dot_y = in.tangent_locations[at_y], dot_x = in.tangent_locations[at_x];
       const int64_t at = (anchor / s.anchors * in.rows + map.start +
                           static_cast<int64_t>(row * map.width + column)) *
                          channels;
       for (int64_t c = 0; c < channels; ++c) {
         const int64_t weight_at = (i * s.scales + scale) * s.groups + c / s.group_size;
-        const double feature = in.features[at + c], weight = in.weight[weight_at];
-        const double bar = in.cotangent[anchor * channels + c];
-        of[kOut][anchor * channels + c].add(dh * dw, weight * feature);
+        const int64_t out_at = anchor * channels + c;
+        const double feature = widened(in.features[at + c]), weight = widened(in.weight[weight_at]);
+        const double bar = widened(in.cotangent[out_at]), both = weight * feature;
+        of[kOut][out_at].add(dh * dw, both);
         of[kFeatures][at + c].add(dh * dw, weight * bar);
         of[kWeight][weight_at].add(dh * dw, feature * bar);
-        grad_y->add((down ? 1 : -1) * dw * map.height, weight * feature * bar);
-        grad_x->add((right ? 1 : -1) * dh * map.width, weight * feature * bar);
-        grad_y->size += map.height * std::fabs(weight * feature * bar);
-        grad_x->size += map.width * std::fabs(weight * feature * bar);
+        grad_y.add(by_y, both * bar);
+        grad_x.add(by_x, both * bar);
+        grad_y.size += map.height * std::fabs(both * bar);
+        grad_x.size += map.width * std::fabs(both * bar);
+        of[kOfFeatures][out_at].add(dh * dw, weight * widened(in.tangent_features[at + c]));
+        of[kOfWeight][out_at].add(dh * dw, widened(in.tangent_weight[weight_at]) * feature);
+        Sum& moved = of[kOfLocations][out_at];
+        moved.add(by_y * dot_y + by_x * dot_x, both);
+        moved.size +=
+            (map.height * std::fabs(dot_y) + map.width * std::fabs(dot_x)) * std::fabs(both);
+        moved.any |= h.unsure || w.unsure;
       }
     }
+  }
+
+  // The tangent of the result for the tangents of several arguments.
+  std::vector<Sum> tangent(unsigned of_arguments) const {
+    std::vector<Sum> sums(of[kOut].size());
+    for (int array : {kOfFeatures, kOfLocations, kOfWeight})
+      if (of_arguments >> array & 1)
+        for (size_t i = 0; i < sums.size(); ++i) sums[i].add(of[array][i]);
+    return sums;
   }
 };
 
@@ -311,34 +421,50 @@ void with_team(const Crew& crew, const Call& call) {
   for (std::thread& thread : threads) thread.join();
 }
 
-template <typename T>
-using Results = std::vector<Array<T>>;  // kArrays of them, empty where not wanted
+using Results = std::vector<std::vector<double>>;  // widened, empty where not wanted
 
-template <typename T>
-Results<T> run(const Input<T>& in, const Crew& crew, unsigned wanted) {
-  const Array<T>* like[] = {&in.cotangent, &in.features, &in.locations, &in.weight};
-  Results<T> results;
-  for (int i = 0; i < kArrays; ++i) results.emplace_back(wanted >> i & 1 ? like[i]->size() : 0);
-  Problem<T> problem = in.problem();
-  auto result = [&](int i) { return results[i].size() ? results[i].begin() : nullptr; };
-  problem.out = result(kOut);
-  problem.grad_feature_maps = result(kFeatures);
-  problem.grad_locations = result(kLocations);
-  problem.grad_weight = result(kWeight);
+// The wanted ones, and the tangent of the result for the wanted tangents as kOfFeatures.
+template <typename F>
+Results run(const Input<F>& in, const Crew& crew, unsigned wanted) {
+  auto wants = [&](int array) { return wanted >> array & 1; };
+  const bool tangent = wants(kOfFeatures) || wants(kOfLocations) || wants(kOfWeight);
+  auto size_if = [&](bool want, const auto& like) { return want ? like.size() : 0; };
+  const Array<F> out(size_if(wants(kOut), in.cotangent)),
+      of_features(size_if(wants(kFeatures), in.features)),
+      of_weight(size_if(wants(kWeight), in.weight)), moved(size_if(tangent, in.cotangent));
+  const Array<Real<F>> of_locations(size_if(wants(kLocations), in.locations));
+  auto start = [](const auto& array) { return array.size() ? array.begin() : nullptr; };
+  Problem<F> problem = in.problem();
+  problem.out = start(out);
+  problem.grad_feature_maps = start(of_features);
+  problem.grad_locations = start(of_locations);
+  problem.grad_weight = start(of_weight);
   with_team(crew, [&](Team& team) {
     if (problem.out) forward(problem, team);
     backward(problem, team);
+    if (!moved.size()) return;
+    problem.out = moved.begin();
+    if (wants(kOfFeatures)) problem.tangent_feature_maps = in.tangent_features.begin();
+    if (wants(kOfLocations)) problem.tangent_locations = in.tangent_locations.begin();
+    if (wants(kOfWeight)) problem.tangent_weight = in.tangent_weight.begin();
+    jda::tangent(problem, team);
   });
+  Results results;
+  auto keep = [&](const auto& array) {
+    results.emplace_back();
+    for (const auto& v : array) results.back().push_back(widened(v));
+  };
+  keep(out), keep(of_features), keep(of_locations), keep(of_weight), keep(moved);
   return results;
 }
 
 // ---- Checks -------------------------------------------------------------------------------------
 
 // Checks each array of `got` up to its first element where not good(array, index).
-template <typename T, typename Good, typename Want>
-void check_results(const std::string& where, const Results<T>& got, Good good, Want want) {
-  for (int array = 0; array < kArrays; ++array) {
-    int64_t i = 0;
+template <typename Good, typename Want>
+void check_results(const std::string& where, const Results& got, Good good, Want want) {
+  for (size_t array = 0; array < got.size(); ++array) {
+    size_t i = 0;
     while (i < got[array].size() && good(array, i)) ++i;
     std::string what;
     if (i < got[array].size())
@@ -348,34 +474,40 @@ void check_results(const std::string& where, const Results<T>& got, Good good, W
   }
 }
 
-template <typename T>
-void check_values(const Sizes& s, const Results<T>& got, const Expected<T>& expected) {
-  // Pixel coordinates are known to eps * size, and a sum errs by some eps of its terms.
+template <typename F>
+void check_values(const Sizes& s, const Results& got, const Expected<F>& expected,
+                  unsigned wanted) {
+  // Pixel coordinates are known to eps * size, and a sum errs by some eps of its terms; it is
+  // rounded once to F.
   const double tolerance =
-      std::numeric_limits<T>::epsilon() * (8.0 * std::max(s.height, s.width) + 256);
-  auto want = [&](int array, int64_t i) { return expected.of[array][i].value; };
-  auto good = [&](int array, int64_t i) {
-    const Sum& sum = expected.of[array][i];
-    return std::fabs(got[array][i] - sum.value) <= (sum.any ? 4 : tolerance) * sum.size;
+      std::numeric_limits<Real<F>>::epsilon() * (8.0 * std::max(s.height, s.width) + 256);
+  const std::vector<Sum> moved = expected.tangent(wanted);
+  auto sum = [&](int array, int64_t i) {
+    return array == kOfFeatures ? moved[i] : expected.of[array][i];
   };
-  check_results(describe(s), got, good, want);
+  auto good = [&](int array, int64_t i) {
+    const Sum right = sum(array, i);
+    const double error = (right.any ? 4 : tolerance) * right.size;
+    const double last = array == kLocations ? 0 : spacing<F>(std::fabs(right.value) + error);
+    return std::fabs(got[array][i] - right.value) <= error + last / 2;
+  };
+  check_results(describe(s), got, good, [&](int array, int64_t i) { return sum(array, i).value; });
 }
 
-template <typename T>
-void check_same(const std::string& where, const Results<T>& got, const Results<T>& alone) {
+void check_same(const std::string& where, const Results& got, const Results& alone) {
   auto want = [&](int array, int64_t i) { return alone[array][i]; };
   auto good = [&](int array, int64_t i) {
-    return std::memcmp(&got[array][i], &alone[array][i], sizeof(T)) == 0;
+    return std::memcmp(&got[array][i], &alone[array][i], sizeof(double)) == 0;
   };
   check_results(where, got, good, want);
 }
 
-template <typename T>
-void check_plan(const Input<T>& in, const Crew& crew) {
+template <typename F>
+void check_plan(const Input<F>& in, const Crew& crew) {
   const Sizes& s = in.sizes;
-  const Problem<T> problem = in.problem();
+  const Problem<F> problem = in.problem();
   jda::Plan plan;
-  with_team(crew, [&](Team& team) { plan = make_plan(problem, team); });
+  with_team(crew, [&](Team& team) { plan = make_plan(problem, problem.locations, team); });
 
   std::vector<int> times(in.locations.size() / 2), part_times(plan.parts);
   std::vector<int32_t> pieces(s.batch * s.anchors);
@@ -411,21 +543,50 @@ void check_plan(const Input<T>& in, const Crew& crew) {
   check(order, where + "items are out of order");
 }
 
-template <typename T>
+template <typename F>
 void check_problem(Sizes sizes, Random& random) {
-  sizes.name += sizeof(T) == 4 ? ", float" : ", double";
-  const Input<T> in = make_input<T>(sizes, random);
+  sizes.name += std::string(", ") + kTypeName<F>;
+  const Input<F> in = make_input<F>(sizes, random);
   check_plan(in, kAlone);
   check_plan(in, kCrews[2]);
-  const Expected<T> expected(in);
-  for (unsigned gradients = 0; gradients < 8; ++gradients) {
-    const bool all = gradients == 7, samples = gradients == 6;  // two ways through the kernels
-    const unsigned wanted = gradients << 1 | (gradients == 0 || all);
-    const Results<T> alone = run(in, kAlone, wanted);
-    check_values(sizes, alone, expected);
+  const Expected<F> expected(in);
+  for (unsigned chosen = 0; chosen < 8; ++chosen) {       // of the three arguments
+    const bool all = chosen == 7, samples = chosen == 6;  // two ways through the kernels
+    const unsigned wanted = chosen << kFeatures | chosen << kOfFeatures | (chosen == 0 || all);
+    const Results alone = run(in, kAlone, wanted);
+    check_values(sizes, alone, expected, wanted);
     for (const Crew& crew : kCrews)
       if (all || samples || crew.size == 3)
         check_same(describe(sizes) + " with " + crew.name, run(in, crew, wanted), alone);
+  }
+}
+
+// Every 16-bit number through the kernels: one sample in the middle of a map's only pixel gives
+// the pixel's features times one as they are, and sums of two of them are rounded to nearest even.
+template <typename F>
+void check_rounding() {
+  const Map map{0, 1, 1};
+  const Array<F> features(1 << 16), weight(1), out(1 << 16);
+  const Array<Real<F>> location(2);
+  location[0] = location[1] = 0.5;
+  for (double scale : {1.0, 1.0 / 3, 0.75, 3.0}) {
+    for (int i = 0; i < 1 << 16; ++i) features[i] = {static_cast<uint16_t>(i)};
+    weight[0] = rounded<F>(scale);
+    Problem<F> problem{{1, 1, 1 << 16, 1, 1, 1, 1, 1},
+                       0,
+                       &map,
+                       features.begin(),
+                       location.begin(),
+                       weight.begin()};
+    problem.out = out.begin();
+    with_team(kAlone, [&](Team& team) { forward(problem, team); });
+    bool good = true;
+    for (int i = 0; i < 1 << 16; ++i) {
+      const double want = static_cast<float>(widened(features[i]) * widened(weight[0]));
+      const double got = widened(out[i]);
+      good &= want == want ? got == widened(rounded<F>(want)) : got != got;
+    }
+    check(good, std::string(kTypeName<F>) + " times " + std::to_string(scale));
   }
 }
 
@@ -503,7 +664,11 @@ int main(int argc, char** argv) {
   for (const Sizes& sizes : problems) {
     check_problem<float>(sizes, random);
     if (full) check_problem<double>(sizes, random);
+    if (full || sizes.batch == 2) check_problem<BFloat16>(sizes, random);
+    if (full || sizes.batch == 1) check_problem<Float16>(sizes, random);
   }
+  check_rounding<BFloat16>();
+  check_rounding<Float16>();
   std::printf("%s: %d passed, %d failed\n", jda::isa_name(), passed, failed);
   return failed > 0;
 }
