@@ -188,7 +188,9 @@ def test_other_processes_take_what_this_one_leaves(tmp_path, arrays):
     hits = []
     for _ in range(2):
         command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         hits.append(int(done.stdout))
         with np.load(tmp_path / "results.npz") as stored:
