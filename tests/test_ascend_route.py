@@ -461,7 +461,8 @@ def test_without_cann(tmp_path):
     missing = "CANN's runtime was not found (source its set_env.sh); tried"
     assert told.startswith(f"ascend (ascend, ASCEND, cpu): not available, {missing}")
     assert f"RuntimeError implementation='ascend' is not available: {missing}" in told
-    assert f"{tmp_path}/libacl_rt.so" in told and "cpu is right" in told
+    assert f"{tmp_path}/libacl_rt.so" in told.splitlines()[0], "one line says it all"
+    assert "cpu is right" in told
 
 
 @pytest.mark.usefixtures("driver")
@@ -515,7 +516,7 @@ def test_a_kernel_file_that_is_none(tmp_path):
     path = tmp_path / "kernels.o"
     path.write_text("no kernels")
     told = python(SAY + '    attempt("ascend")', JDA_ASCEND_KERNELS=str(path))
-    assert told.startswith("JaxRuntimeError ")
+    assert "RuntimeError INTERNAL: jda: " in told
     assert f"the kernels of JDA_ASCEND_KERNELS={path} do not load" in told
 
 

@@ -55,7 +55,8 @@ def _open() -> Library:
         except (OSError, AttributeError) as error:
             return Library(False, f"the native library did not load: {error}")
         if launcher.jda_ascend_open(_driver_folder()):
-            return Library(False, launcher.jda_ascend_error().decode())
+            lines = launcher.jda_ascend_error().decode().splitlines()
+            return Library(False, "; ".join(line.strip() for line in lines))
         return Library(True, "")
 
 
