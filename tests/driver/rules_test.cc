@@ -189,7 +189,7 @@ bool dies_of_reading(const void* at) {
   if (child == 0) _exit(*static_cast<const volatile char*>(at) & 0);
   int status = 0;
   waitpid(child, &status, 0);
-  return WIFSIGNALED(status);
+  return status != 0;
 }
 
 // ---- devices and threads
@@ -378,7 +378,7 @@ TEST(bad_copies) {
   };
   CHECK(copy(nullptr, 0, nullptr, 0, 1) == 0);
   CHECK(copy(memory, kBytes, nullptr, kBytes, 1) == ACL_ERROR_INVALID_PARAM);
-  CHECK(copy(memory, kBytes, host.data, kBytes, 9) == ACL_ERROR_INVALID_PARAM);
+  CHECK(copy(memory, kBytes, host.data, kBytes, 7) == ACL_ERROR_INVALID_PARAM);
   CHECK(copy(memory, kBytes - 1, host.data, kBytes, 1) == ACL_ERROR_RT_PARAM_INVALID);
   CHECK(copy(other.data(), kBytes, host.data, kBytes, 0) == ACL_ERROR_RT_FEATURE_NOT_SUPPORT);
   CHECK(copy(other.data(), kBytes, host.data, kBytes, 4) == ACL_ERROR_RT_FEATURE_NOT_SUPPORT);

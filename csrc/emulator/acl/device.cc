@@ -26,10 +26,11 @@ void need_initialisation(Driver& driver) {
 // Everything that belongs to the context goes with it.
 void destroy_context(Driver& driver, Device& device) {
   const auto here = [&](const auto& owned) { return owned->device == &device; };
-  for (auto& [handle, stream] : driver.streams) {
-    if (here(stream)) stream->ended = true;
-  }
-  if (device.standard) device.standard->ended = true;
+  driver.each_stream([&](Stream& stream) {
+    if (stream.device != &device) return;
+    stream.ended = true;
+    stream.pending.clear();
+  });
   const auto drop = [&](auto& all) {
     for (auto at = all.begin(); at != all.end();) at = here(at->second) ? all.erase(at) : ++at;
   };
