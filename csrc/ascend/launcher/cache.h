@@ -21,7 +21,7 @@ struct Cached {
   bool found;  // rather than made
 };
 
-// The entry of that key, or what `make` returns, which is then kept. Of many processes that want the
+// The entry of that key, or what `make` returns, which is then kept, unless it throws. Of many processes that want the
 // same entry at once, one makes it and the others wait. A damaged entry is made anew. A folder that
 // cannot be used, or in which others could write, is left alone: then the bytes are only made.
 Cached FindOrMake(const std::string& folder, const std::string& key,

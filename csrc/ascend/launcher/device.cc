@@ -11,6 +11,7 @@ namespace jda_ascend {
 namespace {
 
 constexpr char kSupported[] = "Ascend910B";
+constexpr size_t kKeptShare = 16;  // calls from the host keep a sixteenth of the card's memory
 
 struct Devices {
   std::mutex mutex;
@@ -78,13 +79,23 @@ CurrentCard::~CurrentCard() {
   if (previous_) TheDriver().aclrtSetDevice.Try(*previous_);
 }
 
-Device::Device(int card) : card_(card) {
+Device::Properties Device::Ask(int card) {
   const Driver& driver = TheDriver();
   CheckCard(driver, card);
   const CurrentCard current(card);
-  soc_ = SocName(driver);
-  cores_ = VectorCores(driver, card, soc_);
+  const std::string soc = SocName(driver);
+  size_t free = 0, total = 0;
+  driver.aclrtGetMemInfo(ACL_HBM_MEM, &free, &total);
+  return {soc, VectorCores(driver, card, soc), total};
 }
+
+Device::Device(int card) : Device(card, Ask(card)) {}
+
+Device::Device(int card, const Properties& properties)
+    : lanes(properties.bytes / kKeptShare),
+      card_(card),
+      soc_(properties.soc),
+      cores_(properties.cores) {}
 
 const Kernels& Device::kernels() {
   const std::lock_guard<std::mutex> lock(mutex_);

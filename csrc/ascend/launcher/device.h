@@ -42,9 +42,17 @@ class Device {
   Lanes lanes;
 
  private:
+  struct Properties {
+    std::string soc;
+    int cores;
+    size_t bytes;  // of its memory
+  };
+  static Properties Ask(int card);
+  Device(int card, const Properties& properties);
+
   const int card_;
-  std::string soc_;
-  int cores_ = 0;
+  const std::string soc_;
+  const int cores_;
   std::mutex mutex_;
   std::optional<Kernels> kernels_;
 };

@@ -9,7 +9,7 @@
 namespace jda_ascend {
 namespace {
 
-constexpr size_t kChunkBytes = size_t{8} << 20;
+constexpr size_t kChunkBytes = size_t{4} << 20;
 constexpr size_t kAlignment = 512;  // what transfers on the card like best
 
 // Elements of a batch, as a problem of their own.

@@ -10,7 +10,7 @@ namespace jda_ascend {
 
 // Copies the arrays to the card, which must be current, computes, and copies the results back.
 //
-// A batch is cut into chunks of whole batch elements that move at least 8 MiB each; two lanes take
+// A batch is cut into chunks of whole batch elements that move at least 4 MiB each; two lanes take
 // turns, so that the transfers of one chunk overlap with the kernels of the other. Smaller calls are
 // one chunk: a launch costs more than what overlapping would save.
 void ComputeOnCard(Device& device, Operation operation, const jda_ascend_problem& problem,

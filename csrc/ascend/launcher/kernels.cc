@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 
 #include <cstdlib>
+#include <utility>
+#include <vector>
 
 #include "cache.h"
 #include "error.h"
@@ -61,18 +63,6 @@ std::string CompilerIdentity(const Driver& driver) {
          std::to_string(status.st_mtim.tv_sec) + "." + std::to_string(status.st_mtim.tv_nsec);
 }
 
-Cached CompiledKernels(const Driver& driver) {
-  if (driver.compiler_path.empty()) {
-    throw Error(JDA_ASCEND_FAILED_PRECONDITION,
-                "no kernels: JDA_ASCEND_KERNELS names no file that was built ahead, and " +
-                    driver.compiler_problem);
-  }
-  std::vector<std::string> parts = {kKernelSource, ToolkitVersion(driver),
-                                    CompilerIdentity(driver)};
-  parts.insert(parts.end(), std::begin(kOptions), std::end(kOptions));
-  return FindOrMake(CacheFolder(), CacheKey(parts), [&] { return Program(driver).Compile(); });
-}
-
 Binary LoadFromMemory(const Driver& driver, const std::string& bytes) {
   aclrtBinaryLoadOption option = {};
   option.type = ACL_RT_BINARY_LOAD_OPT_MAGIC;
@@ -94,24 +84,43 @@ Binary LoadFromFile(const Driver& driver, const std::string& path) {
   return Binary(binary);
 }
 
-}  // namespace
-
-Kernels LoadKernels() {
-  const Driver& driver = TheDriver();
+Kernels WithFunctions(const Driver& driver, Binary binary, const std::string& origin) {
   Kernels kernels;
-  const char* ahead = std::getenv("JDA_ASCEND_KERNELS");
-  if (ahead != nullptr && *ahead != '\0') {
-    kernels.binary = LoadFromFile(driver, ahead);
-    kernels.origin = ahead;
-  } else {
-    const Cached cached = CompiledKernels(driver);
-    kernels.binary = LoadFromMemory(driver, cached.bytes);
-    kernels.origin = cached.found ? "cache" : "compiled";
-  }
+  kernels.binary = std::move(binary);
+  kernels.origin = origin;
   driver.aclrtBinaryGetFunction(kernels.binary.get(), "deformable_aggregation", &kernels.forward);
   driver.aclrtBinaryGetFunction(kernels.binary.get(), "deformable_aggregation_grad",
                                 &kernels.backward);
   return kernels;
+}
+
+Kernels CompiledOrCached(const Driver& driver) {
+  if (driver.compiler_path.empty()) {
+    throw Error(JDA_ASCEND_FAILED_PRECONDITION,
+                "no kernels: JDA_ASCEND_KERNELS names no file that was built ahead, and " +
+                    driver.compiler_problem);
+  }
+  std::vector<std::string> parts = {kKernelSource, ToolkitVersion(driver),
+                                    CompilerIdentity(driver)};
+  parts.insert(parts.end(), std::begin(kOptions), std::end(kOptions));
+  Kernels kernels;
+  const Cached cached = FindOrMake(CacheFolder(), CacheKey(parts), [&] {
+    // Only what the card takes is kept.
+    std::string bytes = Program(driver).Compile();
+    kernels = WithFunctions(driver, LoadFromMemory(driver, bytes), "compiled");
+    return bytes;
+  });
+  return cached.found ? WithFunctions(driver, LoadFromMemory(driver, cached.bytes), "cache")
+                      : std::move(kernels);
+}
+
+}  // namespace
+
+Kernels LoadKernels() {
+  const Driver& driver = TheDriver();
+  const char* ahead = std::getenv("JDA_ASCEND_KERNELS");
+  if (ahead == nullptr || *ahead == '\0') return CompiledOrCached(driver);
+  return WithFunctions(driver, LoadFromFile(driver, ahead), ahead);
 }
 
 }  // namespace jda_ascend

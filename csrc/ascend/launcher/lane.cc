@@ -11,7 +11,6 @@ namespace {
 constexpr size_t kBufferBytes = size_t{4} << 20;
 constexpr size_t kAlignment = 64;
 constexpr int kMostLanes = 4;
-constexpr size_t kMostKeptBytes = size_t{1} << 30;
 
 }  // namespace
 
@@ -123,7 +122,7 @@ void Lanes::Return(std::unique_ptr<Lane> lane) {
   const std::lock_guard<std::mutex> lock(mutex_);
   size_t kept = lane->room();
   for (const auto& idle : idle_) kept += idle->room();
-  if (kept > kMostKeptBytes) lane->Release();
+  if (kept > most_kept_bytes_) lane->Release();
   idle_.push_back(std::move(lane));
   --lent_;
   returned_.notify_one();

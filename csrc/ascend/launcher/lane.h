@@ -69,9 +69,12 @@ class Lane {
   Staging staging_;
 };
 
-// The lanes of one card: few, and what they keep on the card between calls is bounded.
+// The lanes of one card: four at most. Between calls they keep what they allocated there, all of them
+// together no more than a given number of bytes.
 class Lanes {
  public:
+  explicit Lanes(size_t most_kept_bytes) : most_kept_bytes_(most_kept_bytes) {}
+
   // A lane on loan. It goes back if the call succeeded; otherwise it is given up, after waiting for
   // the work that uses it.
   class Loan {
@@ -104,6 +107,7 @@ class Lanes {
   void Return(std::unique_ptr<Lane> lane);
   void GiveUp(std::unique_ptr<Lane> lane);
 
+  const size_t most_kept_bytes_;
   std::mutex mutex_;
   std::condition_variable returned_;
   std::vector<std::unique_ptr<Lane>> idle_;
