@@ -158,6 +158,28 @@ def make_cotangent(inputs: Inputs, seed: int = 1) -> np.ndarray:
     return values.astype(inputs.feature_maps.dtype)
 
 
+def make_tangents(inputs: Inputs, seed: int = 2) -> oracle.Gradients:
+    rng = np.random.default_rng(seed)
+    arrays = (inputs.feature_maps, inputs.sample_locations, inputs.weight)
+    return oracle.Gradients(
+        *(
+            rng.standard_normal(x.shape).astype(np.float32).astype(x.dtype)
+            for x in arrays
+        )
+    )
+
+
+def narrowed(inputs: Inputs, dtype: type) -> Inputs:
+    """The problem with feature maps and weight in half precision."""
+    features, weight = inputs.feature_maps.astype(dtype), inputs.weight.astype(dtype)
+    return inputs._replace(feature_maps=features, weight=weight)
+
+
+def widened(inputs: Inputs) -> Inputs:
+    """The same problem in float32."""
+    return narrowed(inputs, np.float32)
+
+
 def swap_order(inputs: Inputs) -> Inputs:
     """The same problem with locations in the other order."""
     swapped = np.ascontiguousarray(inputs.sample_locations[..., ::-1])
@@ -238,9 +260,11 @@ class Judgement(NamedTuple):
     settled: np.ndarray  # [b, a, p, k]: the location gradient has one right value
 
 
-def judge(inputs: Inputs, order: str = "yx") -> Judgement:
+def judge(
+    inputs: Inputs, order: str = "yx", cotangent: np.ndarray | None = None
+) -> Judgement:
     eps = float(np.finfo(inputs.feature_maps.dtype).eps)
-    cotangent = make_cotangent(inputs)
+    cotangent = make_cotangent(inputs) if cotangent is None else cotangent
     return Judgement(
         cotangent,
         oracle.forward(*inputs, order),

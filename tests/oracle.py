@@ -149,6 +149,43 @@ def gradients(
     return Gradients(grad_features, grad_locations, grad_weights)
 
 
+def tangent(
+    feature_maps: np.ndarray,
+    spatial_shape: np.ndarray,
+    scale_start_index: np.ndarray,
+    sample_locations: np.ndarray,
+    weight: np.ndarray,
+    tangents: Gradients,
+    coordinate_order: str = "yx",
+    neighbours: Callable[..., list[Corner]] = corners,
+) -> np.ndarray:
+    """The tangent of out[b, a, c] for tangents of the three arguments."""
+    features, locations, weights = in_float64(feature_maps, sample_locations, weight)
+    feature_dots, location_dots, weight_dots = in_float64(*tangents)
+    at_y, at_x = AXES[coordinate_order]
+    batch, anchors, _, _, scales, groups = weights.shape
+    channels = features.shape[2]
+    out = np.zeros((batch, anchors, channels))
+    for (b, a, p, k), y, x in counted_samples(locations, coordinate_order):
+        moved = location_dots[b, a, p, k]
+        for s in range(scales):
+            height, width = map(int, spatial_shape[k, s])
+            start = int(scale_start_index[k, s])
+            per_channel, dot = (
+                np.repeat(array[b, a, p, k, s], channels // groups)
+                for array in (weights, weight_dots)
+            )
+            for corner in neighbours(y, x, height, width, start):
+                row, coefficient, by_y, by_x = corner
+                feature, slope = (
+                    features[b, row],
+                    by_y * moved[at_y] + by_x * moved[at_x],
+                )
+                out[b, a] += coefficient * per_channel * feature_dots[b, row]
+                out[b, a] += (coefficient * dot + slope * per_channel) * feature
+    return out
+
+
 def forward_scale(
     feature_maps: np.ndarray,
     spatial_shape: np.ndarray,
@@ -165,6 +202,29 @@ def forward_scale(
         scale_start_index,
         sample_locations,
         np.abs(weight),
+        coordinate_order,
+        partial(corner_errors, eps=eps),
+    )
+
+
+def tangent_scale(
+    feature_maps: np.ndarray,
+    spatial_shape: np.ndarray,
+    scale_start_index: np.ndarray,
+    sample_locations: np.ndarray,
+    weight: np.ndarray,
+    tangents: Gradients,
+    coordinate_order: str = "yx",
+    eps: float = 2.0**-23,
+) -> np.ndarray:
+    """The error of each element of `tangent` that one eps everywhere can cause."""
+    return tangent(
+        np.abs(feature_maps),
+        spatial_shape,
+        scale_start_index,
+        sample_locations,
+        np.abs(weight),
+        Gradients(*map(np.abs, tangents)),
         coordinate_order,
         partial(corner_errors, eps=eps),
     )
