@@ -124,26 +124,34 @@ def _batch(
     size = arrays[mapped.index(True)].shape[0]
     at = left[-1].index(into)
     part = arrays[-1].shape[at + mapped[-1]]
+    # In front of that axis, where no copy is needed, unless JAX knows the axis to be
+    # split over devices: then only behind it.
+    behind = any(
+        into in term and _sharding.is_split(array, term.index(into) + is_mapped)
+        for term, array, is_mapped in zip(left, arrays, mapped, strict=True)
+    )
+    both = (part, size) if behind else (size, part)
 
     def fold(term: tuple[str, ...], array: Any, is_mapped: bool) -> Any:
         if into not in term:
             return array
         at = term.index(into)
         if is_mapped:
-            array = jnp.moveaxis(array, 0, at)
+            array = jnp.moveaxis(array, 0, at + behind)
         else:
-            shape = (*array.shape[:at], size, *array.shape[at:])
-            array = jnp.broadcast_to(jnp.expand_dims(array, at), shape)
+            shape = (*array.shape[:at], *both, *array.shape[at + 1 :])
+            array = jnp.broadcast_to(jnp.expand_dims(array, at + behind), shape)
         shape = array.shape
-        return array.reshape(*shape[:at], size * shape[at + 1], *shape[at + 2 :])
+        return array.reshape(*shape[:at], size * part, *shape[at + 2 :])
 
     def unfold(term: tuple[str, ...], array: Any) -> Any:
         at = term.index(into)
         shape = array.shape
-        return array.reshape(*shape[:at], size, part, *shape[at + 1 :])
+        return array.reshape(*shape[:at], *both, *shape[at + 1 :])
 
     results = bind(*map(fold, left, arrays, mapped))
-    return list(map(unfold, right, results)), [term.index(into) for term in right]
+    places = [term.index(into) + behind for term in right]
+    return list(map(unfold, right, results)), places
 
 
 def _bind_each(

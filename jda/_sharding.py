@@ -219,6 +219,11 @@ def of_result(operands: Sequence[Any]) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*map(found.get, term)))
 
 
+def is_split(array: Any, axis: int) -> bool:
+    """Whether the type of an array says that an axis is split."""
+    return bool(_as_tuple(jax.typeof(array).sharding.spec[axis]))
+
+
 def _sharding(mesh: Any, split: Split, term: Sequence[str]) -> NamedSharding:
     axes = [
         tuple(name for factor in axis.split("*") for name in split[factor])

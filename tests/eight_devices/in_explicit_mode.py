@@ -4,6 +4,7 @@ Run by tests/test_sharding.py in a process with eight devices.
 """
 
 import jax
+import jax.numpy as jnp
 import pytest
 import scene
 from jax.sharding import AxisType
@@ -61,6 +62,22 @@ def test_explicit_and_automatic_axes():
         assert found == scene.reductions(2)
     scene.assert_forward(out)
     scene.assert_gradients(grads)
+
+
+@pytest.mark.parametrize("axis", ["batch", "anchor"])
+@pytest.mark.parametrize("mapped", [0, 3])
+def test_vmap(axis, mapped):
+    """The axis that is split stays so, whatever the mapped axis is merged with."""
+    mesh = scene.mesh((8,), ("x",), axis_types=(AxisType.Explicit,))
+    with set_mesh(mesh):
+        inputs = put(INPUTS, SPLITS[axis]("x"), mesh)
+        inputs[mapped] = jnp.stack([inputs[mapped]] * 2)
+        axes = [None] * 5
+        axes[mapped] = 0
+        outs, found = run(jax.vmap(forward, axes), inputs)
+        assert found == {}
+    for out in outs:
+        scene.assert_forward(out)
 
 
 def test_the_reference():

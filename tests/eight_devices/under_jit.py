@@ -14,6 +14,8 @@ from jax.sharding import AbstractMesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from scene import COTANGENT, INPUTS, SPLITS, forward, pull_back, push_forward, put, run
 
+import jda
+
 MAPS = (((4, 3), (2, 2)), ((3, 3), (1, 5)))
 
 # Reductions of the forward (and the tangent), and of the backward.
@@ -257,8 +259,9 @@ def test_scan_and_checkpoint():
 def test_one_of_many_devices_pays_nothing():
     inputs = put(INPUTS, SPLITS["camera"]("x"), scene.mesh((1,), ("x",)))
     text = jax.jit(forward).lower(*inputs).as_text()
-    assert text.count("stablehlo.custom_call") == 1
-    assert "Partitioning" not in text and "@jda_cpu_forward" in text
+    assert "Partitioning" not in text
+    if jda.implementations()["cpu"].available:
+        assert text.count("stablehlo.custom_call @jda_cpu_forward") == 1
 
 
 def test_two_meshes_in_one_program():

@@ -11,6 +11,8 @@ from jax.sharding import AbstractMesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from scene import FLOATS, INPUTS, RESULTS, SPLITS, forward, pull_back, put, run
 
+import jda
+
 SUMMED = ("point", "camera")
 
 
@@ -110,5 +112,6 @@ def test_lowering_without_devices():
     for platform in ("cpu", "tpu"):
         traced = jax.jit(program).trace(*shapes)
         text = traced.lower(lowering_platforms=(platform,)).as_text()
-        assert ("@jda_cpu_forward" in text) == (platform == "cpu")
         assert "Partitioning" not in text
+        if jda.implementations()["cpu"].available:
+            assert ("@jda_cpu_forward" in text) == (platform == "cpu")
