@@ -21,7 +21,7 @@ def card() -> str:
     """What is known about the card. The emulation is none."""
     found = jda.implementations()["ascend"]
     if "emulated" in found.detail:
-        give_up("this session has the emulated driver and no card; see `make test-npu`")
+        give_up("no card: this session has the emulated driver; see `make test-npu`")
     if not found.available:
         give_up(f"no Ascend card can be used here: {found.detail}")
     return found.detail

@@ -8,10 +8,11 @@ import os
 
 import cases
 import jax
-import mx_driving_peer
 import numpy as np
 import on_card
 import pytest
+
+from npu import mx_driving_peer
 
 pytestmark = pytest.mark.filterwarnings("default")  # PyTorch's warnings are its own
 
