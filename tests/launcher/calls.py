@@ -1,4 +1,4 @@
-"""The launcher by its C interface (csrc/ascend/launcher/launcher.h), and XLA's door to it."""
+"""The launcher by its C interface, csrc/ascend/launcher/launcher.h, and by XLA's."""
 
 import ctypes
 import itertools
@@ -131,6 +131,13 @@ class Runtime:
 
     def synchronise(self, stream: int | None) -> None:
         self("aclrtSynchronizeStream", ctypes.c_void_p(stream))
+
+    def occupy(self, stream: int, pointer: int, operations: int) -> None:
+        """Work before whose end the stream does nothing else."""
+        size = ctypes.c_size_t(4)
+        for _ in range(operations):
+            to, on = ctypes.c_void_p(pointer), ctypes.c_void_p(stream)
+            self("aclrtMemsetAsync", to, size, 0, size, on)
 
     def malloc(self, size: int) -> int:
         pointer = ctypes.c_void_p()

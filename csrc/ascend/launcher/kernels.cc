@@ -57,10 +57,13 @@ class Program {
 
 // Tells one compiler from the next even if the toolkit does not tell its version.
 std::string CompilerIdentity(const Driver& driver) {
+  char* resolved = realpath(driver.compiler_path.c_str(), nullptr);
+  const std::string path = resolved == nullptr ? driver.compiler_path : resolved;
+  std::free(resolved);
   struct stat status = {};
-  stat(driver.compiler_path.c_str(), &status);
-  return driver.compiler_path + " " + std::to_string(status.st_size) + " " +
-         std::to_string(status.st_mtim.tv_sec) + "." + std::to_string(status.st_mtim.tv_nsec);
+  stat(path.c_str(), &status);
+  return path + " " + std::to_string(status.st_size) + " " + std::to_string(status.st_mtim.tv_sec) +
+         "." + std::to_string(status.st_mtim.tv_nsec);
 }
 
 Binary LoadFromMemory(const Driver& driver, const std::string& bytes) {
