@@ -5,9 +5,9 @@ No other module names a JAX version, ``jax.interpreters`` or ``jax.extend``.
 
 # mypy: allow-untyped-calls
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from math import prod
 from typing import Any
 
 import jax
@@ -75,8 +75,9 @@ def define_primitive(
         transpose: the rule of transposition, for an operation with linear operands.
         wanted: from a tuple of flags, one for each result, and the parameters to the
             parameters of the operation that computes these results alone.
-        spread: from ``run`` without its parameters, the operands' shapes and the
-            parameters to the same function, which XLA may split over devices.
+        spread: from ``run`` without its parameters, the operands' shapes, the sizes of
+            all mesh axes with whether XLA may split along them, and the parameters to
+            the same function, which XLA may split over devices.
 
     Returns:
         The function that binds the primitive to operands and parameters.
@@ -119,16 +120,25 @@ def _lower(
     plain = [jax.core.ShapedArray(aval.shape, aval.dtype) for aval in ctx.avals_in]
     ctx = ctx.replace(avals_in=plain)
     function = partial(run, platforms=platforms, **params)
-    devices = ctx.module_context.axis_context
-    # Inside shard_map this has no number of devices: there the work is split already.
-    count = getattr(devices, "num_devices", 1)
+    axes = _mesh_axes(ctx.module_context.axis_context)
+    count = prod(size for size, is_free in axes if is_free)
     if spread is not None and count > 1:
-        function = spread(function, [aval.shape for aval in plain], **params)
+        function = spread(function, [aval.shape for aval in plain], axes, **params)
         # JAX wants to know the devices here, but nothing depends on which they are.
-        numbered = dataclasses.replace(devices, device_assignment=tuple(range(count)))
+        numbered = mlir.ShardingContext(count, tuple(range(count)))
         module = ctx.module_context.replace(axis_context=numbered)
         ctx = ctx.replace(module_context=module)
     return mlir.lower_fun(function, multiple_results=True)(ctx, *operands)
+
+
+def _mesh_axes(context: Any) -> list[tuple[int, bool]]:
+    """The sizes of a program's mesh axes, and whether XLA may split work along them."""
+    if isinstance(context, mlir.ShardingContext):
+        return [(context.num_devices, True)]
+    if isinstance(context, mlir.SPMDAxisContext):  # inside shard_map
+        sizes = context.mesh.shape.items()
+        return [(size, name not in context.manual_axes) for name, size in sizes]
+    return []
 
 
 def partitioned(

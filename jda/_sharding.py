@@ -13,6 +13,7 @@ to: theirs are products of its axes.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -28,11 +29,16 @@ WHOLE = ("n", "t")
 Operation = Callable[..., list[jax.Array]]
 Sizes = Mapping[str, int]  # of factors or of mesh axes
 Names = Sequence[tuple[str, ...]]  # of the mesh axes that split each axis of an array
+MeshAxes = Sequence[tuple[int, bool]]  # sizes, and whether XLA may split along them
 Split = dict[str, tuple[str, ...]]  # the mesh axes that split each factor
 
 
 def spread(
-    operation: str, call: Operation, shapes: Sequence[Any], **params: Any
+    operation: str,
+    call: Operation,
+    shapes: Sequence[Any],
+    axes: MeshAxes,
+    **params: Any,
 ) -> Any:
     """Lets XLA split an operation over devices.
 
@@ -40,6 +46,7 @@ def spread(
         operation: its name.
         call: computes it on one device.
         shapes: the shapes of its operands.
+        axes: of the mesh.
         params: of the operation.
 
     Returns:
@@ -51,7 +58,7 @@ def spread(
         return call
 
     def partition(_: Any, operands: Sequence[Any], results: Sequence[Any]) -> Any:
-        mesh, splits = name_splits((*operands, *results))
+        mesh, every, splits = name_splits((*operands, *results), axes)
         split = divide((*left, *right), splits, sizes, mesh.shape)
         sums = [lacking(split, term) for term in right]
         place = partial(_sharding, mesh, split)
@@ -61,7 +68,7 @@ def spread(
             with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
                 return _add_up(call(*parts), sums)
 
-        return mesh, of_parts, [*map(place, right)], (*map(place, left),)
+        return every, of_parts, [*map(place, right)], (*map(place, left),)
 
     return _compat.partitioned(call, partition, *rule(left, right, sizes))
 
@@ -100,23 +107,45 @@ def rule(left: Terms, right: Terms, sizes: Sizes) -> tuple[str, dict[str, Any]]:
     return " -> ".join(sides), {"need_replication_factors": WHOLE, **compounds}
 
 
-def name_splits(arrays: Sequence[Any]) -> tuple[AbstractMesh, list[Names]]:
-    """The mesh of all devices, and which of its axes split the axes of each array.
+def name_splits(
+    arrays: Sequence[Any], axes: MeshAxes
+) -> tuple[AbstractMesh, AbstractMesh, list[Names]]:
+    """A name for each split of each axis of some arrays.
 
-    The order of its axes is the one that can name most splits. What has no name in it
-    counts as not split.
+    Returns:
+        The mesh that XLA splits over, that of all devices, and the names of the axes of
+        the former that split each axis of each array. Among all orders of mesh axes,
+        the one that names most splits. What has no name counts as not split.
     """
     starts = [_starts(array) for array in arrays]
 
-    def named(order: tuple[int, ...]) -> tuple[AbstractMesh, list[Names]]:
-        mesh = AbstractMesh(order, tuple(f"devices{i}" for i in range(len(order))))
-        return mesh, [
+    def named(mesh: AbstractMesh) -> list[Names]:
+        return [
             [_named(mesh, *pair) for pair in zip(start, array.shape, strict=True)]
             for start, array in zip(starts, arrays, strict=True)
         ]
 
-    found = map(named, _orders(_primes(arrays[0].sharding.num_devices)))
-    return max(found, key=lambda pair: sum(names != () for s in pair[1] for names in s))
+    found = [(mesh, every, named(mesh)) for mesh, every in _meshes(axes)]
+    return max(found, key=lambda each: sum(names != () for s in each[2] for names in s))
+
+
+def _meshes(axes: MeshAxes) -> Iterator[tuple[AbstractMesh, AbstractMesh]]:
+    """The mesh of the axes that may be split, and of all, in every order of primes."""
+    for orders in product(
+        *[_orders(_primes(size)) if is_free else [(size,)] for size, is_free in axes]
+    ):
+        parts = [
+            (f"axis{i}_{j}", size, is_free)
+            for i, (order, (_, is_free)) in enumerate(zip(orders, axes, strict=True))
+            for j, size in enumerate(order)
+        ]
+        free = {name: size for name, size, is_free in parts if is_free}
+        every = {name: size for name, size, _ in parts}
+        yield _mesh(free), _mesh(every)
+
+
+def _mesh(axes: Sizes) -> AbstractMesh:
+    return AbstractMesh(tuple(axes.values()), tuple(axes))
 
 
 def _starts(array: Any) -> Any:

@@ -84,17 +84,27 @@ def test_the_gradient_inside(differentiation):
     scene.assert_gradients(grads)
 
 
-def test_some_axes_manual():
-    """The other mesh axis stays automatic: right, but gathered."""
-    mesh = scene.mesh((2, 4), ("x", "y"))
-    specs = SPLITS["batch"]("x")
+@pytest.mark.parametrize("sizes", [{"x": 2, "y": 4}, {"y": 2, "x": 2, "z": 2}], ids=str)
+@pytest.mark.parametrize("axis", ["anchor", "camera"])
+def test_some_axes_manual(axis, sizes):
+    """The batch is split by hand, another axis by XLA, as under jit."""
+    mesh = scene.mesh(tuple(sizes.values()), tuple(sizes))
+    by_hand = SPLITS["batch"]("x")
     operator = jax.shard_map(
-        forward, mesh=mesh, in_specs=specs, out_specs=P("x"), axis_names={"x"}
+        forward, mesh=mesh, in_specs=by_hand, out_specs=P("x"), axis_names={"x"}
     )
-    split = (*specs[:3], P("x", "y"), P("x", "y"))
-    inputs = put(INPUTS, split, mesh)
-    scene.assert_forward(run(operator, inputs)[0])
-    scene.assert_gradients(run(lambda *x: pull_back(*x, operator=operator), inputs)[0])
+    automatic = SPLITS[axis](tuple(name for name in sizes if name != "x"))
+    both = [
+        P(*hand, *rest[len(hand) :])
+        for hand, rest in zip(by_hand, automatic, strict=True)
+    ]
+    inputs = put(INPUTS, both, mesh)
+    out, found = run(operator, inputs)
+    assert found == scene.reductions(int(axis == "camera"))
+    scene.assert_forward(out)
+    grads, found = run(lambda *x: pull_back(*x, operator=operator), inputs)
+    assert found == scene.reductions(1)
+    scene.assert_gradients(grads)
 
 
 def test_lowering_without_devices():
