@@ -466,6 +466,23 @@ TEST(work_that_happens_to_be_complete_is_not_synchronised) {
   CHECK(aclrtFree(a) == 0 && found("free-in-use"));
 }
 
+// A copy that happens to be complete is still the driver's until the host has waited for it.
+TEST(the_host_waits_for_what_it_touches) {
+  for (const bool waits : {false, true}) {
+    Card card(1);
+    Pinned from, to;
+    float* memory = card.device();
+    const aclrtEvent copied = event();
+    CHECK(card.up(memory, from.data) == 0 && card.down(to.data, memory) == 0);
+    CHECK(aclrtRecordEvent(copied, card.stream) == 0);
+    if (waits) CHECK(aclrtSynchronizeEvent(copied) == 0);
+    while (jda_emulated_calls("copy") < 2) std::this_thread::yield();
+    from.data[7] = to.data[7] = 70;
+    CHECK(card.synchronise() == 0);
+    CHECK(found("source-changed") != waits && found("destination-changed") != waits);
+  }
+}
+
 // ---- streams and events
 
 TEST(streams_need_an_order) {

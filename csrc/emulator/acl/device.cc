@@ -29,6 +29,7 @@ void destroy_context(Driver& driver, Device& device) {
   driver.each_stream([&](Stream& stream) {
     if (stream.device != &device) return;
     stream.ended = true;
+    driver.host.learn(stream.id, stream.submitted);
     stream.pending.clear();
   });
   const auto drop = [&](auto& all) {

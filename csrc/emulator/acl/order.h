@@ -36,11 +36,20 @@ struct Effects {
   Ranges reads, writes;
 };
 
+// Pinned memory that the host leaves alone until it knows that a copy is complete.
+struct Watch {
+  const uint8_t* at = nullptr;
+  std::vector<uint8_t> expected;
+  const char* rule = nullptr;
+  Ranges memory() const { return at ? range(at, expected.size()) : Ranges(); }
+};
+
 struct Done {
   int stream;
   uint64_t number;  // in its stream
   std::string text;
   Effects effects;
+  Watch watch;
 };
 
 // The operations that the host does not yet know to be complete.
@@ -49,6 +58,10 @@ class History {
   // `known`: what was complete for certain before it started.
   void add(Done done, const Clock& known, Books& books);
   const Done* unknown(const Clock& host, const Ranges& memory) const;
+  template <class Visit>
+  void each(Visit visit) {
+    for (Done& done : done_) visit(done);
+  }
   // Forgets what everybody who may come knows.
   template <class Known>
   void forget(Known known) {

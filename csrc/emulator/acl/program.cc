@@ -188,7 +188,7 @@ void compile(Program& program, const Options& options) {
   const char* compiler = std::getenv("CXX");
   std::vector<std::string> command = {compiler && *compiler ? compiler : "g++",
                                       "-std=c++17",
-                                      "-O2",
+                                      "-O1",
                                       "-fPIC",
                                       "-shared",
                                       "-w",

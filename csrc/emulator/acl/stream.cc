@@ -10,25 +10,26 @@ namespace emulated {
 
 namespace {
 
-void check_watch(Driver& driver, const Operation& operation) {
-  const Watch& watch = operation.watch;
+void check_watch(Driver& driver, const Watch& watch, const std::string& text) {
   if (!watch.at) return;
   const Place place = place_of(driver, watch.at, watch.expected.size());
-  if (place.kind != Place::kPinned || !place.problem.empty()) return;  // freed: the copy finds it
+  if (place.kind != Place::kPinned || !place.problem.empty()) return;  // freed: another finding
   if (std::memcmp(watch.at, watch.expected.data(), watch.expected.size()) != 0) {
-    driver.books.find(watch.rule, operation.text + ": the host touched its memory of the host " +
-                                      "before the copy was known to be complete");
+    driver.books.find(watch.rule, text +
+                                      ": the host touched its memory of the host before it "
+                                      "knew that the copy is complete");
   }
 }
 
 // Memory that a stream writes in time is not memory that the host changed.
 void stop_watching(Driver& driver, const Ranges& written) {
+  const auto stop = [&](Watch& watch) {
+    if (overlap(watch.memory(), written)) watch = {};
+  };
   driver.each_stream([&](Stream& stream) {
-    for (Operation& other : stream.pending) {
-      const Watch& watch = other.watch;
-      if (watch.at && overlap(range(watch.at, watch.expected.size()), written)) other.watch = {};
-    }
+    for (Operation& other : stream.pending) stop(other.watch);
   });
+  driver.history.each([&](Done& done) { stop(done.watch); });
 }
 
 void fault(Driver& driver, Device& device, aclError code, const std::string& text) {
@@ -51,12 +52,15 @@ void execute(Driver& driver, Stream& stream) {
     try {
       const aclError code = driver.books.enter(operation.kind);
       if (code != ACL_SUCCESS) refuse(code, operation.text + " was told to fault");
-      check_watch(driver, operation);
-      Effects effects = operation.run();
+      Watch watch = std::move(operation.watch);
       operation.watch = {};
+      check_watch(driver, watch, operation.text);
+      Effects effects = operation.run();
       stop_watching(driver, effects.writes);
-      driver.history.add({stream.id, operation.number, operation.text, std::move(effects)}, known,
-                         driver.books);
+      if (watch.at) watch.expected.assign(watch.at, watch.at + watch.expected.size());
+      driver.history.add(
+          {stream.id, operation.number, operation.text, std::move(effects), std::move(watch)},
+          known, driver.books);
     } catch (const Refusal& refusal) {
       fault(driver, device, refusal.code, refusal.text);
     }
@@ -95,7 +99,14 @@ void work(Driver& driver, std::shared_ptr<Stream> stream) {
   }
 }
 
-void forget_what_all_know(Driver& driver) {
+// What the host has waited for it may touch again; what all know needs no judging any more.
+void learn(Driver& driver, const Clock& known) {
+  driver.host.learn(known);
+  driver.history.each([&](Done& done) {
+    if (!driver.host.knows(done.stream, done.number)) return;
+    check_watch(driver, done.watch, done.text);
+    done.watch = {};
+  });
   driver.history.forget([&](int stream, uint64_t number) {
     bool known = driver.host.knows(stream, number);
     driver.each_stream([&](const Stream& other) {
@@ -168,8 +179,7 @@ void synchronise(Driver& driver, Lock& lock, Stream& stream, uint64_t number) {
 }
 
 void acknowledge(Driver& driver, const Clock& known, const Device& device) {
-  driver.host.learn(known);
-  forget_what_all_know(driver);
+  learn(driver, known);
   if (device.fault) refuse(device.fault, device.fault_text);
 }
 
@@ -200,8 +210,7 @@ aclError aclrtDestroyStream(aclrtStream stream) {
                         "aclrtDestroyStream before a synchronisation: " + held->pending[0].text);
     }
     finish(driver, lock, *held, held->submitted);
-    driver.host.learn(held->known);
-    forget_what_all_know(driver);
+    learn(driver, held->known);
     held->ended = true;
     driver.streams.erase(stream);
     driver.changed.notify_all();

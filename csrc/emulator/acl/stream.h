@@ -35,13 +35,6 @@ struct Event {
   std::shared_ptr<Record> latest;
 };
 
-// Host memory of a copy that is under way, and what it held when the copy was submitted.
-struct Watch {
-  const uint8_t* at = nullptr;
-  std::vector<uint8_t> expected;
-  const char* rule = nullptr;
-};
-
 struct Operation {
   const char* kind = "";  // "copy", "set", "kernel", "record" or "wait"
   std::string text;
