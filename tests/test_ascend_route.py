@@ -271,9 +271,16 @@ def test_threads():
     on_card.check_threads()
 
 
-@on_emulation
-def test_the_deterministic_gradient_repeats(monkeypatch):
-    on_card.check_determinism(monkeypatch)
+def test_determinism(books, monkeypatch):
+    """Each run in another order of execution, which changes sums that atomics make."""
+    on_card.check_determinism(monkeypatch, lambda i: books.set(seed=i))
+    monkeypatch.setenv("JDA_ASCEND_DETERMINISTIC", "0")
+    inputs, cotangent = cases.case("rig clustered"), np.ones((1, 9, 32), np.float32)
+    call, features = on_card.program(wanted=(0,)), []
+    for seed in range(4):
+        books.set(seed=seed)
+        features.append(np.asarray(call(tuple(inputs), cotangent)[1][0]))
+    assert any((other != features[0]).any() for other in features[1:])
 
 
 def test_training_takes_no_more_and_more_memory(books):
@@ -515,9 +522,35 @@ def test_kernels_are_compiled_once_for_all_processes(warm):
 def test_a_kernel_file_that_is_none(tmp_path):
     path = tmp_path / "kernels.o"
     path.write_text("no kernels")
-    told = python(SAY + '    attempt("ascend")', JDA_ASCEND_KERNELS=str(path))
+    told = python(
+        SAY
+        + """
+    print(jda.implementations()["ascend"])
+    attempt("ascend")
+    """,
+        JDA_ASCEND_KERNELS=str(path),
+    )
+    assert f"kernels to be loaded from {path}" in told
     assert "RuntimeError INTERNAL: jda: " in told
     assert f"the kernels of JDA_ASCEND_KERNELS={path} do not load" in told
+
+
+@pytest.mark.usefixtures("driver")
+def test_a_toolkit_that_cannot_compile(tmp_path):
+    (tmp_path / "libacl_rt.so").symlink_to(FOLDER / "libacl_rt.so")
+    told = python(
+        SAY
+        + """
+    attempt("ascend")
+    attempt("cpu")
+    """,
+        JDA_ASCEND_DRIVER=str(tmp_path),
+    )
+    message = (
+        "RuntimeError implementation='ascend' is not available: this toolkit cannot"
+    )
+    assert told.startswith(f"{message} compile kernels at run time, and JDA_ASCEND_KER")
+    assert "emulated driver" in told and "cpu is right" in told
 
 
 # The comparison with another implementation on the same card, exercised without one.

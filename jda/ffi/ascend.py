@@ -30,11 +30,14 @@ TARGETS = tuple(f"jda_ascend_{operation}" for operation in OPERATIONS)
 CARDS = ("ascend", "ASCEND")  # what JAX and XLA's plugin call the platform of a card
 HANDLERS = {"cpu": "host"} | dict.fromkeys(CARDS, "device")  # by platform
 
-KERNELS = {
-    None: "not compiled yet",
+ORIGINS = {
     "compiled": "compiled by this process",
     "cache": "compiled before, from the cache",
 }
+NO_KERNELS = (
+    "this toolkit cannot compile kernels at run time, and JDA_ASCEND_KERNELS names no "
+    "file that was built ahead"
+)
 
 _loading = threading.Lock()
 
@@ -94,12 +97,23 @@ def _described(found: dict[str, Any]) -> Library:
     emulated = "emulated " if found["emulated"] else ""
     where = f"{emulated}driver {' and '.join(found['libraries'])}"
     toolkit = f"toolkit {found['toolkit'] or 'of unknown version'}"
-    if found["problem"]:
-        return Library(False, f"{found['problem']} ({where}, {toolkit})")
+    kernels = _kernels(found["kernels"], found["compiler"])
+    problem = found["problem"] or (None if kernels else NO_KERNELS)
+    if problem:
+        return Library(False, f"{problem} ({where}, {toolkit})")
     card = f"{emulated}card {found['card']} is an {found['soc']}"
     cores = f"{found['cores']} vector cores"
-    kernels = KERNELS.get(found["kernels"], f"from {found['kernels']}")
     return Library(True, f"{where}, {toolkit}, {card}, {cores}, kernels {kernels}")
+
+
+def _kernels(origin: str | None, has_compiler: bool) -> str | None:
+    """Where the kernels came from or will come from; None if from nowhere."""
+    ahead = os.environ.get("JDA_ASCEND_KERNELS")
+    if origin is None:
+        if ahead:
+            return f"to be loaded from {ahead}"
+        return "not compiled yet" if has_compiler else None
+    return ORIGINS.get(origin, f"loaded from {origin}")
 
 
 def forward(*operands: jax.Array, coordinate_order: str) -> list[jax.Array]:

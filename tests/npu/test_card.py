@@ -23,5 +23,5 @@ def test_training():
     on_card.check_training(steps=100)
 
 
-def test_a_deterministic_gradient_repeats(monkeypatch):
+def test_determinism(monkeypatch):
     on_card.check_determinism(monkeypatch)
