@@ -5,13 +5,30 @@ BIN := $(VENV)/bin
 NATIVE := CMakeLists.txt $(wildcard csrc/cpu/* csrc/ascend/* csrc/ascend/launcher/* csrc/emulator/* csrc/emulator/acl/*)
 CXX_FILES := $(wildcard csrc/*/*.h csrc/*/*.cc csrc/*/*.cpp csrc/*/*/*.h csrc/*/*/*.cc tests/*/*.h tests/*/*.cc benchmarks/*.cc)
 
-.PHONY: demo test test-npu build lint benchmark wheel clean check-tools
+.PHONY: demo test test-oldest test-newest test-npu build lint benchmark wheel clean check-tools
 
 demo: build  ## deformable aggregation on a six-camera scene, forward and backward, on the CPU
 	$(BIN)/python examples/six_cameras.py
 
 test: build  ## the test suite; what this machine can run must not be skipped
 	JDA_REQUIRE_CPU=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+
+# What the version of JAX matters to. From the folder of the tests, so that the installed package is
+# found, not the sources.
+JAX_TESTS := $(patsubst %,test_%.py,transformations life_in_jax lowering sharding half_precision errors \
+  implementations packing) test_values.py::test_zoo test_gradients.py::test_zoo
+define test_wheel
+rm -rf $(1)
+$(PYTHON) -m venv $(1)
+$(1)/bin/pip install -q "$$(ls -t dist/*.whl | head -1)[test]" $(2)
+cd tests && JDA_REQUIRE_CPU=1 ../$(1)/bin/pytest -n auto $(JAX_TESTS) $(PYTEST_ARGS)
+endef
+
+test-oldest: wheel  ## the wheel on the oldest JAX that is supported
+	$(call test_wheel,build/oldest,jax==0.7.2 jaxlib==0.7.2)
+
+test-newest: wheel  ## the wheel on the newest JAX for a Python: make test-newest PYTHON=python3.13
+	$(call test_wheel,build/newest,jax jaxlib)
 
 test-npu: build  ## what needs an Ascend card; docs/ascend.md says what to install
 	JDA_REQUIRE_NPU=1 $(BIN)/python -m pytest tests/npu -rPs $(PYTEST_ARGS)

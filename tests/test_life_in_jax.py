@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from functools import partial
+from pathlib import Path
 
 import cases
 import chex
@@ -370,43 +371,91 @@ def test_a_profiler_shows_the_operator_and_the_scopes_around_it(operator, arrays
     assert any(re.search(backward, name) for name in names)
 
 
+def test_the_guide_runs():
+    guide = Path(__file__).parents[1] / "docs" / "transformations.md"
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
+    assert len(blocks) == 5
+    names = {}
+    exec("\n".join(blocks), names)
+    assert names["out"].shape == (1, 10, 32)
+
+
 # Ascend: programs for a card, which are lowered here and not run
 
 
-IN_PROGRAMS = {
-    "vmap": lambda f, x: jax.vmap(f, (None, None, None, 0, None))(
-        *x[:3], jnp.stack([x[3]] * 2), x[4]
+def squares(function):
+    return lambda *arrays: jnp.square(function(*arrays)).sum()
+
+
+def over_locations(arrays):
+    return *arrays[:3], jnp.stack([arrays[3]] * 2), arrays[4]
+
+
+SETS = (None, None, None, 0, None)
+FORWARD, COTANGENT = "jda_ascend_forward", "jda_ascend_cotangent"
+ON_ASCEND = {  # a use, and the calls that the program makes
+    "vmap": (lambda f, x: jax.vmap(f, SETS)(*over_locations(x)), [FORWARD]),
+    "grad of vmap": (
+        lambda f, x: jax.grad(squares(jax.vmap(f, SETS)))(*over_locations(x)),
+        [FORWARD, COTANGENT],
     ),
-    "grad of vmap": lambda f, x: jax.grad(
-        lambda *a: jnp.square(jax.vmap(f, (None, None, None, 0, None))(*a)).sum()
-    )(*x[:3], jnp.stack([x[3]] * 2), x[4]),
-    "checkpoint": lambda f, x: jax.grad(
-        jax.checkpoint(lambda *a: jnp.square(f(*a)).sum())
-    )(*x),
-    "scan": lambda f, x: jax.lax.scan(
-        lambda c, at: (c, f(*x[:3], at, x[4])), None, jnp.stack([x[3]] * 2)
-    )[1],
-    "cond": lambda f, x: jax.lax.cond(x[3].sum() > 0, f, f, *x),
-    "reverse over reverse": lambda f, x: jax.grad(
-        lambda *a: jnp.square(jax.grad(lambda *b: jnp.square(f(*b)).sum())(*a)).sum(), 4
-    )(*x),
-}
-BOTH_CALLS = {"jda_ascend_forward", "jda_ascend_cotangent"}
-ONE_CALL = {"jda_ascend_forward"}
-ON_ASCEND = {
-    "vmap": ONE_CALL,
-    "grad of vmap": BOTH_CALLS,
-    "checkpoint": BOTH_CALLS,
-    "scan": ONE_CALL,
-    "cond": ONE_CALL,
-    "reverse over reverse": BOTH_CALLS,
+    "vmap over maps": (
+        lambda f, x: jax.vmap(f, (None, 0, None, None, None))(
+            x[0], jnp.stack([x[1]] * 2), *x[2:]
+        ),
+        [FORWARD],
+    ),
+    "checkpoint": (
+        lambda f, x: jax.value_and_grad(jax.checkpoint(squares(f)))(*x),
+        [FORWARD, FORWARD, COTANGENT],
+    ),
+    "scan": (
+        lambda f, x: jax.lax.scan(
+            lambda c, at: (c, f(*x[:3], at, x[4])), None, over_locations(x)[3]
+        )[1],
+        [FORWARD],
+    ),
+    "map": (
+        lambda f, x: jax.lax.map(
+            lambda at: f(*x[:3], at, x[4]), over_locations(x)[3], batch_size=2
+        ),
+        [FORWARD],
+    ),
+    "cond": (
+        lambda f, x: jax.lax.cond(
+            x[3].sum() > 0, f, lambda *x: jnp.zeros_like(x[0], shape=(2, 5, 8)), *x
+        ),
+        [FORWARD],
+    ),
+    "while_loop": (
+        lambda f, x: jax.lax.while_loop(
+            lambda c: c.sum() > 0, lambda c: c - f(*x), jnp.zeros((2, 5, 8))
+        ),
+        [FORWARD],
+    ),
+    "jacrev": (lambda f, x: jax.jacrev(f)(*x), [COTANGENT]),
+    "reverse over reverse": (
+        lambda f, x: jax.grad(squares(jax.grad(squares(f))), 4)(*x),
+        [FORWARD, COTANGENT, COTANGENT],
+    ),
 }
 
 
 @pytest.mark.parametrize("differentiation", ["reverse", "both"])
-@pytest.mark.parametrize("use", IN_PROGRAMS)
+@pytest.mark.parametrize("use", ON_ASCEND)
 def test_programs_for_an_ascend_card_call_its_kernels(use, differentiation, arrays):
     function = partial(jda.deformable_aggregation, differentiation=differentiation)
-    traced = jax.jit(partial(IN_PROGRAMS[use], function)).trace(arrays)
+    program, expected = ON_ASCEND[use]
+    traced = jax.jit(partial(program, function)).trace(arrays)
     text = traced.lower(lowering_platforms=("ascend",)).as_text()
-    assert set(targets(text)) == ON_ASCEND[use]
+    assert targets(text) == expected
+
+
+def test_a_program_for_an_ascend_card_keeps_the_scopes(arrays):
+    def scoped(*arrays):
+        with jax.named_scope("decoder"):
+            return jax.grad(squares(jda.deformable_aggregation))(*arrays)
+
+    traced = jax.jit(scoped).trace(*arrays)
+    text = traced.lower(lowering_platforms=("ascend",)).as_text(debug_info=True)
+    assert re.search("decoder.*deformable_aggregation_cotangent", text)
