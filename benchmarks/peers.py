@@ -6,10 +6,12 @@ A peer maps the name of a task to a function that does it and waits for the resu
     forward+backward   out and all three gradients
     backward           all three gradients alone
     features           the gradient of the feature maps alone
+    tangent            the tangent of out, for tangents of all three arguments
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,50 +58,75 @@ def naive_jnp(
     return total.reshape(*total.shape[:2], c)
 
 
-def jax_tasks(operator: Callable[..., jax.Array]) -> dict[str, Callable[..., object]]:
-    """Jitted functions of (*arguments, cotangent)."""
+Operator = Callable[..., jax.Array]
+
+
+def jax_tasks(
+    operator: Operator, forward_mode: Operator
+) -> dict[str, Callable[..., object]]:
+    """Jitted functions of (*arguments, cotangent, *tangents)."""
+
+    def of(function: Operator, wanted: tuple[int, ...], args: Any) -> Any:
+        def of_wanted(*values: jax.Array) -> jax.Array:
+            given = dict(zip(wanted, values, strict=True))
+            return function(*(given.get(i, x) for i, x in enumerate(args[:5])))
+
+        return of_wanted, tuple(args[i] for i in wanted)
 
     def pull_back(
         wanted: tuple[int, ...], with_value: bool, *args: jax.Array
     ) -> object:
-        *arguments, cotangent = args
+        function, values = of(operator, wanted, args)
+        out, pull = jax.vjp(function, *values)
+        return (out, *pull(args[5])) if with_value else pull(args[5])
 
-        def of_wanted(*values: jax.Array) -> jax.Array:
-            given = dict(zip(wanted, values, strict=True))
-            return operator(*(given.get(i, x) for i, x in enumerate(arguments)))
-
-        out, pull = jax.vjp(of_wanted, *(arguments[i] for i in wanted))
-        return (out, *pull(cotangent)) if with_value else pull(cotangent)
+    def push_forward(*args: jax.Array) -> object:
+        function, values = of(forward_mode, FLOATS, args)
+        return (jax.jvp(function, values, args[6:])[1],)
 
     return {
         "forward": jax.jit(lambda *args: (operator(*args[:5]),)),
         "forward+backward": jax.jit(partial(pull_back, FLOATS, True)),
         "backward": jax.jit(partial(pull_back, FLOATS, False)),
         "features": jax.jit(partial(pull_back, FLOATS[:1], False)),
+        "tangent": jax.jit(push_forward),
     }
 
 
-OPERATORS = {
-    "jda": partial(jda.deformable_aggregation, implementation="cpu"),
-    "reference": partial(jda.deformable_aggregation, implementation="reference"),
-    "naive jnp": naive_jnp,
-}
+def tasks_of(name: str) -> dict[str, Callable[..., object]]:
+    if name == "naive jnp":
+        return jax_tasks(naive_jnp, naive_jnp)
+    implementation = "reference" if name == "reference" else "cpu"
+    ours = partial(jda.deformable_aggregation, implementation=implementation)
+    return jax_tasks(ours, partial(ours, differentiation="both"))
+
+
+HALF = {"jda, bfloat16": jnp.bfloat16, "jda, float16": jnp.float16}
+
+
+def operands(name: str, inputs: Inputs) -> list[jax.Array]:
+    """Arguments, cotangent and tangents, in the precision of the peer."""
+    arrays = [jnp.asarray(x) for x in inputs]
+    for i in (0, 4, 5):
+        arrays[i] = arrays[i].astype(HALF.get(name, jnp.float32))
+    tangents = [jnp.flip(arrays[i]) for i in FLOATS]
+    return jax.block_until_ready([*arrays, *tangents])
 
 
 def jax_peer(name: str, inputs: Inputs) -> Peer:
-    arrays = jax.block_until_ready([jnp.asarray(x) for x in inputs])
+    arrays = operands(name, inputs)
 
     def run(task: Callable[..., object]) -> object:
         return jax.block_until_ready(task(*arrays))
 
-    return {k: partial(run, task) for k, task in jax_tasks(OPERATORS[name]).items()}
+    return {k: partial(run, task) for k, task in tasks_of(name).items()}
 
 
 def temporaries(name: str, inputs: Inputs) -> dict[str, int]:
     """Bytes that XLA sets aside besides arguments and results, by task."""
-    found = {}
-    for task, function in jax_tasks(OPERATORS[name]).items():
-        memory = function.lower(*inputs).compile().memory_analysis()
+    found, arrays = {}, operands(name, inputs)
+    for task, function in tasks_of(name).items():
+        memory = function.lower(*arrays).compile().memory_analysis()
         found[task] = int(memory.temp_size_in_bytes)
     return found
 
@@ -172,6 +199,6 @@ def sampled(results: object) -> list[np.ndarray]:
     """At most a million elements of each result, to compare peers."""
     found = []
     for result in results:
-        flat = np.asarray(result).ravel()
+        flat = np.asarray(result, np.float32).ravel()
         found.append(flat[:: max(1, flat.size // 1_000_000)])
     return found

@@ -9,6 +9,7 @@ from problems import TITLES
 from timing import Contest
 
 OURS, REUSED, ONE = "jda", "jda, reused pages", "jda, reused pages, 1 thread"
+BFLOAT16, FLOAT16 = "jda, reused pages, bfloat16", "jda, reused pages, float16"
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,35 @@ GOALS = [
         e=1.9,
         b=1.75,
         c=1.6,
+    ),
+    *[
+        goal
+        for task in ("forward", "backward", "tangent")
+        for name, peer in (("bfloat16", BFLOAT16), ("float16", FLOAT16))
+        for goal in ratio_goals(
+            f"{task}: float32 / {name}",
+            f"{REUSED}: {task}",
+            f"{peer}: {task}",
+            True,
+            a=1,
+            c=1,
+        )
+    ],
+    *ratio_goals(
+        "tangent / forward",
+        f"{REUSED}: tangent",
+        f"{REUSED}: forward",
+        False,
+        a=2,
+        c=2,
+    ),
+    *ratio_goals(
+        "tangent: reference / jda",
+        "reference: tangent",
+        f"{OURS}: tangent",
+        True,
+        a=10,
+        c=10,
     ),
     *ratio_goals(
         "reference: naive jnp / reference, forward",

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from itertools import combinations
+from itertools import combinations, product
 
 import cases
 import jax
@@ -74,13 +74,25 @@ def program(wanted):
     return jax.jit(both)
 
 
+@jax.jit
+def tangent(inputs, tangents):
+    def call(features, locations, weight):
+        arrays = features, *inputs[1:3], locations, weight
+        return jda.deformable_aggregation(
+            *arrays, implementation="cpu", differentiation="both"
+        )
+
+    return jax.jvp(call, (inputs[0], *inputs[3:]), tuple(tangents))[1]
+
+
 def digest(arrays):
     return [hashlib.sha256(np.asarray(array).tobytes()).hexdigest() for array in arrays]
 
 
 @cache
 def problem(name, dtype=np.float32):
-    inputs = cases.make(PROBLEMS[name], 3, dtype)
+    wide = np.float64 if dtype == np.float64 else np.float32
+    inputs = cases.narrowed(cases.make(PROBLEMS[name], 3, wide), dtype)
     return inputs, cases.make_cotangent(inputs)
 
 
@@ -90,8 +102,13 @@ def every_digest():
         for name in PROBLEMS
         for wanted in SUBSETS
     }
-    jax.config.update("jax_enable_x64", True)
     full = program(SUBSETS[-1])
+    for name, dtype in product(("rig", "odd"), (np.float32, jnp.bfloat16, jnp.float16)):
+        inputs, cotangent = problem(name, dtype)
+        moved = tangent(inputs, cases.make_tangents(inputs))
+        key = f"{name} in {np.dtype(dtype)}, with a tangent"
+        found[key] = digest([*full(inputs, cotangent), moved])
+    jax.config.update("jax_enable_x64", True)
     for name in PROBLEMS:
         found[f"{name} in float64"] = digest(full(*problem(name, np.float64)))
     return found

@@ -97,6 +97,24 @@ def test_import_does_nothing():
     )
 
 
+def test_an_unknown_instruction_set_is_an_error():
+    """Not another set, and not the reference, whose speed would be a riddle."""
+    python(
+        """
+        import os, re
+        os.environ["JDA_CPU_ISA"] = "avx3"
+        import jda
+        for _ in range(2):
+            try:
+                jda.implementations()
+            except ValueError as error:
+                assert re.search("JDA_CPU_ISA='avx3' is unknown, .*'avx2'", str(error))
+            else:
+                raise AssertionError("no error")
+        """
+    )
+
+
 def test_threads_that_load_at_once_agree():
     python(
         """
