@@ -18,11 +18,12 @@ from jda._dimensions import INDEX, NAMES, OPERANDS
 
 COORDINATE_ORDERS = ("yx", "xy")
 DIFFERENTIATIONS = ("reverse", "both")
+_F32, _F64 = jnp.dtype(jnp.float32), jnp.dtype(jnp.float64)
 LOCATIONS = {  # dtype of the feature maps: that of the locations
-    "float32": "float32",
-    "float64": "float64",
-    "bfloat16": "float32",
-    "float16": "float32",
+    _F32: _F32,
+    _F64: _F64,
+    jnp.dtype(jnp.bfloat16): _F32,
+    jnp.dtype(jnp.float16): _F32,
 }
 MOST_ROWS = np.iinfo(np.int32).max
 
@@ -96,15 +97,15 @@ def _index_dtypes(given: dict[str, Any]) -> None:
 
 def _floating_dtypes(given: dict[str, Any]) -> None:
     dtype = given["feature_maps"].dtype
-    if dtype.name not in LOCATIONS:
-        *most, last = LOCATIONS
+    if dtype not in LOCATIONS:
+        *most, last = map(str, LOCATIONS)
         raise TypeError(
             f"feature_maps has dtype {dtype}, allowed are {', '.join(most)} and {last}"
         )
-    needed = {"sample_locations": LOCATIONS[dtype.name], "weight": dtype.name}
+    needed = {"sample_locations": LOCATIONS[dtype], "weight": dtype}
     for name, right in needed.items():
         got = given[name].dtype
-        if got.name != right:
+        if got != right:
             raise TypeError(
                 f"{name} has dtype {got}, it must have dtype {right} where "
                 f"feature_maps has dtype {dtype}"
