@@ -2,9 +2,14 @@
 
 import ctypes
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 
+import numpy as np
+
 FOLDER = resources.files("jda.ffi") / "emulated"
+OnCard = tuple[list[int], int, Callable[[], list[np.ndarray]]]
 KEPT = ("device", "device_bytes", "pinned", "pinned_bytes", "streams", "events")
 
 
@@ -17,6 +22,38 @@ class EmulatedDriver:
             getattr(self._library, f"jda_emulated_{name}").restype = ctypes.c_int64
         for name in ("findings", "trace"):
             getattr(self._library, f"jda_emulated_{name}").restype = ctypes.c_char_p
+
+    @contextmanager
+    def memory(self, arrays: Sequence[np.ndarray]) -> Iterator[OnCard]:
+        """Copies of arrays on card 0, a stream, and what brings the arrays back."""
+        acl = self._library
+        stream = ctypes.c_void_p()
+        pointers = [ctypes.c_void_p() for _ in arrays]
+        assert acl.aclrtSetDevice(0) == 0
+        assert acl.aclrtCreateStream(ctypes.byref(stream)) == 0
+        sizes = [ctypes.c_size_t(array.nbytes) for array in arrays]
+        for array, pointer, size in zip(arrays, pointers, sizes, strict=True):
+            assert acl.aclrtMalloc(ctypes.byref(pointer), size, 0) == 0
+            self._copy(pointer, array.ctypes.data, size, 1, stream)
+
+        def fetch() -> list[np.ndarray]:
+            found = [np.empty_like(array) for array in arrays]
+            for array, pointer, size in zip(found, pointers, sizes, strict=True):
+                self._copy(array.ctypes.data, pointer, size, 2, stream)
+            assert acl.aclrtSynchronizeStream(stream) == 0
+            return found
+
+        yield [pointer.value for pointer in pointers], stream.value, fetch
+        assert acl.aclrtSynchronizeStream(stream) == 0
+        for pointer in pointers:
+            assert acl.aclrtFree(pointer) == 0
+        assert acl.aclrtDestroyStream(stream) == 0
+
+    def _copy(self, to: object, source: object, size: object, *rest: object) -> None:
+        copy = self._library.aclrtMemcpyAsync
+        pointer, count = ctypes.c_void_p, ctypes.c_size_t
+        copy.argtypes = [pointer, count, pointer, count, ctypes.c_int, pointer]
+        assert copy(to, size, source, size, *rest) == 0
 
     def reset(self) -> None:
         """Clears the books; everything works again."""

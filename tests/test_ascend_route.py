@@ -23,6 +23,7 @@ import pytest
 from conftest import enable_x64
 from emulated_books import FOLDER, EmulatedDriver
 from jax import export
+from npu import launches
 
 import jda
 from jda.ffi import ascend
@@ -583,6 +584,22 @@ def test_the_judge_of_a_comparison_notices_a_wrong_order(wrong):
     assert (max(found.values()) <= 1) == (wrong is None), found
     apart = on_card.disagreement((judged.out, list(judged.grads)), theirs)
     assert (max(apart.values()) < 1e-4) == (wrong is None), apart
+
+
+def test_kernels_on_arrays_that_are_on_the_card(books):
+    """What the comparison takes its times of: launches without JAX and copies."""
+    books.reset()
+    inputs = cases.swap_order(cases.case("rig"))
+    judged = cases.judge(inputs, "xy")
+    results = [
+        np.zeros_like(a) for a in (judged.cotangent, *(inputs[i] for i in FLOATS))
+    ]
+    arrays = [*inputs, judged.cotangent, *results]
+    with books.memory(arrays) as (pointers, stream, fetch):
+        named = dict(zip(launches.ARRAYS, pointers, strict=True))
+        launches.enqueue(inputs, named, stream)
+        out, *grads = fetch()[6:]
+    assert max(on_card.errors((out, grads), judged).values()) <= 1
 
 
 def test_the_kernels_are_built_ahead_from_the_same_source(tmp_path):

@@ -89,8 +89,8 @@ def _driver_folder() -> bytes | None:
     """None: the system's, as CANN's environment says."""
     name = os.environ.get("JDA_ASCEND_DRIVER")
     if name == "emulated":
-        return str(_home() / "emulated").encode()
-    return name.encode() if name else None
+        return os.fsencode(str(_home() / "emulated"))
+    return os.fsencode(name) if name else None
 
 
 def _described(found: dict[str, Any]) -> Library:
