@@ -311,6 +311,10 @@ def test_forward_mode_of_vmap(both, inputs):
         return jax.jvp(mapped, floats(arrays), directions(arrays))
 
     agree(use, both, arrays)
+    if both.keywords["implementation"] == "cpu":
+        text = jax.jit(partial(use, both)).lower(*arrays).as_text()
+        assert text.count("@jda_cpu_forward") == text.count("@jda_cpu_tangent") == 1
+        assert largest(text) == max(x.size for x in arrays)
 
 
 @pytest.mark.parametrize("door", ["cpu-reverse", "reference-reverse"])
