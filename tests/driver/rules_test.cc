@@ -682,6 +682,33 @@ TEST(binaries) {
   CHECK(aclrtBinaryUnLoad(loaded) == ACL_ERROR_RT_INVALID_HANDLE && found("binary-unknown"));
 }
 
+TEST(binaries_may_have_kernels_of_the_same_name) {
+  const char source[] = R"(
+#include "kernel_operator.h"
+extern "C" __global__ __aicore__ void fails(int64_t a, int64_t b, double c) {
+  ascendc_assert(a + b + c == 6.5);
+})";
+  Card card;
+  CHECK(card.fails(2) == 0 && card.synchronise() == 0);
+  aclrtcProg program = nullptr;
+  const char* option = "--npu-arch=dav-2201";
+  CHECK(aclrtcCreateProg(&program, source, "other.asc", 0, nullptr, nullptr) == 0);
+  CHECK(aclrtcCompileProg(program, 1, &option) == 0);
+  size_t bytes = 0;
+  CHECK(aclrtcGetBinDataSize(program, &bytes) == 0);
+  std::string data(bytes, ' ');
+  CHECK(aclrtcGetBinData(program, data.data()) == 0 && aclrtcDestroyProg(&program) == 0);
+  aclrtBinHandle loaded = nullptr;
+  aclrtFuncHandle function = nullptr;
+  CHECK(aclrtBinaryLoadFromData(data.data(), bytes, nullptr, &loaded) == 0);
+  CHECK(aclrtBinaryGetFunction(loaded, "fails", &function) == 0);
+  int64_t a = 1, b = 2;
+  double c = 3.5;
+  void* arguments[] = {&a, &b, &c};
+  CHECK(aclrtLaunchKernelWithArgsArray(function, 1, card.stream, nullptr, arguments) == 0);
+  CHECK(card.synchronise() == 0 && clean());
+}
+
 TEST(binaries_stay_until_their_kernels_are_done) {
   Card card;
   Pinned host;

@@ -14,9 +14,17 @@
 
 namespace emulated {
 
+namespace {
+
+std::string path_of(int file) { return "/proc/self/fd/" + std::to_string(file); }
+
+}  // namespace
+
 Loaded::~Loaded() {
   if (library) dlclose(library);
-  if (file >= 0) close(file);
+  // A library that stays loaded, which its compiler may want, keeps its name.
+  const bool stays = library && dlopen(path_of(file).c_str(), RTLD_NOW | RTLD_NOLOAD);
+  if (file >= 0 && !stays) close(file);
 }
 
 namespace {
@@ -36,8 +44,7 @@ std::shared_ptr<Loaded> load(Device& device, const void* data, size_t bytes) {
     if (wrote <= 0) refuse(ACL_ERROR_RT_MEMORY_ALLOCATION, "no room for the binary");
     at += wrote;
   }
-  const std::string path = "/proc/self/fd/" + std::to_string(loaded->file);
-  loaded->library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  loaded->library = dlopen(path_of(loaded->file).c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!loaded->library) refused(std::string("the kernel binary does not load: ") + dlerror());
   const void* binary = dlsym(loaded->library, "jda_emulated_binary");
   if (!binary) refused("the binary was not made by this run-time compiler");

@@ -35,6 +35,9 @@ inline uint64_t checksum(const void* data, size_t bytes) {
   return sum;
 }
 
+// Of this binary alone: another one may have a kernel of the same name.
+namespace {
+
 template <auto kernel>
 struct Described;
 
@@ -52,6 +55,8 @@ struct Described<kernel> {
   }
   static constexpr Kernel describe() { return {sizeof...(P), parameters, &call}; }
 };
+
+}  // namespace
 
 }  // namespace emulated
 

@@ -63,7 +63,7 @@ using namespace emulated;
 aclError aclrtMalloc(void** pointer, size_t bytes, aclrtMemMallocPolicy policy) {
   return call("aclrtMalloc", text_of(bytes), [&](Driver& driver, Lock&) {
     Device& device = driver.device();
-    if (!pointer || bytes == 0 || policy < 0 || policy > 7) {
+    if (!pointer || bytes == 0 || static_cast<unsigned>(policy) > 7) {
       refuse(ACL_ERROR_INVALID_PARAM, "0 bytes, no pointer or no such policy");
     }
     if (device.fault) refuse(device.fault, device.fault_text);

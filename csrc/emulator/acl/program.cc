@@ -192,7 +192,6 @@ void compile(Program& program, const Options& options) {
                                       "-fPIC",
                                       "-shared",
                                       "-w",
-                                      "-fno-gnu-unique",
                                       "-I" + (library.parent_path() / "include").string()};
   command.insert(command.end(), options.passed_on.begin(), options.passed_on.end());
   for (const auto& path : {source, library}) command.push_back(path.string());
