@@ -211,21 +211,27 @@ def test_threads_enqueue_at_once(shared, launcher, runtime, books):
     """On one stream, whose calls share a workspace, and on streams of their own."""
     one = launcher()
     streams = [runtime.stream() for _ in range(1 if shared else 4)]
-    calls = [both("two cameras") for _ in range(4)]
+    calls = [both("one map") for _ in range(4)]
     arrays = [[OnCard(runtime, call) for call in pair] for pair in calls]
 
     def work(i: int) -> None:
-        runtime("aclrtSetDevice", 0)
-        for call, on_card in zip(calls[i], arrays[i], strict=True):
-            stream = streams[i % len(streams)]
+        # This thread has no current card: it is the one that calls from the host use.
+        stream = streams[i % len(streams)]
+        for call, on_card in 100 * list(zip(calls[i], arrays[i], strict=True)):
             assert one.enqueue(call, on_card, stream) == OK, one.error()
 
+    books.reset()
     in_threads([lambda i=i: work(i) for i in range(4)])
+    letters = {"aclrtMemsetAsync": "m", "aclrtLaunchKernelWithArgsArray": "l"}
+    letters["aclrtRecordEvent"] = "r"
+    done = [line.split("(")[0] for line in books.trace().splitlines()]
+    turns = "".join(letters.get(name, "") for name in done)
+    assert re.fullmatch("(m{1,2}lr){800}", turns), "no call comes between another's"
     for stream in streams:
         runtime.synchronise(stream)
     for pair, on_cards in zip(calls, arrays, strict=True):
         bring_back(on_cards)
-        check("two cameras", *pair)
+        check("one map", *pair)
     one.trim()
     for stream in streams:
         runtime.destroy(stream)
@@ -250,6 +256,25 @@ def test_workspaces_are_bounded(launcher, runtime, books):
         judged = cases.judged_case("one map")
         oracle.assert_within(on_card.fetch()[0], judged.out, judged.out_scale)
         on_card.free()
+    one.trim()
+    for stream in streams:
+        runtime.destroy(stream)
+
+
+def test_a_failed_call_leaves_no_workspace_to_others(launcher, runtime, books):
+    """Nothing would tell them when the card is done with it."""
+    one, streams = launcher(), [runtime.stream() for _ in range(2)]
+    calls = [Call(cases.case("one map")) for _ in streams]
+    arrays = [OnCard(runtime, call) for call in calls]
+    runtime.occupy(streams[0], arrays[0].results[0], 50)
+    books.fail("aclrtRecordEvent", 1, FAULT)
+    codes = [one.enqueue(*each) for each in zip(calls, arrays, streams, strict=True)]
+    assert codes == [INTERNAL, OK]
+    for stream in streams:
+        runtime.synchronise(stream)
+    bring_back(arrays)
+    judged = cases.judged_case("one map")
+    oracle.assert_within(calls[1].results[0], judged.out, judged.out_scale)
     one.trim()
     for stream in streams:
         runtime.destroy(stream)
@@ -297,6 +322,17 @@ def test_what_is_kept_on_the_card_is_bounded(launcher, books):
         held = books.live()["device_bytes"] - before
         assert (held > 0) == kept
         assert held <= 1 << 21
+
+
+def test_arrays_of_any_size_go_through_a_little_pinned_memory(launcher, books):
+    one = launcher()
+    inputs = cases.make(cases.Shape((((96, 96),),), anchors=2, channels=256))
+    assert inputs.feature_maps.nbytes == 9 << 20
+    before = books.live()["pinned_bytes"]
+    call, judged = Call(inputs), cases.judge(inputs)
+    assert one.compute(call) == OK, one.error()
+    oracle.assert_within(call.results[0], judged.out, judged.out_scale)
+    assert books.live()["pinned_bytes"] - before == 8 << 20
 
 
 def test_chunks_of_a_batch_overlap(launcher, books):
