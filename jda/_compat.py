@@ -13,6 +13,7 @@ from typing import Any
 import jax
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive
+from jax.extend.mlir import ir
 from jax.interpreters import ad, batching, mlir, partial_eval
 
 
@@ -122,13 +123,21 @@ def _lower(
     function = partial(run, platforms=platforms, **params)
     axes = _mesh_axes(ctx.module_context.axis_context)
     count = prod(size for size, is_free in axes if is_free)
-    if spread is not None and count > 1:
-        function = spread(function, [aval.shape for aval in plain], axes, **params)
-        # JAX wants to know the devices here, but nothing depends on which they are.
-        numbered = mlir.ShardingContext(count, tuple(range(count)))
-        module = ctx.module_context.replace(axis_context=numbered)
-        ctx = ctx.replace(module_context=module)
-    return mlir.lower_fun(function, multiple_results=True)(ctx, *operands)
+    is_empty = any(0 in aval.shape for aval in plain)
+    if spread is None or count == 1 or is_empty:
+        return mlir.lower_fun(function, multiple_results=True)(ctx, *operands)
+    function = spread(function, [aval.shape for aval in plain], axes, **params)
+    # JAX wants to know the devices here, but nothing depends on which they are.
+    numbered = mlir.ShardingContext(count, tuple(range(count)))
+    module = ctx.module_context.replace(axis_context=numbered)
+    ctx = ctx.replace(module_context=module)
+    results = mlir.lower_fun(function, multiple_results=True)(ctx, *operands)
+    # The program names the function by its address alone. In the persistent compilation
+    # cache, that of another process could be taken for this one.
+    label = ir.StringAttr.get(f"{ctx.primitive} {params} {platforms}")
+    attributes = results[0].owner.attributes
+    attributes["mhlo.frontend_attributes"] = ir.DictAttr.get({"jda": label})
+    return results
 
 
 def _mesh_axes(context: Any) -> list[tuple[int, bool]]:

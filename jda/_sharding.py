@@ -45,7 +45,7 @@ def spread(
     Args:
         operation: its name.
         call: computes it on one device.
-        shapes: the shapes of its operands.
+        shapes: the shapes of its operands, none of them empty.
         axes: of the mesh.
         params: of the operation.
 
@@ -54,8 +54,6 @@ def spread(
     """
     left, right = _dimensions.terms(operation, params.get("which", ()))
     sizes = factor_sizes(left, shapes)
-    if 0 in sizes.values():
-        return call
 
     def partition(_: Any, operands: Sequence[Any], results: Sequence[Any]) -> Any:
         mesh, every, splits = name_splits((*operands, *results), axes)

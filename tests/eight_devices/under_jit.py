@@ -3,6 +3,8 @@
 Run by tests/test_sharding.py in a process with eight devices.
 """
 
+import re
+
 import cases
 import jax
 import jax.numpy as jnp
@@ -251,6 +253,20 @@ def test_scan_and_checkpoint():
     grads, found = run(lambda *x: pull_back(*x, operator=three_times), inputs)
     assert found == {}
     scene.assert_gradients([grad / 3 for grad in grads])
+
+
+def test_programs_that_differ_have_different_texts():
+    """Or the persistent compilation cache could take one for another."""
+    inputs = put(INPUTS, SPLITS["camera"]("x"), scene.mesh((8,), ("x",)))
+
+    def text(**keywords):
+        lowered = jax.jit(lambda *x: forward(*x, **keywords)).lower(*inputs).as_text()
+        assert "CustomSPMDPartitioning" in lowered
+        return re.sub(r'backend_config = "\d+"', "", lowered)
+
+    assert text() == text(coordinate_order="yx")
+    assert text() != text(coordinate_order="xy")
+    assert text() != text(implementation="reference")
 
 
 # Programs of one device, and programs without devices.
