@@ -102,6 +102,23 @@ def test_any_order_of_the_devices(order):
     scene.assert_gradients(grads)
 
 
+ALONE = {
+    "anchors of the weight": (*4 * [P()], P(None, "x")),
+    "groups of the weight": (*4 * [P()], P(*5 * [None], "x")),
+    "channels of the features": (P(None, None, "x"), *4 * [P()]),
+    "batch of the features": (P("x"), *4 * [P()]),
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_one_array_that_is_split_is_enough(name):
+    inputs = put(INPUTS, ALONE[name], scene.mesh((8,), ("x",)))
+    out, found = run(forward, inputs)
+    assert found == {}
+    assert not out.sharding.is_fully_replicated
+    scene.assert_forward(out)
+
+
 def test_where_shardings_disagree_the_values_are_right():
     """The same devices split the batch of the features and the anchors of the rest."""
     specs = (P("x"), P(), P(), P(None, "x"), P(None, None, "x"))
