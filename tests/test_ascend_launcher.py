@@ -28,6 +28,7 @@ from calls import (
     INTERNAL,
     INVALID_ARGUMENT,
     OK,
+    RESOURCE_EXHAUSTED,
     UNAVAILABLE,
     Call,
     Launcher,
@@ -278,6 +279,38 @@ def test_a_failed_call_leaves_no_workspace_to_others(launcher, runtime, books):
     one.trim()
     for stream in streams:
         runtime.destroy(stream)
+
+
+def test_no_memory_for_a_workspace(launcher, runtime, books):
+    one, call = launcher(), Call(cases.case("one map"))
+    on_card = OnCard(runtime, call)
+    books.set(memory=1 << 16)
+    assert one.enqueue(call, on_card, None) == RESOURCE_EXHAUSTED
+    assert re.fullmatch(
+        "aclrtMalloc failed with code 207001: out of memory; the runtime says: .*; "
+        r"asked for 262144 bytes where \d+ of 65536 are free",
+        one.error(),
+    )
+    books.set(memory=1 << 30)
+    assert one.enqueue(call, on_card, None) == OK
+    runtime.synchronise(None)
+    bring_back([on_card])
+    judged = cases.judged_case("one map")
+    oracle.assert_within(call.results[0], judged.out, judged.out_scale)
+
+
+def test_memory_that_nothing_uses_is_given_up_first(launcher, runtime, books):
+    """A call from the host may need the room that workspaces and idle lanes hold."""
+    one, small = launcher(), Call(cases.case("one map"))
+    on_card = OnCard(runtime, small)
+    assert one.enqueue(small, on_card, None) == OK
+    runtime.synchronise(None)
+    bring_back([on_card])
+    assert books.live()["device_bytes"] >= 1 << 18
+    large = Call(cases.make(cases.Shape((((32, 32),),), anchors=2, channels=256)))
+    books.set(memory=9 << 17)  # the maps take 8 of 9 parts
+    assert one.compute(large) == OK, one.error()
+    assert re.search(r"aclrtMalloc\(\d+\) = 207001", books.trace())
 
 
 def test_a_stream_has_its_workspace_again(launcher, runtime, books):
