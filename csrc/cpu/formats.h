@@ -4,13 +4,21 @@
 
 #include "simd.h"
 #include "types.h"
-#if defined(__AVX2__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 namespace jda::JDA_ISA {
 
-// The two conversions that GCC does not find the instructions for by itself.
+// The first elements of a vector, and zeros if there are not enough.
+template <typename To, typename From>
+JDA_INLINE To resized(From from) {
+  To to{};
+  __builtin_memcpy(&to, &from, sizeof(to) < sizeof(from) ? sizeof(to) : sizeof(from));
+  return to;
+}
+
+// Two conversions for which GCC does not find the best instructions by itself.
 template <int N>
 JDA_INLINE Vector<uint32_t, N> extended(Vector<uint16_t, N> v) {
 #if defined(__AVX512F__)
@@ -19,6 +27,10 @@ JDA_INLINE Vector<uint32_t, N> extended(Vector<uint16_t, N> v) {
 #endif
 #if defined(__AVX2__)
   if constexpr (N == 8) return (Vector<uint32_t, N>)_mm256_cvtepu16_epi32((__m128i)v);
+#endif
+#if defined(__SSE2__)
+  if constexpr (N == 4)
+    return (Vector<uint32_t, N>)_mm_unpacklo_epi16(resized<__m128i>(v), _mm_setzero_si128());
 #endif
   return __builtin_convertvector(v, Vector<uint32_t, N>);
 }
@@ -76,13 +88,14 @@ struct Format<Float16> {
 #elif defined(__aarch64__)
     return __builtin_convertvector((Vector<__fp16, N>)v, Vector<float, N>);
 #endif
-    const Vector<uint32_t, N> bits = extended<N>(v);
-    const Vector<uint32_t, N> sign = (bits & 0x8000) << 16, rest = (bits & 0x7fff) << 13;
+    const Vector<uint32_t, N> bits = extended<N>(v), sign = (bits & 0x8000) << 16;
     // As a float, `rest` has an exponent that is too small by 112, or by 113 if it is denormal.
-    const Vector<uint32_t, N> normal = rest + (112 << 23), special = rest + (224 << 23);
-    const auto denormal = (Vector<uint32_t, N>)((Vector<float, N>)(rest + (113 << 23)) - 0x1p-14f);
-    const Vector<uint32_t, N> finite = rest < 1 << 23 ? denormal : normal;
-    return (Vector<float, N>)(sign | (rest < 31 << 23 ? finite : special));
+    const auto rest = (Vector<int32_t, N>)(bits & 0x7fff) << 13;
+    const Vector<int32_t, N> normal = rest + (112 << 23), special = rest + (224 << 23);
+    const auto denormal = (Vector<int32_t, N>)((Vector<float, N>)(rest + (113 << 23)) - 0x1p-14f);
+    const Vector<int32_t, N> finite = rest < 1 << 23 ? denormal : normal;
+    const Vector<int32_t, N> number = rest < 31 << 23 ? finite : special;
+    return (Vector<float, N>)(sign | (Vector<uint32_t, N>)number);
   }
 
   template <int N>
@@ -98,25 +111,16 @@ struct Format<Float16> {
 #elif defined(__aarch64__)
     return (Vector<uint16_t, N>)__builtin_convertvector(v, Vector<__fp16, N>);
 #endif
-    const auto bits = (Vector<uint32_t, N>)v;
-    const Vector<uint32_t, N> sign = bits >> 16 & 0x8000, rest = bits & 0x7fffffff;
-    const Vector<uint32_t, N> normal = (rest - (112 << 23) + 0xfff + (rest >> 13 & 1)) >> 13;
+    const Vector<uint32_t, N> sign = (Vector<uint32_t, N>)v >> 16 & 0x8000;
+    const auto rest = (Vector<int32_t, N>)v & 0x7fffffff;
+    const Vector<int32_t, N> normal = (rest - (112 << 23) + 0xfff + (rest >> 13 & 1)) >> 13;
     // The last bit of 0.5 and what is a little more is worth as much as a denormal float16's.
-    const auto denormal = (Vector<uint32_t, N>)((Vector<float, N>)rest + 0.5f) - (126 << 23);
-    const Vector<uint32_t, N> finite = rest < 113 << 23 ? denormal : normal;
-    const Vector<uint32_t, N> infinite = Vector<uint32_t, N>{} + 0x7c00;
-    const Vector<uint32_t, N> quiet = 0x7e00 | (rest >> 13 & 0x3ff);
-    const Vector<uint32_t, N> number = rest < 143 << 23 ? finite : infinite;
-    return truncated<N>(sign | (v == v ? number : quiet));
-  }
-
- private:
-  // The first elements of a vector, and zeros if there are not enough.
-  template <typename To, typename From>
-  static JDA_INLINE To resized(From from) {
-    To to{};
-    __builtin_memcpy(&to, &from, sizeof(to) < sizeof(from) ? sizeof(to) : sizeof(from));
-    return to;
+    const auto denormal = (Vector<int32_t, N>)((Vector<float, N>)rest + 0.5f) - (126 << 23);
+    const Vector<int32_t, N> finite = rest < 113 << 23 ? denormal : normal;
+    const Vector<int32_t, N> infinite = Vector<int32_t, N>{} + 0x7c00;
+    const Vector<int32_t, N> quiet = 0x7e00 | (rest >> 13 & 0x3ff);
+    const Vector<int32_t, N> number = rest < 143 << 23 ? finite : infinite;
+    return truncated<N>(sign | (Vector<uint32_t, N>)(v == v ? number : quiet));
   }
 };
 
