@@ -81,9 +81,5 @@ const char* jda_emulated_trace(void) {
 }
 
 void jda_emulated_reset(void) {
-  locked([](Driver& driver) {
-    driver.books = Books();
-    driver.settings = Settings();
-    driver.device_peak = driver.device_bytes;
-  });
+  locked([](Driver& driver) { driver.reset(); });
 }

@@ -40,18 +40,25 @@ Settings::Settings()
   }
 }
 
+void Driver::reset() {
+  books = Books();
+  settings = Settings();
+  device_peak = device_bytes;
+  for (const std::string& piece : split(environment("JDA_EMULATED_FAIL"), ',')) {
+    const auto parts = split(piece, ':');
+    if (parts.size() != 3) {
+      std::fprintf(stderr, "JDA_EMULATED_FAIL: not function:n:code: %s\n", piece.c_str());
+      std::abort();
+    }
+    books.fail(parts[0], std::atoll(parts[1].c_str()), std::atoi(parts[2].c_str()));
+  }
+}
+
 Driver& the_driver() {
   // Never destroyed: streams may have threads, and calls may come late.
   static Driver* driver = [] {
     auto* made = new Driver;
-    for (const std::string& piece : split(environment("JDA_EMULATED_FAIL"), ',')) {
-      const auto parts = split(piece, ':');
-      if (parts.size() != 3) {
-        std::fprintf(stderr, "JDA_EMULATED_FAIL: not function:n:code: %s\n", piece.c_str());
-        std::abort();
-      }
-      made->books.fail(parts[0], std::atoll(parts[1].c_str()), std::atoi(parts[2].c_str()));
-    }
+    made->reset();
     return made;
   }();
   return *driver;

@@ -63,6 +63,7 @@ struct Driver {
       if (device->standard) visit(*device->standard);
     }
   }
+  void reset();  // books and settings, to what the environment says
   // Handles are never used twice, and point nowhere.
   void* new_handle() { return reinterpret_cast<void*>(next_handle_ += 16); }
   Device& device();  // of this thread
