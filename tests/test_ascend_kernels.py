@@ -19,6 +19,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "ascend"))
 import emulated
+import limits
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
@@ -63,6 +64,33 @@ def test_zoo_in_adversarial_order(library, name):
     seed = crc32(name.encode())
     for cores in CORES[1:]:
         options = {"cores": cores, "seed": seed + cores}
+        assert_forward(library, inputs, judged, **options)
+        assert_backward(library, inputs, judged, **options)
+
+
+@pytest.mark.parametrize("name", limits.SHAPES)
+def test_corners_of_the_limits(library, name):
+    inputs, judged = limits.case(name)
+    for options in (
+        *({"cores": cores} for cores in (1, 2, 40, 48)),
+        *({"cores": cores, "seed": cores} for cores in (2, 40, 48)),
+    ):
+        assert_forward(library, inputs, judged, **options)
+        assert_backward(library, inputs, judged, **options)
+
+
+@pytest.mark.parametrize("channels", (2040, 4080, 100_000))
+def test_widest_groups(library, channels):
+    """A group of 2040 channels is the widest that one instruction steps over."""
+    inputs = cases.make(cases.Shape(cases.TWO_CAMERAS, channels=channels, groups=2))
+    cotangent = cases.make_cotangent(inputs)
+    if channels > 2 * 2040:
+        for gradient in (None, cotangent):
+            with pytest.raises(ValueError, match="c / group=50000 on Ascend"):
+                emulated.emulate(library, inputs, gradient)
+        return
+    judged = cases.judge(inputs, cotangent=cotangent)
+    for options in ({}, {"cores": 2, "seed": 1}):
         assert_forward(library, inputs, judged, **options)
         assert_backward(library, inputs, judged, **options)
 

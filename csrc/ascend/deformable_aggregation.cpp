@@ -14,19 +14,21 @@ class Forward : public Stream<Forward> {
     gm_partials_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + t.partials));
     spread_ = Get<float>(t.spread);
     bilinear_ = Get<float>(t.bilinear);
-    samples_ = Get<float>(t.scaled);
+    samples_ = Get<float>(t.scratch);
     sums_ = Get<float>(t.ring);
     zero_ = Get<float>(t.zero);
     Duplicate(zero_, 0.0f, t.row_pitch);
     Duplicate(sums_, 0.0f, static_cast<int32_t>(sums_.GetSize()));
-    PipeBarrier<PIPE_ALL>();
   }
 
   __aicore__ inline void Run() {
     if (t.pairs == 0) {
+      SetFlag<HardEvent::V_MTE3>(0);
+      WaitFlag<HardEvent::V_MTE3>(0);
       for (int64_t a = core_; a < t.batch * t.anchors; a += t.cores) StoreOut(a, zero_);
       return;
     }
+    Prepare();
     Share();
     if (begin_ < share_end_) Aggregate();
     if (t.cores > 1) Combine();
@@ -37,22 +39,17 @@ class Forward : public Stream<Forward> {
   __aicore__ inline void BeforeWeights(int32_t) {}
 
   __aicore__ inline void Compute(const Batch& batch) {
-    Await(batch);
     if (batch.opens_block) OpenBlock(batch);
-    SpreadBilinear(batch, bilinear_);
-    ZeroMissing(batch);
-    if (batch.opens_step) {
-      PickWeights(batch);
-      PipeBarrier<PIPE_V>();
-    }
+    const bool spread = SpreadBilinear(batch, bilinear_, 2);
+    Await(batch);
+    if (batch.opens_step) PickWeights(batch);
+    const bool filled = FillRows(batch);
+    if (spread || filled) PipeBarrier<PIPE_V>();
+    const LocalTensor<float> rows = Corners(batch.corners);
+    AddNeighbours(batch, rows);
     SpreadWeights(batch, spread_);
     PipeBarrier<PIPE_V>();
-    const LocalTensor<float> rows = Corners(batch.corners);
-    MultiplyByBilinear(batch, rows);
-    PipeBarrier<PIPE_V>();
-    Add(rows, rows, rows[CornerRow(1, 0, 0)], 2 * batch.count * t.tile_pitch);
-    PipeBarrier<PIPE_V>();
-    AddNeighbours(samples_, rows, batch.count);
+    AddRows(rows, batch.count);
     Release(batch);
     PipeBarrier<PIPE_V>();
     MultiplyByWeights(samples_, samples_, t.tile_pitch, spread_, batch.count);
@@ -73,34 +70,71 @@ class Forward : public Stream<Forward> {
     WaitFlag<HardEvent::MTE3_V>(1);
   }
 
-  __aicore__ inline void MultiplyByBilinear(const Batch& batch, const LocalTensor<float>& rows) {
-    const uint8_t pitch = static_cast<uint8_t>(t.tile_pitch / kLanes);
-    const uint8_t repeats = static_cast<uint8_t>(2 * batch.count);
-    for (int32_t y = 0; y < 2; ++y) {
-      for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
-        const LocalTensor<float> row = rows[CornerRow(y, 0, 0) + c];
-        Mul(row, row, bilinear_[Bilinear(batch, y, 0, 0)], Lanes(c), repeats,
+  // In both rows of all samples: near column * its coefficient + far column * its coefficient, in
+  // the place of the near column. Where coefficients of y = 0 and 1 follow each other as the rows
+  // do, the samples of y = 0 that a short batch lacks are computed along with the others.
+  __aicore__ inline void AddNeighbours(const Batch& batch, const LocalTensor<float>& rows) {
+    const bool at_once = t.samples == kLanes;
+    for (int32_t y = 0; y < (at_once ? 1 : 2); ++y) {
+      MultiplyNear(batch, rows[CornerRow(y, 0, 0)], y, batch.count + (at_once ? t.samples : 0));
+    }
+    PipeBarrier<PIPE_V>();
+    for (int32_t y = 0; y < (at_once ? 1 : 2); ++y) {
+      AddFar(batch, rows[CornerRow(y, 0, 0)], y, batch.count + (at_once ? t.samples : 0));
+    }
+  }
+
+  // Odd and even repeats of a row lie in different banks, and so do the copies of coefficients.
+  __aicore__ inline LocalTensor<float> CoefficientsFor(const Batch& batch, int32_t y, int32_t x,
+                                                       int32_t c) const {
+    return bilinear_[Bilinear(batch, y, x, c / kRepeat % 2 == 0 ? 1 : 0)];
+  }
+
+  __aicore__ inline void MultiplyNear(const Batch& batch, const LocalTensor<float>& rows, int32_t y,
+                                      int32_t count) {
+    const uint8_t pitch = static_cast<uint8_t>(t.sample_pitch / kLanes);
+    const int32_t at_once = RowsAtOnce(count);
+    for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
+      const LocalTensor<float> coefficients = CoefficientsFor(batch, y, 0, c);
+      for (int32_t i = 0; i < count; i += at_once) {
+        const LocalTensor<float> near = rows[i * t.sample_pitch + c];
+        Mul(near, near, coefficients[i * kLanes], Lanes(c), static_cast<uint8_t>(at_once),
             BinaryRepeatParams{1, 1, 0, pitch, pitch, 1});
       }
     }
   }
 
-  // samples[i] = rows[2 i] + rows[2 i + 1]
-  __aicore__ inline void AddNeighbours(const LocalTensor<float>& samples,
-                                       const LocalTensor<float>& rows, int32_t count) {
-    const int32_t pitch = t.tile_pitch / kLanes;
-    if (2 * pitch > kMaxRepeats) {  // more than a repeat stride can say
-      for (int32_t i = 0; i < count; ++i) {
-        const LocalTensor<float> row = rows[2 * i * t.tile_pitch];
-        Add(samples[i * t.tile_pitch], row, row[t.tile_pitch], t.tile_pitch);
-      }
-      return;
-    }
-    const uint8_t one = static_cast<uint8_t>(pitch), two = static_cast<uint8_t>(2 * pitch);
+  __aicore__ inline void AddFar(const Batch& batch, const LocalTensor<float>& rows, int32_t y,
+                                int32_t count) {
+    const uint8_t pitch = static_cast<uint8_t>(t.sample_pitch / kLanes);
+    const int32_t at_once = RowsAtOnce(count);
     for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
-      Add(samples[c], rows[c], rows[t.tile_pitch + c], Lanes(c), static_cast<uint8_t>(count),
-          BinaryRepeatParams{1, 1, 1, one, two, two});
+      const LocalTensor<float> coefficients = CoefficientsFor(batch, y, 1, c);
+      for (int32_t i = 0; i < count; i += at_once) {
+        const LocalTensor<float> near = rows[i * t.sample_pitch + c];
+        MulAddDst(near, near[t.tile_pitch], coefficients[i * kLanes], Lanes(c),
+                  static_cast<uint8_t>(at_once), BinaryRepeatParams{1, 1, 0, pitch, pitch, 1});
+      }
     }
+  }
+
+  // samples[i] = row of y = 0 + row of y = 1
+  __aicore__ inline void AddRows(const LocalTensor<float>& rows, int32_t count) {
+    const uint8_t one = static_cast<uint8_t>(t.tile_pitch / kLanes);
+    const uint8_t two = static_cast<uint8_t>(t.sample_pitch / kLanes);
+    const int32_t at_once = RowsAtOnce(count);
+    for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
+      for (int32_t i = 0; i < count; i += at_once) {
+        Add(samples_[i * t.tile_pitch + c], rows[CornerRow(0, i, 0) + c],
+            rows[CornerRow(1, i, 0) + c], Lanes(c), static_cast<uint8_t>(at_once),
+            BinaryRepeatParams{1, 1, 1, one, two, two});
+      }
+    }
+  }
+
+  // Samples that one instruction can step over: as far as a repeat stride can say.
+  __aicore__ inline int32_t RowsAtOnce(int32_t count) const {
+    return t.sample_pitch / kLanes <= kMaxRepeats ? count : 1;
   }
 
   // Adds each run of samples to the sum of its anchor. The sum is the second source and stays in
@@ -154,12 +188,13 @@ class Forward : public Stream<Forward> {
     for (; next_out_ < anchor; ++next_out_) Store(next_out_, zero_);
   }
 
-  // The sum of an anchor that other cores share goes to the workspace.
+  // An anchor that began before this core's share belongs to another core, which finds the sum in
+  // the workspace. One that goes on after it waits for the others' sums.
   __aicore__ inline void Store(int64_t anchor, const LocalTensor<float>& sum) {
     if (anchor * t.anchor_pairs < begin_) {
-      StoreRows(gm_partials_[Partial(core_, 0)], sum, 1, static_cast<int32_t>(t.groups));
+      StoreRows(gm_partials_[Partial(core_)], sum, 1, static_cast<int32_t>(t.groups));
     } else if ((anchor + 1) * t.anchor_pairs > share_end_) {
-      StoreRows(gm_partials_[Partial(core_, 1)], sum, 1, static_cast<int32_t>(t.groups));
+      unfinished_ = sum;
     } else {
       StoreOut(anchor, sum);
     }
@@ -170,9 +205,8 @@ class Forward : public Stream<Forward> {
               static_cast<int32_t>(t.groups));
   }
 
-  // The sum of the anchor that began before this core's share (0) or that goes on after it (1).
-  __aicore__ inline uint64_t Partial(int32_t core, int32_t which) const {
-    return static_cast<uint64_t>((core * 2 + which) * t.channels);
+  __aicore__ inline uint64_t Partial(int32_t core) const {
+    return static_cast<uint64_t>(core * t.channels);
   }
 
   // The core that has an anchor's first pairs adds what the others found, in their order: results
@@ -183,31 +217,41 @@ class Forward : public Stream<Forward> {
     if (begin_ >= share_end_ || share_end_ % t.anchor_pairs == 0) return;
     const int64_t anchor = share_end_ / t.anchor_pairs;
     if (anchor * t.anchor_pairs < begin_) return;
-    LoadSlots(gm_begins_);
-    LoadPartial(sums_, core_, 1);
-    for (int32_t core = core_ + 1; core < t.cores; ++core) {
-      if (Slot(core) >= (anchor + 1) * t.anchor_pairs) break;
-      const int64_t end = core + 1 == t.cores ? t.pairs : Slot(core + 1);
-      if (Slot(core) == end) continue;
-      LoadPartial(Sum(1), core, 0);
-      Add(sums_, sums_, Sum(1), t.row_pitch);
-    }
+    LoadSlots(gm_begins_, core_);
+    Adds(zero_, unfinished_, 0.0f, t.row_pitch);
+    int32_t core = core_ + 1;
+    while (core < t.cores && Slot(core) < (anchor + 1) * t.anchor_pairs) AddPartials(anchor, core);
     SetFlag<HardEvent::V_MTE3>(0);
     WaitFlag<HardEvent::V_MTE3>(0);
-    StoreOut(anchor, sums_);
+    StoreOut(anchor, zero_);
   }
 
-  __aicore__ inline void LoadPartial(const LocalTensor<float>& to, int32_t core, int32_t which) {
+  // Adds the sums of `core` and those after it to zero_, as many as the ring holds.
+  __aicore__ inline void AddPartials(int64_t anchor, int32_t& core) {
+    const int32_t room = 2 * t.block_anchors;
+    int32_t held = 0;
     SetFlag<HardEvent::V_MTE2>(0);
     WaitFlag<HardEvent::V_MTE2>(0);
-    LoadRows(to, gm_partials_[Partial(core, which)], 1, static_cast<int32_t>(t.groups));
+    int64_t begin = Slot(core);
+    while (core < t.cores && held < room && begin < (anchor + 1) * t.anchor_pairs) {
+      const int64_t end = core + 1 == t.cores ? t.pairs : Slot(core + 1);
+      if (begin < end) {
+        LoadRows(Sum(held++), gm_partials_[Partial(core)], 1, static_cast<int32_t>(t.groups));
+      }
+      ++core;
+      begin = end;
+    }
     SetFlag<HardEvent::MTE2_V>(0);
     WaitFlag<HardEvent::MTE2_V>(0);
+    for (int32_t i = 0; i < held; ++i) {
+      PipeBarrier<PIPE_V>();
+      Add(zero_, zero_, Sum(i), t.row_pitch);
+    }
   }
 
   GlobalTensor<float> gm_out_;
   GlobalTensor<float> gm_partials_;
-  LocalTensor<float> spread_, bilinear_, samples_, sums_, zero_;
+  LocalTensor<float> spread_, bilinear_, samples_, sums_, zero_, unfinished_;
   int64_t next_out_ = 0;      // the first anchor that is not stored yet
   int64_t open_anchor_ = -1;  // whose sum the next block goes on with
 };

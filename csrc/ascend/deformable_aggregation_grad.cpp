@@ -6,7 +6,7 @@
 //   weight:    sum over (y, x) of b[y, x] D[y, x, g]
 //   location:  with E[y, x] = sum over g of w[g] D[y, x, g],
 //              by x: width  (near_y (E[0,1] - E[0,0]) + far_y (E[1,1] - E[1,0]))
-//              by y: height (near_x (E[1,0] - E[0,0]) + far_x (E[1,1] - E[0,1]))
+//              by y: height (near_x (E[1,0] - E[0,0]) + far_x (E[1,1] - E[0,1])), near = 1 - far
 //   map:       b[y, x] w[g] q[g, d] added to row (y, x)
 
 #include "stream.h"
@@ -33,7 +33,7 @@ class Backward : public Stream<Backward> {
     cotangents_ = Get<float>(t.ring);
     zero_ = Get<float>(t.zero);
     gradients_ = Get<float>(t.gradients);
-    scaled_ = Get<float>(t.scaled);
+    scaled_ = Get<float>(t.scratch);
     dots_ = Get<float>(t.dots);
     products_ = Get<float>(t.dots_scratch);
     edges_ = Get<float>(t.edges);
@@ -50,6 +50,7 @@ class Backward : public Stream<Backward> {
 
   __aicore__ inline void Run() {
     if (t.pairs == 0) return;
+    Prepare();
     if (t.deterministic != 0) {
       RunOwnChannels();
       return;
@@ -85,7 +86,7 @@ class Backward : public Stream<Backward> {
     Await(batch);
     PipeBarrier<PIPE_V>();  // what used the buffers before
     if (batch.opens_block && wants_corners_) Clear(location_);
-    SpreadBilinear(batch, bilinear_);
+    SpreadBilinear(batch, bilinear_, 1);
     if (batch.opens_step) PickWeights(batch);
     if (wants_features_) FeatureGradient(batch);
     if (wants_corners_) {
@@ -187,7 +188,7 @@ class Backward : public Stream<Backward> {
     const LocalTensor<float> rows = gradients_;
     for (int32_t corner = 0; corner < 4; ++corner) {
       MultiplyByCoefficient(rows[CornerRow(corner / 2, 0, corner % 2)],
-                            bilinear_[Bilinear(batch, corner / 2, 0, corner % 2)], batch.count);
+                            bilinear_[Bilinear(batch, corner / 2, corner % 2)], batch.count);
     }
     SetFlag<HardEvent::V_MTE3>(kGradientEvent);
     WaitFlag<HardEvent::V_MTE3>(kGradientEvent);
@@ -195,7 +196,7 @@ class Backward : public Stream<Backward> {
     SetFlag<HardEvent::MTE3_V>(kGradientEvent);
   }
 
-  // to[2 i] = scaled[i] * coefficient[2 i]
+  // to[2 i] = scaled[i] * coefficient[i]
   __aicore__ inline void MultiplyByCoefficient(const LocalTensor<float>& to,
                                                const LocalTensor<float>& coefficient,
                                                int32_t count) {
@@ -206,9 +207,8 @@ class Backward : public Stream<Backward> {
     const uint8_t one = static_cast<uint8_t>(pitch), two = static_cast<uint8_t>(2 * pitch);
     for (int32_t i = 0; i < calls; ++i) {
       for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
-        Mul(to[2 * i * t.tile_pitch + c], scaled_[i * t.tile_pitch + c],
-            coefficient[2 * i * kLanes], Lanes(c), repeats,
-            BinaryRepeatParams{1, 1, 0, two, one, 2});
+        Mul(to[2 * i * t.tile_pitch + c], scaled_[i * t.tile_pitch + c], coefficient[i * kLanes],
+            Lanes(c), repeats, BinaryRepeatParams{1, 1, 0, two, one, 1});
       }
     }
   }
@@ -216,8 +216,9 @@ class Backward : public Stream<Backward> {
   __aicore__ inline void AddToFeatures(const Batch& batch, const LocalTensor<float>& rows) {
     const int64_t item = blocks_[batch.block].batch;
     SetAtomicAdd<float>();
+    TwoPlaces two{};
     for (int32_t i = 0; i < batch.count; ++i) {
-      const Place place = PlaceOf(batch, item, i);
+      const Place place = PlaceOf(batch, item, i, two);
       const int64_t gap = RowGap(place);
       if (t.deterministic != 0) PipeBarrier<PIPE_MTE3>();
       if (gap >= 0) {
@@ -259,7 +260,7 @@ class Backward : public Stream<Backward> {
   // D of all corners of the batch in dots_.
   __aicore__ inline void GroupProducts(const Batch& batch) {
     const LocalTensor<float> rows = Corners(batch.corners);
-    ZeroMissing(batch);
+    FillRows(batch);
     PipeBarrier<PIPE_V>();
     MultiplyByCotangent(batch, rows);
     PipeBarrier<PIPE_V>();
@@ -335,10 +336,10 @@ class Backward : public Stream<Backward> {
     const uint64_t lanes = static_cast<uint64_t>(t.weight_pitch);
     const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
     const uint8_t two = static_cast<uint8_t>(2 * pitch);
-    for (int32_t y = 0; y < 2; ++y) {
-      Mul(products_[DotRow(y, 0, 0)], dots_[DotRow(y, 0, 0)], bilinear_[Bilinear(batch, y, 0, 0)],
-          lanes, static_cast<uint8_t>(2 * batch.count),
-          BinaryRepeatParams{1, 1, 0, pitch, pitch, 1});
+    for (int32_t corner = 0; corner < 4; ++corner) {
+      const uint32_t row = DotRow(corner / 2, 0, corner % 2);
+      Mul(products_[row], dots_[row], bilinear_[Bilinear(batch, corner / 2, corner % 2)], lanes,
+          static_cast<uint8_t>(batch.count), BinaryRepeatParams{1, 1, 0, two, two, 1});
     }
     PipeBarrier<PIPE_V>();
     Add(products_, products_, products_[DotRow(1, 0, 0)], 2 * batch.count * t.weight_pitch);
@@ -353,7 +354,7 @@ class Backward : public Stream<Backward> {
     SetFlag<HardEvent::V_MTE3>(batch.weights);
     WaitFlag<HardEvent::V_MTE3>(batch.weights);
     for (int32_t i = 0; i < block.pairs;) {
-      const int32_t run = RunOfPairs(block, i);
+      const int32_t run = RunOfPairs(block, i, block.pairs);
       DataCopyExtParams copy = WeightCopy(groups, run);
       const uint32_t others = copy.srcStride;  // the other way round from UB to GM
       copy.srcStride = copy.dstStride;
@@ -367,25 +368,29 @@ class Backward : public Stream<Backward> {
 
   // Adds what one scale gives, for all pairs of the block.
   __aicore__ inline void AddLocationGradient(const Batch& batch) {
-    const int32_t both = 2 * plane_;
+    const int32_t n = blocks_[batch.block].pitch;
     const LocalTensor<float> e00 = edges_[0], e01 = edges_[plane_];
-    const LocalTensor<float> e10 = edges_[both], e11 = edges_[3 * plane_];
-    const LocalTensor<float> near = scratch_[0], far = scratch_[both];
-    Sub(near, e10, e00, plane_);  // by y, where x is near; then by x, where y is near
-    Sub(near[plane_], e01, e00, plane_);
-    Sub(far, e11, e01, plane_);
-    Sub(far[plane_], e11, e10, plane_);
+    const LocalTensor<float> e10 = edges_[2 * plane_], e11 = edges_[3 * plane_];
+    const LocalTensor<float> near = scratch_[0], far = scratch_[2 * plane_];
+    Sub(near, e10, e00, n);  // by y, where x is near; then by x, where y is near
+    Sub(near[plane_], e01, e00, n);
+    Sub(far, e11, e01, n);
+    Sub(far[plane_], e11, e10, n);
     PipeBarrier<PIPE_V>();
-    Mul(near, near, Geometry(batch.geometry, kNearX), plane_);
-    Mul(near[plane_], near[plane_], Geometry(batch.geometry, kNearY), plane_);
-    Mul(far, far, Geometry(batch.geometry, kFarX), plane_);
-    Mul(far[plane_], far[plane_], Geometry(batch.geometry, kFarY), plane_);
+    Sub(far, far, near, n);
+    Sub(far[plane_], far[plane_], near[plane_], n);
     PipeBarrier<PIPE_V>();
-    Add(near, near, far, both);
+    Mul(far, far, Geometry(batch, kFarX), n);
+    Mul(far[plane_], far[plane_], Geometry(batch, kFarY), n);
     PipeBarrier<PIPE_V>();
-    Mul(near, near, Geometry(batch.geometry, kSizeY), both);
+    Add(near, near, far, n);
+    Add(near[plane_], near[plane_], far[plane_], n);
     PipeBarrier<PIPE_V>();
-    Add(location_, location_, near, both);
+    Mul(near, near, Geometry(batch, kSizeY), n);
+    Mul(near[plane_], near[plane_], Geometry(batch, kSizeX), n);
+    PipeBarrier<PIPE_V>();
+    Add(location_, location_, near, n);
+    Add(location_[plane_], location_[plane_], near[plane_], n);
   }
 
   // Every pair's gradient starts a block of its own, so that it can go to its place in GM.
@@ -403,7 +408,7 @@ class Backward : public Stream<Backward> {
     SetFlag<HardEvent::V_MTE3>(kLocationEvent);
     WaitFlag<HardEvent::V_MTE3>(kLocationEvent);
     for (int32_t i = 0; i < block.pairs;) {
-      const int32_t run = RunOfPairs(block, i);
+      const int32_t run = RunOfPairs(block, i, block.pairs);
       DataCopyPad(gm_grad_locations_[static_cast<uint64_t>(2 * Pair(block, i))], by_y[i * kLanes],
                   DataCopyExtParams{static_cast<uint16_t>(run), 2 * sizeof(float), 0, 0, 0});
       i += run;

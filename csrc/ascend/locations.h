@@ -16,8 +16,8 @@ class Locations : public Core {
       : Core(tiling, pipe) {
     gm_locations_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(locations));
     raw_ = Get<float>(t.raw);
-    planes_ = Get<float>(t.planes);
-    bits_ = Get<uint8_t>(t.bits);
+    planes_ = Get<float>(t.scratch);
+    bits_ = Get<uint8_t>(t.bits_held);
   }
 
   // Chunks never cross a multiple of `segment`.
@@ -29,8 +29,8 @@ class Locations : public Core {
     Prefetch();
   }
 
-  // Loads the next chunk: y and x in `planes_`, one bit per pair in `bits_`.
-  __aicore__ inline bool NextChunk() {
+  // Loads the next chunk: y and x to `planes_`, one bit per pair to `visible`.
+  __aicore__ inline bool NextChunk(const LocalTensor<uint8_t>& visible) {
     if (next_ >= end_) return false;
     chunk_ = next_;
     chunk_pairs_ = prefetched_;
@@ -39,13 +39,11 @@ class Locations : public Core {
     Separate();
     SetFlag<HardEvent::V_MTE2>(kRawEvent);
     Prefetch();
-    FindVisible();
+    FindVisible(visible);
     return true;
   }
 
   __aicore__ inline void EndRange() { WaitFlag<HardEvent::V_MTE2>(kRawEvent); }
-
-  __aicore__ inline LocalTensor<uint8_t> VisibleBits() { return bits_; }
 
   // Full repeats that hold the chunk; what lies behind its last pair is invisible.
   __aicore__ inline uint32_t PaddedPairs() const {
@@ -53,9 +51,11 @@ class Locations : public Core {
   }
 
   int64_t next_ = 0;
+  int64_t end_ = 0;
   int64_t chunk_ = 0;
   int32_t chunk_pairs_ = 0;
-  LocalTensor<float> planes_;
+  LocalTensor<float> planes_;  // until the next vector operation on scratch
+  LocalTensor<uint8_t> bits_;
 
  private:
   __aicore__ inline void Prefetch() {
@@ -86,7 +86,7 @@ class Locations : public Core {
   }
 
   // 0 < y < 1 and 0 < x < 1: the positive tests, which NaN fails.
-  __aicore__ inline void FindVisible() {
+  __aicore__ inline void FindVisible(const LocalTensor<uint8_t>& visible) {
     const uint32_t count = PaddedPairs();
     constexpr uint32_t kBytes = kChunk / 8;
     PipeBarrier<PIPE_V>();
@@ -101,13 +101,11 @@ class Locations : public Core {
     And(words[0], words[0], words[kWords], used);
     And(words[2 * kWords], words[2 * kWords], words[3 * kWords], used);
     PipeBarrier<PIPE_V>();
-    And(words[0], words[0], words[2 * kWords], used);
+    And(visible.ReinterpretCast<uint16_t>(), words[0], words[2 * kWords], used);
   }
 
   GlobalTensor<float> gm_locations_;
   LocalTensor<float> raw_;
-  LocalTensor<uint8_t> bits_;
-  int64_t end_ = 0;
   int64_t segment_ = 0;
   int32_t prefetched_ = 0;
 };

@@ -67,6 +67,11 @@ inline void ApplyCut(const Call& call, const Cut& cut, Tiling& t) {
   t.tiles = static_cast<int32_t>(Up(call.groups, tile_groups) / tile_groups);
   t.tile_pitch = t.tile_groups * t.group_pitch;
   t.weight_pitch = static_cast<int32_t>(Up(tile_groups, kLanes));
+  // One block more than two rows: samples that follow each other start in different banks, as their
+  // coefficients do. The backward kernel needs all rows at the same distance.
+  const bool forward = call.direction == Direction::kForward;
+  t.planes = forward ? kForwardPlanes : kBackwardPlanes;
+  t.sample_pitch = 2 * t.tile_pitch + (forward && t.tile_pitch % kRepeat == 0 ? kLanes : 0);
   t.row_pitch = t.tiles * t.tile_pitch;
   t.samples = static_cast<int32_t>(cut.samples);
   t.buffers = static_cast<int32_t>(cut.buffers);
@@ -91,36 +96,43 @@ inline int64_t LayOut(const Call& call, Tiling& t) {
   const bool backward = call.direction == Direction::kBackward;
   const bool reads_features = !backward || call.wants_locations || call.wants_weight;
   const bool writes_features = backward && call.wants_features;
-  const int64_t f = sizeof(float), pairs = t.block_pairs, samples = t.samples;
-  const int64_t maps = call.cameras * call.scales;
-  const int64_t corner_floats = 4 * samples * t.tile_pitch + kBankShift;
-  const int64_t spread_samples = Up(samples, kLanes);
+  const bool reduces = backward && reads_features;
+  const int64_t f = sizeof(float), bank = kBankFloats * f, shift = kBankShift * f;
+  const int64_t pairs = t.block_pairs, samples = t.samples, scales = call.scales;
+  const int64_t maps = call.cameras * scales;
+  const int64_t corners = 2 * samples * t.sample_pitch * f;
+  const int64_t copies = backward ? 1 : 2;
 
-  put(t.maps, call.scales * 4 * t.camera_pitch * f);
-  put(t.map_rows, (Up(2 * maps, kLanes) + maps) * f);
   put(t.slots, int64_t{t.cores} * 32);
   put(t.meeting, int64_t{t.cores} * 32);
-  put(t.counts_held, kChunk * f);
+  put(t.words, 2 * kWords * static_cast<int64_t>(sizeof(uint64_t)));
+  const int64_t before_share = end;
+  end = 0;
+  put(t.corners, reads_features ? t.buffers * corners : 0);
+  end = Up(std::max(end, before_share), bank);
+  put(t.scratch, std::max({(backward ? 8 : 10) * scales * pairs * f, 2 * kChunk * f,
+                           reduces && !writes_features ? 0 : samples * t.tile_pitch * f}));
+  end = Up(end, bank) + shift;  // sums are read along with what lies at the start of a bank
+  put(t.ring, 2 * int64_t{t.block_anchors} * t.row_pitch * f);
+  end = Up(end, bank);
+  put(t.bilinear, copies * (4 * kSpread * kLanes * f) + (copies - 1) * shift);
+  end = Up(end, bank);
+  put(t.spread, samples * t.weight_pitch * kLanes * f);
+  put(t.maps, 4 * Up(maps, kLanes) * f);
+  put(t.map_rows, 2 * maps * f);
+  put(t.slot, 32);
   put(t.raw, 2 * kChunk * f);
-  put(t.planes, 2 * kChunk * f);
-  put(t.bits, 4 * kChunk / 8);
+  put(t.bits_held, 4 * kChunk / 8);
   put(t.compact, 3 * (kChunk + kLanes) * f);
   put(t.iota, kChunk * f);
   put(t.offsets, pairs * f);
   put(t.pairs_held, 2 * pairs * f);
   put(t.place, 3 * pairs * f);
-  put(t.geometry, 2 * 13 * pairs * f);
-  put(t.scratch, 10 * pairs * f);
-  put(t.weights, 2 * call.scales * pairs * t.weight_pitch * f);
+  put(t.geometry, 2 * t.planes * scales * pairs * f);
+  put(t.weights, 2 * scales * pairs * t.weight_pitch * f);
   put(t.step_weights, pairs * t.weight_pitch * f);
-  put(t.spread, samples * t.weight_pitch * kLanes * f);
-  put(t.bilinear, 4 * spread_samples * kLanes * f);
-  put(t.corners, reads_features ? t.buffers * corner_floats * f : 0);
-  put(t.ring, 2 * int64_t{t.block_anchors} * t.row_pitch * f);
   put(t.zero, backward ? kZeroBytes : t.row_pitch * f);
-  put(t.gradients, writes_features ? corner_floats * f : 0);
-  put(t.scaled, !backward || writes_features ? samples * t.tile_pitch * f : 0);
-  const bool reduces = backward && reads_features;
+  put(t.gradients, writes_features ? corners : 0);
   put(t.dots, reduces ? 4 * samples * t.weight_pitch * f : 0);
   put(t.dots_scratch, reduces ? 4 * samples * t.weight_pitch * f : 0);
   put(t.edges, reduces ? 4 * pairs * f : 0);
@@ -129,23 +141,37 @@ inline int64_t LayOut(const Call& call, Tiling& t) {
   return end;
 }
 
+// The largest blocks that fit, if need be of fewer anchors than the pairs of a block may touch.
+inline bool ChooseBlock(const Call& call, const Card& card, Cut cut, Tiling& t) {
+  constexpr int64_t kBlockSamples = 256;  // of a block in all scales
+  const int64_t most = Up(kBlockSamples / std::max<int64_t>(call.scales, 1), kLanes);
+  const int64_t touched = kChunk / std::max<int64_t>(call.points * call.cameras, 1) + 2;
+  for (const int64_t useful : {std::min<int64_t>(touched, 4), int64_t{1}}) {
+    const int64_t least_pairs = useful > 1 ? most / 2 : kLanes;
+    for (int64_t pairs = most; pairs >= least_pairs; pairs = pairs / 2 / kLanes * kLanes) {
+      for (int64_t anchors = std::min<int64_t>(touched, 8); anchors >= useful; --anchors) {
+        cut.block_pairs = pairs;
+        cut.block_anchors = anchors;
+        ApplyCut(call, cut, t);
+        if (!KeepsInstructionLimits(t)) return false;
+        const int64_t bytes = LayOut(call, t);
+        t.ub_bytes = static_cast<uint32_t>(std::min<int64_t>(bytes, UINT32_MAX));
+        if (bytes <= card.ub_bytes) return true;
+      }
+    }
+  }
+  return false;
+}
+
 // The widest tiles that leave room for batches of a useful size; then the largest batches.
 inline bool ChooseCut(const Call& call, const Card& card, int64_t least_tiles, Tiling& t) {
-  constexpr int64_t kBlocks[][2] = {{64, 8}, {128, 8}, {128, 4}, {64, 4}, {64, 2}, {64, 1}};
   // The backward kernel computes longer than it loads; two buffers are enough.
   const int64_t most_buffers = call.direction == Direction::kForward ? 3 : 2;
   for (const int64_t least_samples : {4, 1}) {
     for (int64_t tiles = least_tiles; tiles <= std::max<int64_t>(call.groups, 1); ++tiles) {
       for (int64_t samples = 8; samples >= least_samples; samples /= 2) {
-        for (const auto& block : kBlocks) {
-          for (int64_t buffers = most_buffers; buffers >= 2; --buffers) {
-            ApplyCut(call, {tiles, samples, buffers, block[0], block[1]}, t);
-            if (!KeepsInstructionLimits(t)) continue;
-            const int64_t bytes = LayOut(call, t);
-            if (bytes > card.ub_bytes) continue;
-            t.ub_bytes = static_cast<uint32_t>(bytes);
-            return true;
-          }
+        for (int64_t buffers = most_buffers; buffers >= 2; --buffers) {
+          if (ChooseBlock(call, card, {tiles, samples, buffers, 0, 0}, t)) return true;
         }
       }
     }
@@ -163,8 +189,8 @@ inline void LayOutWorkspace(Tiling& t) {
   t.workspace_zeroed = end;
   put(t.totals, int64_t{t.cores} * 32);
   put(t.begins, int64_t{t.cores} * 32);
-  put(t.counts, t.granules * static_cast<int64_t>(sizeof(int32_t)));
-  put(t.partials, 2 * t.cores * t.channels * static_cast<int64_t>(sizeof(float)));
+  put(t.bits, t.granules * static_cast<int64_t>(sizeof(uint64_t)));
+  put(t.partials, t.cores * t.channels * static_cast<int64_t>(sizeof(float)));
   t.workspace_bytes = end;
 }
 
@@ -188,9 +214,10 @@ inline std::string MakeTiling(const Call& call, const Card& card, Tiling& t) {
   t.anchor_pairs = call.points * call.cameras;
   t.pairs = call.scales == 0 ? 0 : call.batch * call.anchors * t.anchor_pairs;
   t.granules = in::Up(t.pairs, kGranule) / kGranule;
+  // Of the backward kernel a whole block of location gradients.
+  t.share_unit = call.direction == Direction::kForward ? 1 : 4;
   t.group_channels = static_cast<int32_t>(call.channels / call.groups);
   t.group_pitch = static_cast<int32_t>(in::Up(t.group_channels, kLanes));
-  t.camera_pitch = static_cast<int32_t>(in::Up(call.cameras, kLanes));
 
   int64_t pieces = t.pairs == 0 ? call.batch * call.anchors : t.granules;
   int64_t least_tiles = 1;
@@ -199,7 +226,7 @@ inline std::string MakeTiling(const Call& call, const Card& card, Tiling& t) {
         std::clamp<int64_t>(card.cores / std::max<int64_t>(call.batch, 1), 1, call.groups);
     pieces = call.batch * call.groups;
   }
-  t.cores = static_cast<int32_t>(std::clamp<int64_t>(pieces, 1, card.cores));
+  t.cores = static_cast<int32_t>(std::clamp<int64_t>(pieces, 1, std::min(card.cores, kMaxCores)));
   if (!in::ChooseCut(call, card, least_tiles, t)) {
     return in::Limit("c / group", t.group_channels, "a block of pairs of one group must fit UB") +
            ": scale=" + std::to_string(call.scales);

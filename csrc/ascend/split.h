@@ -1,7 +1,7 @@
 // Which pairs are whose: every core gets an equal share of the visible pairs.
 //
-// The cores count the visible pairs of every granule, meet, and each finds where its share begins
-// and ends. Shares end between granules, so an anchor may belong to several cores.
+// The cores find the visible pairs of every granule, meet, and each finds where its share begins and
+// ends. Shares end anywhere between pairs, so an anchor may belong to several cores.
 
 #ifndef JDA_ASCEND_SPLIT_H_
 #define JDA_ASCEND_SPLIT_H_
@@ -10,8 +10,7 @@
 
 namespace jda_ascend {
 
-constexpr int32_t kInt64Lanes = 4;   // in a block
-constexpr int32_t kCounts = kChunk;  // granules counted before their counts are sent off
+constexpr int32_t kInt64Lanes = 4;  // in a block
 
 class Split : public Locations {
  protected:
@@ -21,44 +20,74 @@ class Split : public Locations {
     gm_sync_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(workspace + t.sync));
     gm_totals_.SetGlobalBuffer(reinterpret_cast<__gm__ int64_t*>(workspace + t.totals));
     gm_begins_.SetGlobalBuffer(reinterpret_cast<__gm__ int64_t*>(workspace + t.begins));
-    gm_counts_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(workspace + t.counts));
-    counts_ = Get<int32_t>(t.counts_held);
+    gm_bits_.SetGlobalBuffer(reinterpret_cast<__gm__ uint64_t*>(workspace + t.bits));
+    words_ = Get<uint64_t>(t.words);
     slots_ = Get<int64_t>(t.slots);
+    slot_ = Get<int64_t>(t.slot);
   }
 
-  // Sets begin_ and end_, the pairs of this core.
+  // Asks for the first locations that this core looks through, before anything waits for memory.
+  __aicore__ inline void PrepareToShare() {
+    Duplicate(slot_.ReinterpretCast<int32_t>(), 0, kLanes);
+    const int64_t first = FirstCounted(core_) * kGranule;
+    StartRange(first, Smaller(FirstCounted(core_ + 1) * kGranule, t.pairs), t.granules * kGranule);
+  }
+
+  // Publishes the visible pairs of the granules that this core looks through, and their cost.
+  __aicore__ inline void FindBits() {
+    int64_t total = 0, sent = FirstCounted(core_);
+    int32_t held = 0;
+    while (NextChunk(words_[held].ReinterpretCast<uint8_t>())) {
+      SetFlag<HardEvent::V_S>(0);
+      WaitFlag<HardEvent::V_S>(0);
+      const int32_t end = held + static_cast<int32_t>(PaddedPairs() / kGranule);
+      for (; held < end; ++held) total += Cost(words_.GetValue(held));
+      if (held < kWords && next_ < end_) continue;
+      StoreBits(sent, held);
+      sent += held;
+      held = 0;
+    }
+    EndRange();
+    StoreSlot(gm_totals_, total);
+  }
+
+  // Sets begin_ and share_end_, the pairs of this core, from the bits that all cores have found.
   __aicore__ inline void Share() {
     begin_ = 0;
     share_end_ = t.pairs;
     if (t.cores == 1) return;
-    CountGranules();
     Meet();
-    LoadSlots(gm_totals_);
-    begin_ = Boundary(core_);
-    share_end_ = Boundary(core_ + 1);
+    LoadSlots(gm_totals_, 0);
+    int64_t ends[kMaxCores];  // the cost of what all cores up to one have looked through
+    for (int32_t i = 0; i < t.cores; ++i) ends[i] = Slot(i) + (i == 0 ? 0 : ends[i - 1]);
+    const Search first = Seek(core_, ends), last = Seek(core_ + 1, ends);
+    const LocalTensor<uint64_t> others = words_[kWords];
+    LoadBits(first, first.granule, words_);
+    LoadBits(last, last.granule, others);
+    AwaitBits();
+    if (core_ > 0) begin_ = PairAt(first, words_);
+    if (core_ + 1 < t.cores) share_end_ = PairAt(last, others);
   }
 
   // All cores have finished their writes to GM when any goes on.
   __aicore__ inline void Meet() { SyncAll(gm_sync_, Get<int32_t>(t.meeting)); }
 
-  // Publishes one number of this core.
+  // Publishes one number of this core, by the next meeting.
   __aicore__ inline void StoreSlot(const GlobalTensor<int64_t>& gm, int64_t value) {
-    slots_.SetValue(0, value);
+    slot_.SetValue(0, value);
     SetFlag<HardEvent::S_MTE3>(0);
     WaitFlag<HardEvent::S_MTE3>(0);
-    DataCopyPad(gm[static_cast<uint64_t>(core_) * kInt64Lanes], slots_,
-                DataCopyExtParams{1, sizeof(int64_t), 0, 0, 0});
-    SetFlag<HardEvent::MTE3_S>(0);
-    WaitFlag<HardEvent::MTE3_S>(0);
+    DataCopyPad(gm[static_cast<uint64_t>(core_) * kInt64Lanes], slot_,
+                DataCopyExtParams{1, kInt64Lanes * sizeof(int64_t), 0, 0, 0});
   }
 
-  // Fetches the numbers of all cores, for Slot().
-  __aicore__ inline void LoadSlots(const GlobalTensor<int64_t>& gm) {
+  // Fetches the numbers of all cores from `first` on, for Slot().
+  __aicore__ inline void LoadSlots(const GlobalTensor<int64_t>& gm, int32_t first) {
     SetFlag<HardEvent::S_MTE2>(0);
     WaitFlag<HardEvent::S_MTE2>(0);
-    const uint32_t gap = (kInt64Lanes - 1) * sizeof(int64_t);
-    DataCopyPad(slots_, gm,
-                DataCopyExtParams{static_cast<uint16_t>(t.cores), sizeof(int64_t), gap, 0, 0},
+    const uint32_t at = static_cast<uint32_t>(first * kInt64Lanes);
+    const uint32_t bytes = (t.cores - first) * kInt64Lanes * sizeof(int64_t);
+    DataCopyPad(slots_[at], gm[at], DataCopyExtParams{1, bytes, 0, 0, 0},
                 DataCopyPadExtParams<int64_t>{false, 0, 0, 0});
     SetFlag<HardEvent::MTE2_S>(0);
     WaitFlag<HardEvent::MTE2_S>(0);
@@ -72,80 +101,88 @@ class Split : public Locations {
   GlobalTensor<int64_t> gm_begins_;
 
  private:
+  __aicore__ inline int64_t FirstCounted(int32_t core) const {
+    return Smaller(core * t.counted_granules, t.granules);
+  }
+
   // A granule costs a little even when none of its pairs is visible.
-  __aicore__ inline void CountGranules() {
-    const int64_t first = Smaller(core_ * t.counted_granules, t.granules);
-    const int64_t last = Smaller(first + t.counted_granules, t.granules);
-    int64_t total = 0, sent = first;
-    int32_t held = 0;
-    StartRange(first * kGranule, Smaller(last * kGranule, t.pairs), t.granules * kGranule);
-    while (NextChunk()) {
-      SetFlag<HardEvent::V_S>(0);
-      WaitFlag<HardEvent::V_S>(0);
-      const LocalTensor<uint64_t> words = VisibleBits().ReinterpretCast<uint64_t>();
-      for (uint32_t i = 0; i < PaddedPairs() / kGranule; ++i) {
-        const int32_t cost = 1 + static_cast<int32_t>(ScalarGetCountOfValue<1>(words.GetValue(i)));
-        counts_.SetValue(held++, cost);
-        total += cost;
-      }
-      SetFlag<HardEvent::S_V>(0);
-      WaitFlag<HardEvent::S_V>(0);
-      if (held == kCounts || next_ >= last * kGranule || next_ >= t.pairs) {
-        StoreCounts(sent, held);
-        sent += held;
-        held = 0;
-      }
-    }
-    EndRange();
-    StoreSlot(gm_totals_, total);
+  __aicore__ inline int64_t Cost(uint64_t bits) const {
+    return 1 + static_cast<int64_t>(ScalarGetCountOfValue<1>(bits));
   }
 
-  __aicore__ inline void StoreCounts(int64_t granule, int32_t count) {
-    SetFlag<HardEvent::S_MTE3>(0);
-    WaitFlag<HardEvent::S_MTE3>(0);
-    DataCopyPad(gm_counts_[granule], counts_,
-                DataCopyExtParams{1, static_cast<uint32_t>(count * sizeof(int32_t)), 0, 0, 0});
-    SetFlag<HardEvent::MTE3_S>(0);
-    WaitFlag<HardEvent::MTE3_S>(0);
+  __aicore__ inline void StoreBits(int64_t granule, int32_t count) {
+    DataCopyPad(gm_bits_[granule], words_,
+                DataCopyExtParams{1, static_cast<uint32_t>(count * sizeof(uint64_t)), 0, 0, 0});
+    SetFlag<HardEvent::S_V>(0);
+    WaitFlag<HardEvent::S_V>(0);
+    SetFlag<HardEvent::MTE3_V>(0);
+    WaitFlag<HardEvent::MTE3_V>(0);
   }
 
-  // The first pair of core `index`: the first granule with index/cores of the cost before it.
-  __aicore__ inline int64_t Boundary(int32_t index) {
-    if (index == 0) return 0;
-    if (index == t.cores) return t.pairs;
-    int64_t all = 0;
-    for (int32_t i = 0; i < t.cores; ++i) all += Slot(i);
+  // Where a share begins: `cost` into granules [granule, end).
+  struct Search {
+    int64_t granule, end, cost;
+  };
+
+  // Of core `index`, which has index/cores of all cost before it.
+  __aicore__ inline Search Seek(int32_t index, const int64_t* ends) const {
+    const int64_t all = ends[t.cores - 1];
     const int64_t wanted = all / t.cores * index + all % t.cores * index / t.cores;
-    int64_t before = 0;
     int32_t counter = 0;
-    while (before + Slot(counter) < wanted) before += Slot(counter++);
-    int64_t granule = Smaller(counter * t.counted_granules, t.granules);
-    while (before < wanted) {
-      const int32_t held = LoadCounts(granule);
-      for (int32_t i = 0; i < held && before < wanted; ++i, ++granule) {
-        before += counts_.GetValue(i);
-      }
-    }
-    return Smaller(granule * kGranule, t.pairs);
+    while (counter + 1 < t.cores && ends[counter] < wanted) ++counter;
+    return {FirstCounted(counter), FirstCounted(counter + 1),
+            wanted - (counter == 0 ? 0 : ends[counter - 1])};
   }
 
-  __aicore__ inline int32_t LoadCounts(int64_t granule) {
-    const int32_t held = static_cast<int32_t>(Smaller(kCounts, t.granules - granule));
-    SetFlag<HardEvent::S_MTE2>(0);
-    WaitFlag<HardEvent::S_MTE2>(0);
-    DataCopyPad(counts_, gm_counts_[granule],
-                DataCopyExtParams{1, static_cast<uint32_t>(held * sizeof(int32_t)), 0, 0, 0},
-                DataCopyPadExtParams<int32_t>{false, 0, 0, 0});
+  __aicore__ inline int64_t PairAt(const Search& search, const LocalTensor<uint64_t>& words) {
+    int64_t left = search.cost;
+    for (int64_t granule = search.granule; granule < search.end;) {
+      if (granule > search.granule) {
+        SetFlag<HardEvent::S_MTE2>(0);
+        WaitFlag<HardEvent::S_MTE2>(0);
+        LoadBits(search, granule, words);
+        AwaitBits();
+      }
+      const int64_t held = Smaller(kWords, search.end - granule);
+      for (int32_t i = 0; i < held; ++i, ++granule) {
+        const uint64_t bits = words.GetValue(i);
+        const int64_t cost = Cost(bits);
+        if (cost >= left) {
+          return Smaller(granule * kGranule + UnitsWorth(bits, left), t.pairs);
+        }
+        left -= cost;
+      }
+    }
+    return Smaller(search.end * kGranule, t.pairs);
+  }
+
+  // How many of a granule's pairs, in whole units, make up `cost`.
+  __aicore__ inline int32_t UnitsWorth(uint64_t bits, int64_t cost) const {
+    int32_t pairs = 0;
+    for (int32_t step = kGranule / 2; step >= t.share_unit; step /= 2) {
+      if (Cost(bits & ((uint64_t{1} << (pairs + step)) - 1)) < cost) pairs += step;
+    }
+    return pairs + t.share_unit;
+  }
+
+  __aicore__ inline void LoadBits(const Search& search, int64_t granule,
+                                  const LocalTensor<uint64_t>& words) {
+    const int64_t held = Smaller(kWords, search.end - granule);
+    DataCopyPad(words, gm_bits_[granule],
+                DataCopyExtParams{1, static_cast<uint32_t>(held * sizeof(uint64_t)), 0, 0, 0},
+                DataCopyPadExtParams<uint64_t>{false, 0, 0, 0});
+  }
+
+  __aicore__ inline void AwaitBits() {
     SetFlag<HardEvent::MTE2_S>(0);
     WaitFlag<HardEvent::MTE2_S>(0);
-    return held;
   }
 
   GlobalTensor<int32_t> gm_sync_;
   GlobalTensor<int64_t> gm_totals_;
-  GlobalTensor<int32_t> gm_counts_;
-  LocalTensor<int32_t> counts_;
-  LocalTensor<int64_t> slots_;
+  GlobalTensor<uint64_t> gm_bits_;
+  LocalTensor<uint64_t> words_;
+  LocalTensor<int64_t> slots_, slot_;
 };
 
 }  // namespace jda_ascend

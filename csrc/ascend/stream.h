@@ -1,6 +1,6 @@
 // The samples of a share of the pairs as a stream of batches: corner rows of the next batches are
-// under way while one is computed, and the next step (a block in one scale) is prepared while the
-// batches of the current one run.
+// under way while one is computed, and the next block is prepared while the batches of the current
+// one run.
 //
 // A kernel derives from Stream<Kernel>, calls Run(), and provides
 //   OnChunk()              a chunk was compacted
@@ -17,15 +17,19 @@ namespace jda_ascend {
 
 // A flag may be set again only when the wait for it is known to be over, not merely dispatched. So
 // what happens once has an event of its own, and buffers that alternate have one each.
-constexpr int32_t kWeightsFree = 4;  // of V_MTE2: 4 and 5; 0 to 2 are corners, 3 raw locations
-constexpr int32_t kPlaced = 0;       // of V_S; 1 and 2 are geometry
+constexpr int32_t kWeightsFree = 4;     // of V_MTE2: 4 and 5; 0 to 2 are corners, 3 raw locations
+constexpr int32_t kPlaced = 0;          // of V_S; 1 and 2 are geometry
+constexpr int32_t kWeightsAtOnce = 32;  // samples whose weights are loaded along with a batch
+constexpr int32_t kFirstPairs = 64;     // of the first block, which everything waits for
 constexpr int32_t kMaxBuffers = 3;
+constexpr int32_t kMaxSamples = kLanes;
 constexpr int32_t kInside = 15;  // all four corners of a sample lie in the map
 
 // The anchors that a block touches: runs of its pairs, in order.
 struct Block {
   int64_t number = 0;  // in the stream
   int32_t pairs = 0;
+  int32_t pitch = 0;  // pairs padded to whole blocks
   int32_t runs = 0;
   int32_t buffer = 0;
   int64_t batch = 0;
@@ -37,9 +41,8 @@ struct Block {
 
 // A block in one scale and tile.
 struct Step {
-  int32_t block;     // which buffer holds its block
-  int32_t weights;   // ... its weights
-  int32_t geometry;  // ... its geometry
+  int32_t block;    // which buffer holds its block
+  int32_t weights;  // ... its weights
   int32_t scale, tile;
 };
 
@@ -47,7 +50,8 @@ struct Batch : Step {
   int32_t corners;       // which buffer holds its rows
   int32_t first, count;  // samples: pairs of the block
   bool opens_block, closes_block, opens_step, closes_step, closes_tile;
-  uint64_t missing;  // bit 4 i + 2 y + x: corner (y, x) of sample i lies outside the map
+  uint64_t missing;   // bit 4 i + 2 y + x: corner (y, x) of sample i lies outside the map
+  uint64_t repeated;  // 4 bits of sample i: 8 + j if it has the rows of the earlier sample j, or 0
 };
 
 template <class Kernel>
@@ -59,6 +63,8 @@ class Stream : public Split {
       : Split(tiling, pipe, locations, workspace), wants_corners_(wants_corners) {
     gm_features_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(features));
     gm_weight_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(weight));
+    gm_shapes_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(shapes));
+    gm_starts_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(starts));
     compact_ = Get<float>(t.compact);
     iota_ = Get<float>(t.iota);
     offsets_ = Get<int32_t>(t.offsets);
@@ -67,12 +73,20 @@ class Stream : public Split {
     geometry_ = Get<float>(t.geometry);
     scratch_ = Get<float>(t.scratch);
     weights_ = Get<float>(t.weights);
-    step_weights_ = Get<float>(t.step_weights);
     corners_ = Get<float>(t.corners);
     maps_ = Get<float>(t.maps);
+    map_sizes_ = Get<int32_t>(t.map_rows);
     plane_ = t.block_pairs;
-    LoadMaps(shapes, starts);
+  }
+
+  // Everything that needs no share; constants are filled while the first copies are under way.
+  __aicore__ inline void Prepare() {
+    const bool shares = t.deterministic == 0 && t.cores > 1;
+    if (shares) PrepareToShare();
+    LoadMaps();
     FillConstants();
+    FindMaps();
+    if (shares) FindBits();
   }
 
   // Computes the samples of pairs [begin, end) in tiles [first, last).
@@ -116,39 +130,44 @@ class Stream : public Split {
     return block.chunk + pairs_.GetValue(block.buffer * plane_ + i);
   }
 
-  // How many pairs from pair i on follow each other without a gap.
-  __aicore__ inline int32_t RunOfPairs(const Block& block, int32_t i) const {
+  // How many pairs from pair i on, up to pair `end`, surely follow each other without a gap. Numbers
+  // rise, so the last of a run tells of all of it.
+  __aicore__ inline int32_t RunOfPairs(const Block& block, int32_t i, int32_t end) const {
     const int64_t first = Pair(block, i);
-    int32_t run = 1;
-    while (i + run < block.pairs && run < kMaxRunOfPairs && Pair(block, i + run) == first + run) {
-      ++run;
-    }
+    int32_t run = static_cast<int32_t>(Smaller(end - i, kMaxCopyRows / t.scales));
+    while (run > 1 && Pair(block, i + run - 1) != first + run - 1) run = run > 4 ? 4 : run / 2;
     return run;
   }
-  static constexpr int32_t kMaxRunOfPairs = 8;
+  static constexpr int32_t kMaxCopyRows = 4095;
 
-  // Rows of the geometry of a step, `plane_` floats each.
-  enum Plane { kRow, kFlags, kWidth, kSizeY, kSizeX, kFarY, kFarX, kNearY, kNearX, kBilinear };
-  static constexpr int32_t kPlanes = kBilinear + 4;
+  // Rows of the geometry of a block, for all of its pairs in all scales; the last ones are there for
+  // gradients only.
+  enum Plane { kRow, kFlags, kWidth, kBilinear, kSizeY = 7, kSizeX, kFarY, kFarX };
 
-  __aicore__ inline LocalTensor<float> Geometry(int32_t buffer, int32_t plane) const {
-    return geometry_[(buffer * kPlanes + plane) * plane_];
+  __aicore__ inline LocalTensor<float> Geometry(int32_t block, int32_t plane,
+                                                int32_t scale = 0) const {
+    const int32_t row = plane * static_cast<int32_t>(t.scales) + scale;
+    return geometry_[block * t.planes * static_cast<int32_t>(t.scales) * plane_ +
+                     row * blocks_[block].pitch];
+  }
+
+  __aicore__ inline LocalTensor<float> Geometry(const Step& step, int32_t plane) const {
+    return Geometry(step.block, plane, step.scale);
   }
 
   // Row of corner (y, x) of sample i of a batch.
   __aicore__ inline uint32_t CornerRow(int32_t y, int32_t i, int32_t x) const {
-    return static_cast<uint32_t>((y * t.samples + i) * 2 + x) * t.tile_pitch + y * kBankShift;
+    return static_cast<uint32_t>((y * t.samples + i) * t.sample_pitch + x * t.tile_pitch);
   }
 
-  // Floats of all corner rows of a batch. The upper and the lower rows start in different groups of
-  // banks, so that reading both does not collide.
+  // Floats of all corner rows of a batch.
   __aicore__ inline uint32_t CornerFloats() const {
-    return static_cast<uint32_t>(4 * t.samples * t.tile_pitch + kBankShift);
+    return static_cast<uint32_t>(2 * t.samples * t.sample_pitch);
   }
 
   // Blocks between the upper and the lower rows of a sample.
   __aicore__ inline uint32_t RowsApart() const {
-    return static_cast<uint32_t>(((t.samples - 1) * 2 * t.tile_pitch + kBankShift) / kLanes);
+    return static_cast<uint32_t>((t.samples * t.sample_pitch - 2 * t.tile_pitch) / kLanes);
   }
 
   __aicore__ inline LocalTensor<float> Corners(int32_t buffer) const {
@@ -163,6 +182,9 @@ class Stream : public Split {
 
   // The weights of the step without those of other scales: Brcb knows no gaps.
   __aicore__ inline void PickWeights(const Batch& batch) {
+    step_weights_ = Weights(batch.weights, 0, 0);
+    if (t.scales == 1) return;
+    step_weights_ = Get<float>(t.step_weights);
     const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
     Adds(step_weights_, Weights(batch.weights, 0, batch.scale), 0.0f,
          static_cast<uint64_t>(t.weight_pitch), static_cast<uint8_t>(blocks_[batch.block].pairs),
@@ -176,15 +198,24 @@ class Stream : public Split {
     int32_t flags;
   };
 
-  __aicore__ inline Place PlaceOf(const Batch& batch, int64_t item, int32_t i) const {
-    const LocalTensor<int32_t> rows =
-        Geometry(batch.geometry, kRow).template ReinterpretCast<int32_t>();
-    const LocalTensor<int32_t> flags =
-        Geometry(batch.geometry, kFlags).template ReinterpretCast<int32_t>();
-    const LocalTensor<int32_t> widths =
-        Geometry(batch.geometry, kWidth).template ReinterpretCast<int32_t>();
-    const int32_t at = batch.first + i;
-    return {item * t.rows + rows.GetValue(at), widths.GetValue(at), flags.GetValue(at)};
+  // Two neighbours, as one scalar access fetches them.
+  struct TwoPlaces {
+    uint64_t rows, widths, flags;
+  };
+
+  // Of the samples of a batch, in order; `two` is what the sample before fetched.
+  __aicore__ inline Place PlaceOf(const Batch& batch, int64_t item, int32_t i,
+                                  TwoPlaces& two) const {
+    const int32_t at = batch.first + i, shift = at % 2 * 32;
+    if (i == 0 || at % 2 == 0) {
+      two = {Two(batch, kRow, at / 2), Two(batch, kWidth, at / 2), Two(batch, kFlags, at / 2)};
+    }
+    return {item * t.rows + static_cast<int32_t>(two.rows >> shift),
+            static_cast<int32_t>(two.widths >> shift), static_cast<int32_t>(two.flags >> shift)};
+  }
+
+  __aicore__ inline uint64_t Two(const Batch& batch, int32_t plane, int32_t at) const {
+    return Geometry(batch, plane).template ReinterpretCast<uint64_t>().GetValue(at);
   }
 
   // The gap in GM between the corner pairs of a map's two rows, or -1 where one copy cannot do it.
@@ -200,37 +231,54 @@ class Stream : public Split {
                                  static_cast<int64_t>(tile) * t.tile_groups * t.group_channels);
   }
 
-  // Rows of corners that lie outside the map count as zero, whatever the buffer held before.
-  __aicore__ inline void ZeroMissing(const Batch& batch) {
-    if (batch.missing == 0) return;
-    for (int32_t i = 0; i < batch.count; ++i) {
+  // Rows that were not loaded: copies of others, and zeros for corners that lie outside the map,
+  // whatever the buffer held before. True if there are any.
+  __aicore__ inline bool FillRows(const Batch& batch) {
+    const LocalTensor<float> rows = Corners(batch.corners);
+    for (int32_t i = 0; batch.missing != 0 && i < batch.count; ++i) {
       for (int32_t corner = 0; corner < 4; ++corner) {
         if ((batch.missing >> (4 * i + corner) & 1) == 0) continue;
-        Duplicate(Corners(batch.corners)[CornerRow(corner / 2, i, corner % 2)], 0.0f, t.tile_pitch);
+        Duplicate(rows[CornerRow(corner / 2, i, corner % 2)], 0.0f, t.tile_pitch);
       }
     }
-  }
-
-  // The bilinear coefficients of the batch, each filling a block: [y][sample][x].
-  __aicore__ inline void SpreadBilinear(const Batch& batch, const LocalTensor<float>& to) {
-    const int32_t aligned = batch.first / kLanes * kLanes;
-    const uint8_t repeats =
-        static_cast<uint8_t>((batch.first - aligned + batch.count + kLanes - 1) / kLanes);
-    for (int32_t corner = 0; corner < 4; ++corner) {
-      Brcb(to[(corner / 2 * SpreadSamples() * 2 + corner % 2) * kLanes],
-           Geometry(batch.geometry, kBilinear + corner)[aligned], repeats,
-           BrcbRepeatParams{2, 2 * kLanes});
+    for (int32_t i = 1; batch.repeated != 0 && i < batch.count; ++i) {
+      const int32_t from = static_cast<int32_t>(batch.repeated >> (4 * i) & 15) - 8;
+      if (from >= 0) CopySample(rows, i, from);
     }
+    return batch.missing != 0 || batch.repeated != 0;
   }
 
-  // Where SpreadBilinear() put the coefficient of corner (y, x) of sample i.
-  __aicore__ inline uint32_t Bilinear(const Batch& batch, int32_t y, int32_t i, int32_t x) const {
-    const int32_t in_spread = batch.first % kLanes + i;
-    return static_cast<uint32_t>(((y * SpreadSamples() + in_spread) * 2 + x) * kLanes);
+  __aicore__ inline void CopySample(const LocalTensor<float>& rows, int32_t i, int32_t from) {
+    const uint16_t blocks = static_cast<uint16_t>(2 * t.tile_pitch / kLanes);
+    const uint16_t gap = static_cast<uint16_t>(RowsApart());
+    DataCopy(rows[CornerRow(0, i, 0)], rows[CornerRow(0, from, 0)],
+             DataCopyParams{2, blocks, gap, gap});
   }
 
-  __aicore__ inline int32_t SpreadSamples() const {
-    return static_cast<int32_t>(AlignUp(t.samples, kLanes));
+  // The bilinear coefficients of the next samples of the step, each filling a block. True if the
+  // batch is the first that needs them.
+  __aicore__ inline bool SpreadBilinear(const Batch& batch, const LocalTensor<float>& to,
+                                        int32_t copies) {
+    if (batch.first % kSpread != 0) return false;
+    const int64_t samples = Smaller(kSpread, blocks_[batch.block].pairs - batch.first);
+    const uint8_t repeats = static_cast<uint8_t>((samples + kLanes - 1) / kLanes);
+    for (int32_t copy = 0; copy < copies; ++copy) {
+      for (int32_t corner = 0; corner < 4; ++corner) {
+        Brcb(to[Bilinear(batch, corner / 2, corner % 2, copy)],
+             Geometry(batch, kBilinear + corner)[batch.first], repeats,
+             BrcbRepeatParams{1, 2 * kLanes});
+      }
+    }
+    return true;
+  }
+
+  // Where SpreadBilinear() put the coefficients of corner (y, x): one block for each sample of the
+  // batch, those of y = 1 eight blocks behind those of y = 0. A second copy lies in other banks.
+  __aicore__ inline uint32_t Bilinear(const Batch& batch, int32_t y, int32_t x,
+                                      int32_t copy = 0) const {
+    const int32_t i = batch.first % kSpread;
+    const int32_t block = (copy * 2 + x) * 2 * kSpread + i / kLanes * 2 * kLanes + y * kLanes;
+    return static_cast<uint32_t>((block + i % kLanes) * kLanes + copy * kBankShift);
   }
 
   // The weights of the batch, each filling a block: [sample][weight_pitch].
@@ -279,62 +327,87 @@ class Stream : public Split {
 
   // ---- constants
 
-  __aicore__ inline LocalTensor<float> MapTable(int64_t scale, int32_t which) const {
-    return maps_[static_cast<uint32_t>((scale * 4 + which) * t.camera_pitch)];
+  // Height, width (as float and as int32) and first row of every map.
+  enum Map { kHeight, kMapWidth, kIntWidth, kFirst };
+
+  __aicore__ inline LocalTensor<float> MapTable(Map which) const {
+    return maps_[which * static_cast<uint32_t>(AlignUp(t.cameras * t.scales, kLanes))];
   }
 
-  // Height, width (as float and as int32) and first row of every map, by scale, then camera. A map
-  // that does not lie within the rows gets the size zero: no sample has a corner in it.
-  __aicore__ inline void LoadMaps(GM_ADDR shapes, GM_ADDR starts) {
-    GlobalTensor<int32_t> gm_shapes, gm_starts;
-    gm_shapes.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(shapes));
-    gm_starts.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(starts));
-    const uint32_t maps = static_cast<uint32_t>(t.cameras * t.scales);
-    const LocalTensor<int32_t> sizes = Get<int32_t>(t.map_rows);
-    const LocalTensor<int32_t> firsts = sizes[static_cast<uint32_t>(AlignUp(2 * maps, kLanes))];
-    const uint32_t bytes = maps * sizeof(int32_t);
+  __aicore__ inline LocalTensor<int32_t> IntMapTable(Map which) const {
+    return MapTable(which).template ReinterpretCast<int32_t>();
+  }
+
+  __aicore__ inline void LoadMaps() {
+    const uint32_t bytes = static_cast<uint32_t>(t.cameras * t.scales * sizeof(int32_t));
     const DataCopyPadExtParams<int32_t> unpadded{false, 0, 0, 0};
-    DataCopyPad(sizes, gm_shapes, DataCopyExtParams{1, 2 * bytes, 0, 0, 0}, unpadded);
-    DataCopyPad(firsts, gm_starts, DataCopyExtParams{1, bytes, 0, 0, 0}, unpadded);
+    DataCopyPad(map_sizes_, gm_shapes_, DataCopyExtParams{1, 2 * bytes, 0, 0, 0}, unpadded);
+    DataCopyPad(IntMapTable(kFirst), gm_starts_, DataCopyExtParams{1, bytes, 0, 0, 0}, unpadded);
+    SetFlag<HardEvent::MTE2_V>(0);
     SetFlag<HardEvent::MTE2_S>(0);
-    WaitFlag<HardEvent::MTE2_S>(0);
-    for (int32_t camera = 0; camera < t.cameras; ++camera) {
-      for (int32_t scale = 0; scale < t.scales; ++scale) {
-        const int32_t map = camera * static_cast<int32_t>(t.scales) + scale;
-        SetMap(scale, camera, sizes.GetValue(2 * map), sizes.GetValue(2 * map + 1),
-               firsts.GetValue(map));
-      }
-    }
   }
 
-  __aicore__ inline void SetMap(int32_t scale, int32_t camera, int64_t height, int64_t width,
-                                int64_t first) {
+  __aicore__ inline void FindMaps() {
+    const uint32_t maps = static_cast<uint32_t>(t.cameras * t.scales);
+    const uint8_t even = 1, odd = 2;
+    const GatherMaskParams all{1, 1, 8, 0};
+    const LocalTensor<int32_t> heights = scratch_.template ReinterpretCast<int32_t>();
+    uint64_t taken = 0;
+    PipeBarrier<PIPE_V>();
+    WaitFlag<HardEvent::MTE2_V>(0);
+    GatherMask(heights, map_sizes_, even, true, 2 * maps, all, taken);
+    GatherMask(IntMapTable(kIntWidth), map_sizes_, odd, true, 2 * maps, all, taken);
+    PipeBarrier<PIPE_V>();
+    Cast(MapTable(kHeight), heights, RoundMode::CAST_RINT, maps);
+    Cast(MapTable(kMapWidth), IntMapTable(kIntWidth), RoundMode::CAST_RINT, maps);
+    SetFlag<HardEvent::V_S>(0);
+    WaitFlag<HardEvent::V_S>(0);
+    WaitFlag<HardEvent::MTE2_S>(0);
+    same_sizes_ = true;
+    for (uint32_t map = 0; map < maps; ++map) CheckMap(map);
+    SetFlag<HardEvent::S_V>(0);
+    WaitFlag<HardEvent::S_V>(0);
+  }
+
+  // Height and width, in one access.
+  __aicore__ inline uint64_t MapSize(int64_t map) const {
+    return map_sizes_.template ReinterpretCast<uint64_t>().GetValue(static_cast<uint32_t>(map));
+  }
+
+  // A map that does not lie within the rows gets the size zero: no sample has a corner in it.
+  __aicore__ inline void CheckMap(uint32_t map) {
+    const uint64_t size = MapSize(map);
+    int64_t height = static_cast<int32_t>(size), width = static_cast<int32_t>(size >> 32);
+    const int64_t first = IntMapTable(kFirst).GetValue(map);
     const bool valid = height > 0 && width > 0 && first >= 0 && first <= t.rows &&
                        height * width <= t.rows - first;
-    if (!valid) height = width = first = 0;
-    MapTable(scale, 0).SetValue(camera, Size(height));
-    MapTable(scale, 1).SetValue(camera, Size(width));
-    MapTable(scale, 2).template ReinterpretCast<int32_t>().SetValue(camera,
-                                                                    static_cast<int32_t>(width));
-    MapTable(scale, 3).template ReinterpretCast<int32_t>().SetValue(camera,
-                                                                    static_cast<int32_t>(first));
+    same_sizes_ = same_sizes_ && valid && (map < t.scales || size == MapSize(map - t.scales));
+    if (valid && height <= kMaxExact && width <= kMaxExact) return;
+    if (!valid) {
+      height = width = 0;
+      IntMapTable(kIntWidth).SetValue(map, 0);
+      IntMapTable(kFirst).SetValue(map, 0);
+    }
+    MapTable(kHeight).SetValue(map, Size(height));
+    MapTable(kMapWidth).SetValue(map, Size(width));
   }
 
   // Sizes that a float cannot hold are rounded down, so that no pixel computed from them can lie
   // behind the map.
   __aicore__ inline float Size(int64_t size) const {
     const float rounded = static_cast<float>(static_cast<int32_t>(size));
-    return size <= (1 << 24) ? rounded : rounded * (1.0f - 1.0f / (1 << 22));
+    return size <= kMaxExact ? rounded : rounded * (1.0f - 1.0f / (1 << 22));
   }
+  static constexpr int64_t kMaxExact = 1 << 24;
 
   // Everything that a vector operation may read behind the last valid element is written once.
   __aicore__ inline void FillConstants() {
     for (int32_t i = 0; i < kLanes; ++i) iota_.SetValue(i, static_cast<float>(i));
-    PipeBarrier<PIPE_ALL>();
+    SetFlag<HardEvent::S_V>(0);
+    WaitFlag<HardEvent::S_V>(0);
     Duplicate(compact_, 0.0f, static_cast<int32_t>(compact_.GetSize()));
     Duplicate(place_, 0.0f, static_cast<int32_t>(place_.GetSize()));
     Duplicate(weights_, 0.0f, static_cast<int32_t>(weights_.GetSize()));
-    if (wants_corners_) Duplicate(corners_, 0.0f, static_cast<int32_t>(corners_.GetSize()));
     for (int32_t done = kLanes; done < kChunk; done *= 2) {
       PipeBarrier<PIPE_V>();
       Adds(iota_[done], iota_, static_cast<float>(done), done);
@@ -354,16 +427,18 @@ class Stream : public Split {
     newest_anchor_ = -1;
     at_ = Batch{};
     at_.corners = t.buffers - 1;
-    at_.block = 1;  // which is empty, so that the first step is entered
-    ahead_ = Step{1, 1, 1, static_cast<int32_t>(t.scales) - 1, last - 1};
-    ahead_ready_ = ended_ = false;
+    at_.block = 1;  // which is empty, so that the first tile is entered
+    ahead_ = Step{1, 1, 0, last - 1};
+    ahead_ready_ = ended_ = placed_ = false;
     earlier_ = held_ = 0;
+    newest_block_ = 0;
     blocks_[0].pairs = blocks_[1].pairs = 0;
     blocks_[0].number = blocks_[1].number = 0;
+    StartRange(begin, end, t.anchors * t.anchor_pairs);
+    if (wants_corners_) Duplicate(corners_, 0.0f, static_cast<int32_t>(corners_.GetSize()));
     for (int32_t i = 0; i < t.buffers; ++i) SetFlag<HardEvent::V_MTE2>(i);
     SetFlag<HardEvent::V_MTE2>(kWeightsFree);
     SetFlag<HardEvent::V_MTE2>(kWeightsFree + 1);
-    StartRange(begin, end, t.anchors * t.anchor_pairs);
   }
 
   __aicore__ inline void Finish() {
@@ -373,33 +448,35 @@ class Stream : public Split {
     EndRange();
   }
 
-  // Loads the next batch into at_; false at the end, or while the next step is not prepared yet.
+  // Loads the next batch into at_; false at the end, or while the next tile is not prepared yet.
   __aicore__ inline bool Next() {
-    const int32_t pairs = blocks_[at_.block].pairs;
-    const bool same_step = at_.first + at_.count < pairs;
-    if (!same_step && !ahead_ready_) return false;
+    const bool same_step = at_.first + at_.count < blocks_[at_.block].pairs;
+    const bool same_tile = at_.count > 0 && at_.scale + 1 < t.scales;
+    if (!same_step && !same_tile && !ahead_ready_) return false;
     at_.corners = at_.corners + 1 == t.buffers ? 0 : at_.corners + 1;
     WaitFlag<HardEvent::V_MTE2>(at_.corners);
     if (same_step) {
       at_.first += at_.count;
+    } else if (same_tile) {
+      ++at_.scale;
+      at_.first = 0;
     } else {
-      EnterStep();
+      EnterTile();
     }
     DescribeBatch();
     if (wants_corners_) LoadCorners();
-    if (ahead_ready_ && ahead_.weights != at_.weights) LoadWeights(ahead_, t.samples);
+    if (ahead_ready_) LoadWeights(ahead_, AlignUp(kWeightsAtOnce, t.scales) / t.scales);
     SetFlag<HardEvent::MTE2_V>(at_.corners);
     return true;
   }
 
-  __aicore__ inline void EnterStep() {
-    const bool new_block = ahead_.block != at_.block || at_.count == 0;
-    if (ahead_.weights != at_.weights || at_.count == 0) {
-      LoadWeights(ahead_, plane_);  // what is left
-      loaded_ = 0;
+  __aicore__ inline void EnterTile() {
+    LoadWeights(ahead_, plane_);  // what is left
+    loaded_ = 0;
+    if (ahead_.block != at_.block || at_.count == 0) {
+      kernel().OnBlock(blocks_[ahead_.block]);
+      WaitFlag<HardEvent::V_S>(1 + ahead_.block);
     }
-    if (new_block) kernel().OnBlock(blocks_[ahead_.block]);
-    WaitFlag<HardEvent::V_S>(1 + ahead_.geometry);
     static_cast<Step&>(at_) = ahead_;
     at_.first = 0;
     ahead_ready_ = false;
@@ -414,60 +491,71 @@ class Stream : public Split {
     at_.closes_tile = at_.closes_step && at_.scale + 1 == t.scales;
     at_.opens_block = at_.opens_step && at_.scale == 0 && at_.tile == first_tile_;
     at_.closes_block = at_.closes_tile && at_.tile + 1 == last_tile_;
-    at_.missing = 0;
+    at_.missing = at_.repeated = 0;
   }
 
-  // Prepares the step after at_, once the last batch of the step before at_ is on its way: its
-  // buffers are the ones that are filled.
+  // Prepares the tile after that of at_, once the last batch of the tile before is on its way: its
+  // buffers are the ones that are filled. True if this may have made way for the next batch.
   __aicore__ inline bool LookAhead() {
     if (ahead_ready_ || ended_ || earlier_ > 0) return false;
-    if (++ahead_.scale == t.scales) {
-      ahead_.scale = 0;
-      if (++ahead_.tile == last_tile_) {
-        ahead_.tile = first_tile_;
-        if (!NextBlock()) {
-          ended_ = true;
-          return false;
-        }
-      }
-      ahead_.weights ^= 1;
+    if (ahead_.tile + 1 < last_tile_) {
+      ++ahead_.tile;
+    } else if (!placed_) {
+      placed_ = PlaceBlock();
+      ended_ = !placed_;
+      // The scalar unit waits for the vector unit before it goes on. Some batches keep that busy
+      // meanwhile; but at first nobody has anything else to do.
+      patience_ = newest_block_ > 1 ? t.buffers : 0;
+      return placed_;
+    } else {
+      if (held_ == t.buffers && patience_-- > 0) return false;
+      FinishBlock();
+      ahead_.tile = first_tile_;
     }
-    ahead_.geometry ^= 1;
-    ComputeGeometry();
+    ahead_.weights ^= 1;
     ahead_ready_ = true;
     return true;
   }
 
-  __aicore__ inline bool NextBlock() {
+  // Starts to prepare the next block: its pairs are under way to where they are needed.
+  __aicore__ inline bool PlaceBlock() {
     while (taken_ == visible_) {
-      if (!NextChunk()) return false;
+      if (!NextChunk(bits_)) return false;
       Compact();
       kernel().OnChunk();
     }
-    const int64_t number = blocks_[ahead_.block].number;
     ahead_.block ^= 1;
     Block& block = blocks_[ahead_.block];
-    block.number = number + 1;
     block.buffer = ahead_.block;
     block.chunk = chunk_;
     block.batch = chunk_ / (t.anchors * t.anchor_pairs);
-    const int32_t window = Window(visible_ - taken_);
-    PlacePairs(window);
-    FindRuns(block, window);
-    taken_ += block.pairs;
+    block.pairs = Window(visible_ - taken_);
+    PlacePairs(block.pairs);
     return true;
+  }
+
+  __aicore__ inline void FinishBlock() {
+    Block& block = blocks_[ahead_.block];
+    block.number = ++newest_block_;
+    WaitFlag<HardEvent::V_S>(kPlaced);
+    FindRuns(block, block.pairs);
+    block.pitch = static_cast<int32_t>(AlignUp(block.pairs, kLanes));
+    taken_ += block.pairs;
+    placed_ = false;
+    ComputeGeometry();
   }
 
   // What is left of the chunk in blocks of about the same size.
   __aicore__ inline int32_t Window(int32_t left) const {
     const int32_t blocks = (left + plane_ - 1) / plane_;
     const int64_t even = AlignUp((left + blocks - 1) / blocks, t.samples);
-    return static_cast<int32_t>(Smaller(Smaller(even, plane_), left));
+    const int64_t most = newest_block_ == 0 ? Smaller(plane_, kFirstPairs) : plane_;
+    return static_cast<int32_t>(Smaller(Smaller(even, most), left));
   }
 
   // y, x and number of the visible pairs of the chunk, without gaps.
   __aicore__ inline void Compact() {
-    const LocalTensor<uint32_t> bits = VisibleBits().template ReinterpretCast<uint32_t>();
+    const LocalTensor<uint32_t> bits = bits_.template ReinterpretCast<uint32_t>();
     const GatherMaskParams once{1, 1, 8, 1};
     uint64_t found = 0;
     PipeBarrier<PIPE_V>();
@@ -483,36 +571,50 @@ class Stream : public Split {
 
   // What the geometry needs of each pair of the block: y, x and where its camera is in the tables.
   __aicore__ inline void PlacePairs(int32_t window) {
-    const uint32_t count = static_cast<uint32_t>(AlignUp(window, kLanes));
-    const int32_t n = static_cast<int32_t>(count);
-    const uint32_t base = taken_ * sizeof(float);
-    const LocalTensor<uint32_t> offsets = offsets_.template ReinterpretCast<uint32_t>();
-    const LocalTensor<float> number = scratch_[0], camera = scratch_[plane_];
-    const LocalTensor<float> turn = scratch_[2 * plane_], spare = scratch_[3 * plane_];
+    const int32_t count = static_cast<int32_t>(AlignUp(window, kLanes));
+    const LocalTensor<float> number = scratch_[0];
     SetFlag<HardEvent::S_V>(0);
     WaitFlag<HardEvent::S_V>(0);
     PipeBarrier<PIPE_V>();
-    Gather(place_[kY * plane_], compact_[0], offsets, base, count);
-    Gather(place_[kX * plane_], compact_[kCompact], offsets, base, count);
-    Gather(number, compact_[2 * kCompact], offsets, base, count);
+    Take(place_[kY * plane_], compact_[0], count);
+    Take(place_[kX * plane_], compact_[kCompact], count);
+    Take(number, compact_[2 * kCompact], count);
     PipeBarrier<PIPE_V>();
-    Cast(pairs_[ahead_.block * plane_], number, RoundMode::CAST_RINT, count);
-    Adds(camera, number, static_cast<float>(static_cast<int32_t>(chunk_ % t.cameras)), n);
+    Cast(pairs_[ahead_.block * plane_], number, RoundMode::CAST_RINT, static_cast<uint32_t>(count));
+    if (t.cameras > 1) FindCameras(number, count);
+    SetFlag<HardEvent::V_S>(kPlaced);
+  }
+
+  // The next elements of a row of compact_, which start anywhere.
+  __aicore__ inline void Take(const LocalTensor<float>& to, const LocalTensor<float>& from,
+                              int32_t count) {
+    if (taken_ % kLanes == 0) {
+      DataCopy(to, from[taken_], static_cast<uint32_t>(count));
+    } else {
+      Gather(to, from, offsets_.template ReinterpretCast<uint32_t>(), taken_ * sizeof(float),
+             static_cast<uint32_t>(count));
+    }
+  }
+
+  // The remainder of the pair numbers by the number of cameras, as offset into the map tables.
+  __aicore__ inline void FindCameras(const LocalTensor<float>& number, int32_t count) {
+    const LocalTensor<float> camera = scratch_[plane_];
+    const LocalTensor<float> turn = scratch_[2 * plane_], spare = scratch_[3 * plane_];
+    const float cameras = static_cast<float>(static_cast<int32_t>(t.cameras));
+    Adds(camera, number, static_cast<float>(static_cast<int32_t>(chunk_ % t.cameras)), count);
     PipeBarrier<PIPE_V>();
-    Adds(turn, camera, 0.5f, n);  // keeps the quotient away from whole numbers
+    Adds(turn, camera, 0.5f, count);  // keeps the quotient away from whole numbers
     PipeBarrier<PIPE_V>();
-    Muls(turn, turn, 1.0f / static_cast<float>(static_cast<int32_t>(t.cameras)), n);
-    Floor(spare, turn, scratch_[4 * plane_], n);
-    Muls(spare, spare, -static_cast<float>(static_cast<int32_t>(t.cameras)), n);
+    Muls(turn, turn, 1.0f / cameras, count);
+    Floor(spare, turn, scratch_[4 * plane_], count);
+    Muls(spare, spare, -cameras, count);
     PipeBarrier<PIPE_V>();
-    Add(camera, camera, spare, n);
+    Add(camera, camera, spare, count);
     PipeBarrier<PIPE_V>();
-    Muls(camera, camera, static_cast<float>(sizeof(float)), n);
+    Muls(camera, camera, static_cast<float>(static_cast<int32_t>(t.scales * sizeof(float))), count);
     PipeBarrier<PIPE_V>();
     Cast(place_[kCamera * plane_].template ReinterpretCast<int32_t>(), camera, RoundMode::CAST_RINT,
-         count);
-    SetFlag<HardEvent::V_S>(kPlaced);
-    WaitFlag<HardEvent::V_S>(kPlaced);
+         static_cast<uint32_t>(count));
   }
 
   // Cuts the window at the borders of anchors, and ends the block where it has enough of them.
@@ -536,6 +638,7 @@ class Stream : public Split {
   // The first of the window's pairs [low, high) that is not before `pair`, or `high`.
   __aicore__ inline int32_t FirstFrom(const Block& block, int64_t pair, int32_t low,
                                       int32_t high) const {
+    if (low < high && Pair(block, high - 1) < pair) return high;
     while (low < high) {
       const int32_t middle = (low + high) / 2;
       if (Pair(block, middle) < pair) {
@@ -549,7 +652,7 @@ class Stream : public Split {
 
   // Up to `most` more pairs' weights in all scales, one copy for each run of pairs. They are loaded
   // bit by bit while the batches before them run.
-  __aicore__ inline void LoadWeights(const Step& step, int32_t most) {
+  __aicore__ inline void LoadWeights(const Step& step, int64_t most) {
     const Block& block = blocks_[step.block];
     if (loaded_ == 0) {
       WaitFlag<HardEvent::V_MTE2>(kWeightsFree + step.weights);
@@ -557,7 +660,7 @@ class Stream : public Split {
     }
     const int32_t end = static_cast<int32_t>(Smaller(block.pairs, loaded_ + most));
     while (loaded_ < end) {
-      const int32_t run = static_cast<int32_t>(Smaller(RunOfPairs(block, loaded_), end - loaded_));
+      const int32_t run = RunOfPairs(block, loaded_, end);
       LoadWeightRun(step, Pair(block, loaded_), run);
       loaded_ += run;
     }
@@ -611,22 +714,20 @@ class Stream : public Split {
   }
 
   __aicore__ inline void ComputeGeometry() {
-    const int32_t both = 2 * plane_;  // y and x of all pairs, one behind the other
-    const int32_t buffer = ahead_.geometry;
-    const LocalTensor<float> size = Geometry(buffer, kSizeY), start = scratch_[8 * plane_];
+    const int32_t buffer = ahead_.block, n = static_cast<int32_t>(t.scales) * blocks_[buffer].pitch;
+    const int32_t both = 2 * n;  // y and x of all samples, one behind the other
+    const bool keeps = t.planes == kBackwardPlanes;
     const LocalTensor<float> pixel = scratch_[0], cell = scratch_[both], spare = scratch_[2 * both];
-    const LocalTensor<float> far = Geometry(buffer, kFarY), near = Geometry(buffer, kNearY);
-    const LocalTensor<uint32_t> camera =
-        place_[kCamera * plane_].template ReinterpretCast<uint32_t>();
-    const uint32_t count = static_cast<uint32_t>(plane_);
+    const LocalTensor<float> size = keeps ? Geometry(buffer, kSizeY) : scratch_[4 * both];
+    const LocalTensor<float> far = keeps ? Geometry(buffer, kFarY) : pixel;
+    const LocalTensor<float> near = scratch_[3 * both];
     SetFlag<HardEvent::S_V>(0);
     WaitFlag<HardEvent::S_V>(0);
-    Gather(size, MapTable(ahead_.scale, 0), camera, 0, count);
-    Gather(size[plane_], MapTable(ahead_.scale, 1), camera, 0, count);
-    Gather(Geometry(buffer, kWidth), MapTable(ahead_.scale, 2), camera, 0, count);
-    Gather(start, MapTable(ahead_.scale, 3), camera, 0, count);
     PipeBarrier<PIPE_V>();
-    Mul(pixel, place_, size, both);
+    FindSizes(size, cell.template ReinterpretCast<int32_t>());
+    PipeBarrier<PIPE_V>();
+    MultiplyByScales(pixel, place_[kY * plane_], size);
+    MultiplyByScales(pixel[n], place_[kX * plane_], size[n]);
     PipeBarrier<PIPE_V>();
     Adds(pixel, pixel, -0.5f, both);
     Floor(cell, pixel, spare, both);
@@ -642,66 +743,110 @@ class Stream : public Split {
     PipeBarrier<PIPE_V>();
     for (int32_t corner = 0; corner < 4; ++corner) {
       Mul(Geometry(buffer, kBilinear + corner), corner / 2 == 0 ? near : far,
-          (corner % 2 == 0 ? near : far)[plane_], plane_);
+          (corner % 2 == 0 ? near : far)[n], n);
     }
-    FindOutside(cell, spare, pixel);
-    FindRows(cell, start.template ReinterpretCast<int32_t>());
+    FindRows(cell, spare, keeps ? pixel : size, near.template ReinterpretCast<int32_t>(), n);
     SetFlag<HardEvent::V_S>(1 + buffer);
   }
 
-  // Bits of a sample: 1 and 2 its near and far rows lie in the map, 4 and 8 its columns.
-  __aicore__ inline void FindOutside(const LocalTensor<float>& cell,
-                                     const LocalTensor<float>& beyond,
-                                     const LocalTensor<float>& spare) {
-    const int32_t both = 2 * plane_;
-    Adds(spare, cell, 1.0f, both);
-    Mins(beyond, beyond, 1.0f, both);
+  // Sizes and rows of the maps that the samples lie in; `size` has y and x.
+  __aicore__ inline void FindSizes(const LocalTensor<float>& size,
+                                   const LocalTensor<int32_t>& offsets) {
+    const int32_t pitch = blocks_[ahead_.block].pitch;
+    const LocalTensor<int32_t> camera =
+        place_[kCamera * plane_].template ReinterpretCast<int32_t>();
+    const LocalTensor<int32_t> width =
+        Geometry(ahead_.block, kWidth).template ReinterpretCast<int32_t>();
+    const uint32_t n = static_cast<uint32_t>(t.scales * pitch);
+    for (int32_t scale = 0; scale < t.scales; ++scale) {
+      const uint32_t row = static_cast<uint32_t>(scale * pitch);
+      Adds(offsets[row], camera, scale * static_cast<int32_t>(sizeof(float)), pitch);
+      if (!same_sizes_) continue;
+      Duplicate(size[row], MapTable(kHeight).GetValue(scale), pitch);
+      Duplicate(size[n + row], MapTable(kMapWidth).GetValue(scale), pitch);
+      Duplicate(width[row], IntMapTable(kIntWidth).GetValue(scale), pitch);
+    }
     PipeBarrier<PIPE_V>();
-    Mins(spare, spare, 1.0f, both);
-    Maxs(beyond, beyond, 0.0f, both);
-    PipeBarrier<PIPE_V>();
-    Muls(beyond, beyond, 2.0f, both);
-    PipeBarrier<PIPE_V>();
-    Add(spare, spare, beyond, both);
-    PipeBarrier<PIPE_V>();
-    Muls(spare[plane_], spare[plane_], 4.0f, plane_);
-    PipeBarrier<PIPE_V>();
-    Add(spare, spare, spare[plane_], plane_);
-    PipeBarrier<PIPE_V>();
-    Cast(Geometry(ahead_.geometry, kFlags).template ReinterpretCast<int32_t>(), spare,
-         RoundMode::CAST_RINT, static_cast<uint32_t>(plane_));
+    const LocalTensor<uint32_t> from = offsets.template ReinterpretCast<uint32_t>();
+    Gather(Geometry(ahead_.block, kRow), MapTable(kFirst), from, 0, n);
+    if (same_sizes_) return;
+    Gather(size, MapTable(kHeight), from, 0, n);
+    Gather(size[n], MapTable(kMapWidth), from, 0, n);
+    Gather(Geometry(ahead_.block, kWidth), MapTable(kIntWidth), from, 0, n);
   }
 
-  // The row of the near corner: first row of the map + y * width + x, in whole numbers.
-  __aicore__ inline void FindRows(const LocalTensor<float>& cell,
-                                  const LocalTensor<int32_t>& start) {
+  // to = by with every scale multiplied by the same row
+  __aicore__ inline void MultiplyByScales(const LocalTensor<float>& to,
+                                          const LocalTensor<float>& row,
+                                          const LocalTensor<float>& by) {
+    const int32_t pitch = blocks_[ahead_.block].pitch;
+    const uint8_t stride = static_cast<uint8_t>(pitch / kLanes);
+    for (int32_t i = 0; i < pitch; i += kRepeat) {
+      Mul(to[i], row[i], by[i], static_cast<uint64_t>(Smaller(kRepeat, pitch - i)),
+          static_cast<uint8_t>(t.scales), BinaryRepeatParams{1, 1, 1, stride, 0, stride});
+    }
+  }
+
+  // The row of the near corner: first row of the map + y * width + x, in whole numbers. And bits: 1
+  // and 2 say that the near and the far rows lie in the map, 4 and 8 that the columns do.
+  __aicore__ inline void FindRows(const LocalTensor<float>& cell, const LocalTensor<float>& beyond,
+                                  const LocalTensor<float>& bits, const LocalTensor<int32_t>& whole,
+                                  int32_t n) {
+    const int32_t both = 2 * n;
     const LocalTensor<int32_t> row =
-        Geometry(ahead_.geometry, kRow).template ReinterpretCast<int32_t>();
+        Geometry(ahead_.block, kRow).template ReinterpretCast<int32_t>();
     const LocalTensor<int32_t> width =
-        Geometry(ahead_.geometry, kWidth).template ReinterpretCast<int32_t>();
-    const LocalTensor<int32_t> column = scratch_[9 * plane_].template ReinterpretCast<int32_t>();
-    Cast(row, cell, RoundMode::CAST_RINT, static_cast<uint32_t>(plane_));
-    Cast(column, cell[plane_], RoundMode::CAST_RINT, static_cast<uint32_t>(plane_));
+        Geometry(ahead_.block, kWidth).template ReinterpretCast<int32_t>();
+    Adds(bits, cell, 1.0f, both);
+    Mins(beyond, beyond, 1.0f, both);
     PipeBarrier<PIPE_V>();
-    Mul(row, row, width, plane_);
-    Add(column, column, start, plane_);
+    Mins(bits, bits, 1.0f, both);
+    Maxs(beyond, beyond, 0.0f, both);
+    Cast(whole, cell, RoundMode::CAST_RINT, static_cast<uint32_t>(both));
     PipeBarrier<PIPE_V>();
-    Add(row, row, column, plane_);
+    Muls(beyond, beyond, 2.0f, both);
+    Mul(whole, whole, width, n);
+    Add(row, row, whole[n], n);
+    PipeBarrier<PIPE_V>();
+    Add(bits, bits, beyond, both);
+    Add(row, row, whole, n);
+    PipeBarrier<PIPE_V>();
+    Muls(bits[n], bits[n], 4.0f, n);
+    PipeBarrier<PIPE_V>();
+    Add(bits, bits, bits[n], n);
+    PipeBarrier<PIPE_V>();
+    Cast(Geometry(ahead_.block, kFlags).template ReinterpretCast<int32_t>(), bits,
+         RoundMode::CAST_RINT, static_cast<uint32_t>(n));
   }
 
   // ---- corner rows
 
   __aicore__ inline void LoadCorners() {
-    const Block& block = blocks_[at_.block];
+    const int64_t item = blocks_[at_.block].batch;
+    TwoPlaces two{};
+    Place places[kMaxSamples];
     for (int32_t i = 0; i < at_.count; ++i) {
-      const Place place = PlaceOf(at_, block.batch, i);
-      const int64_t gap = RowGap(place);
-      if (gap >= 0) {
-        LoadInside(place, i, gap);
+      places[i] = PlaceOf(at_, item, i, two);
+      const int64_t gap = RowGap(places[i]);
+      if (gap < 0) {
+        LoadAtBorder(places[i], i);
+      } else if (const int32_t same = FirstLike(places, i); same < i) {
+        at_.repeated |= static_cast<uint64_t>(8 + same) << (4 * i);
       } else {
-        LoadAtBorder(place, i);
+        LoadInside(places[i], i, gap);
       }
     }
+  }
+
+  // The first sample that lies between the same corners as sample i: key points of an anchor often
+  // do where maps are coarse.
+  __aicore__ inline int32_t FirstLike(const Place* places, int32_t i) const {
+    int32_t j = 0;
+    while (j < i && !(places[j].row == places[i].row && places[j].width == places[i].width &&
+                      places[j].flags == kInside)) {
+      ++j;
+    }
+    return j;
   }
 
   __aicore__ inline void LoadInside(const Place& place, int32_t i, int64_t gap) {
@@ -730,18 +875,23 @@ class Stream : public Split {
     }
   }
 
+  GlobalTensor<int32_t> gm_shapes_, gm_starts_;
   LocalTensor<float> maps_, iota_, place_, geometry_, weights_, corners_;
-  LocalTensor<int32_t> offsets_, pairs_;
+  LocalTensor<int32_t> map_sizes_, offsets_, pairs_;
   int32_t first_tile_ = 0, last_tile_ = 0;
   int32_t taken_ = 0;
   int64_t newest_anchor_ = -1;
   int32_t newest_slot_ = -1;
   Step ahead_;
+  bool same_sizes_ = false;  // of the maps of a scale
   bool ahead_ready_ = false;
+  bool placed_ = false;  // the next block is being prepared
+  int32_t patience_ = 0;
+  int64_t newest_block_ = 0;
   bool ended_ = false;
   int32_t loaded_ = 0;   // pairs of the next tile whose weights are loaded
   int32_t held_ = 0;     // batches that are loaded but not computed
-  int32_t earlier_ = 0;  // ... of steps before that of at_
+  int32_t earlier_ = 0;  // ... of tiles before that of at_
 };
 
 }  // namespace jda_ascend

@@ -20,11 +20,16 @@ namespace jda_ascend {
 
 constexpr int32_t kGranule = 64;  // pairs: one repeat of the vector unit
 constexpr int32_t kChunk = 8 * kGranule;
+constexpr int32_t kWords = 32;    // granules whose bits are held at once, at two places
 constexpr int32_t kMaxRuns = 16;  // anchors that one block may touch
-constexpr int32_t kLanes = 8;     // floats in a 32-byte block
-constexpr int32_t kRepeat = 64;   // floats in one repeat
+constexpr int32_t kMaxCores = 64;
+constexpr int32_t kLanes = 8;    // floats in a 32-byte block
+constexpr int32_t kRepeat = 64;  // floats in one repeat
 constexpr int32_t kMaxRepeats = 255;
-constexpr int32_t kBankShift = 64;  // floats from one half of the UB bank groups to the other
+constexpr int32_t kSpread = 32;  // samples whose coefficients are spread over blocks at once
+constexpr int32_t kForwardPlanes = 7, kBackwardPlanes = 11;  // of the geometry of a block
+constexpr int32_t kBankFloats = 128;  // UB addresses this far apart share a group of banks
+constexpr int32_t kBankShift = kBankFloats / 2;  // to where a repeat's operands do not meet
 
 struct Area {
   uint32_t offset;  // bytes from the start of UB
@@ -41,29 +46,33 @@ struct Tiling {
   int32_t cores;
   int32_t y_axis;          // position of y in a location
   int32_t deterministic;   // 1: cores own channels of grad_feature_maps, none share a row
-  int32_t samples;         // of a batch at most
-  int32_t block_pairs;     // of a block at most, a multiple of 64
+  int32_t samples;         // of a batch at most: 1, 2, 4 or 8
+  int32_t block_pairs;     // of a block at most, a multiple of 8
   int32_t block_anchors;   // that a block may touch
   int32_t group_channels;  // channels of a group
   int32_t group_pitch;     // ... padded to whole blocks
   int32_t tile_groups;     // of a tile at most
   int32_t tiles;
   int32_t tile_pitch;    // floats of a row of a tile
+  int32_t sample_pitch;  // floats from a sample's pair of corner rows to the next sample's
   int32_t weight_pitch;  // tile_groups padded to whole blocks
   int32_t row_pitch;     // floats of a row of all tiles
-  int32_t camera_pitch;  // cameras padded to whole blocks
   int32_t buffers;       // of corner rows: batches that are loaded before they are computed
+  int32_t planes;        // of the geometry of a block
+  int32_t share_unit;    // pairs: shares end at multiples of it within a granule
   int32_t reserved;
 
   // Workspace in GM, byte offsets. The host zeroes the first `workspace_zeroed` bytes.
-  int64_t sync, totals, begins, counts, partials, workspace_bytes, workspace_zeroed;
+  int64_t sync, totals, begins, bits, partials, workspace_bytes, workspace_zeroed;
 
-  // UB.
-  Area maps, map_rows, slots, meeting, counts_held;
-  Area raw, planes, bits, compact, iota, offsets, pairs_held, place;
+  // UB. What the cores need to share out the pairs lies where the corner rows come later; what only
+  // the vector unit uses, and never at the same time, lies in `scratch`.
+  Area slots, meeting, words;
+  Area maps, map_rows, slot;
+  Area raw, bits_held, compact, iota, offsets, pairs_held, place;
   Area geometry, scratch, weights, step_weights, spread, bilinear;
   Area corners, ring, zero;
-  Area gradients, scaled, dots, dots_scratch, edges, location_gradient, location_rows;
+  Area gradients, dots, dots_scratch, edges, location_gradient, location_rows;
   uint32_t ub_bytes, unused;
 };
 

@@ -32,20 +32,33 @@ void expect(bool holds, const char* what, const Call& c, const Tiling& t) {
 
 #define EXPECT(condition) expect(condition, #condition, call, t)
 
+// What lies in the kernels' way at the same time, and what they need before the first corner rows.
 std::vector<Area> areas(const Tiling& t) {
   const auto* first = reinterpret_cast<const Area*>(&t.maps);
   const auto* last = reinterpret_cast<const Area*>(&t.location_rows);
   return {first, last + 1};
 }
 
-void check_areas(const Call& call, const Card& card, const Tiling& t) {
-  uint64_t end = 0;
+std::vector<Area> areas_for_sharing(const Tiling& t) {
+  std::vector<Area> found{t.slots, t.meeting, t.words};
   for (const Area& area : areas(t)) {
-    EXPECT(area.offset % 32 == 0 && area.offset >= end);
-    end = uint64_t{area.offset} + area.bytes;
-    EXPECT(end <= card.ub_bytes);
+    if (area.offset != t.corners.offset) found.push_back(area);
   }
-  EXPECT(end == t.ub_bytes);
+  return found;
+}
+
+void check_areas(const Call& call, const Card& card, const Tiling& t) {
+  for (std::vector<Area> all : {areas(t), areas_for_sharing(t)}) {
+    std::sort(all.begin(), all.end(), [](Area a, Area b) {
+      return a.offset != b.offset ? a.offset < b.offset : a.bytes < b.bytes;
+    });
+    uint64_t end = 0;
+    for (const Area& area : all) {
+      EXPECT(area.offset % 32 == 0 && area.offset >= end);
+      end = uint64_t{area.offset} + area.bytes;
+    }
+    EXPECT(end <= t.ub_bytes && t.ub_bytes <= card.ub_bytes);
+  }
 }
 
 // What the kernels address in each area, computed here from its use.
@@ -55,15 +68,22 @@ void check_sizes(const Call& call, const Tiling& t) {
   EXPECT(t.ring.bytes >= 2LL * t.block_anchors * t.row_pitch * f);
   EXPECT(t.ring.bytes >= 2LL * t.row_pitch * f);
   EXPECT(t.spread.bytes >= n * t.weight_pitch * 32);
-  EXPECT(t.bilinear.bytes >= 4 * n * 32);
   EXPECT(t.maps.bytes >= 4 * call.scales * call.cameras * f);
-  EXPECT(t.map_rows.bytes >= 3 * call.scales * call.cameras * f);
+  EXPECT(t.map_rows.bytes >= 2 * call.scales * call.cameras * f);
+  EXPECT(t.geometry.bytes >= 2 * t.planes * call.scales * pairs * f);
+  EXPECT(t.scratch.bytes >= 8 * call.scales * pairs * f);
+  EXPECT(t.words.bytes >= 2 * 8 * jda_ascend::kWords);
   EXPECT(t.meeting.bytes >= 32u * t.cores && t.slots.bytes >= 32u * t.cores);
   const bool backward = call.direction == Direction::kBackward;
+  EXPECT(t.bilinear.bytes >= (backward ? 1 : 2) * 4 * jda_ascend::kSpread * 32);
+  EXPECT(backward || t.scratch.bytes >= n * t.tile_pitch * f);
   if (!backward || call.wants_locations || call.wants_weight) {
-    EXPECT(t.corners.bytes >= t.buffers * (4 * n * t.tile_pitch + 64) * f);
+    EXPECT(t.corners.bytes >= t.buffers * 2 * n * t.sample_pitch * f);
   }
-  if (backward && call.wants_features) EXPECT(t.gradients.bytes >= (4 * n * t.tile_pitch + 64) * f);
+  if (backward && call.wants_features) {
+    EXPECT(t.gradients.bytes >= 4 * n * t.tile_pitch * f);
+    EXPECT(t.scratch.bytes >= n * t.tile_pitch * f);
+  }
 }
 
 void check_cut(const Call& call, const Tiling& t) {
@@ -71,12 +91,13 @@ void check_cut(const Call& call, const Tiling& t) {
   EXPECT(t.group_pitch >= t.group_channels && t.group_pitch % 8 == 0);
   EXPECT(int64_t{t.tiles} * t.tile_groups >= call.groups);
   EXPECT((t.tiles - 1LL) * t.tile_groups < call.groups);
-  EXPECT(t.block_pairs % 64 == 0 && t.block_anchors >= 1);
+  EXPECT(t.block_pairs % 8 == 0 && t.block_pairs >= 8 && t.block_anchors >= 1);
+  EXPECT(t.block_pairs <= jda_ascend::kChunk && 8 % t.samples == 0);
   EXPECT(t.block_anchors <= jda_ascend::kMaxRuns);
   // Limits of instructions: repeats and strides of 8 bits, missing corners in 64 bits.
   EXPECT(t.buffers >= 2 && t.buffers <= 3);
   EXPECT(t.scales * t.weight_pitch / 8 <= 255);
-  EXPECT(t.samples >= 1 && 4 * t.samples <= 64);
+  EXPECT(t.sample_pitch >= 2 * t.tile_pitch && t.sample_pitch % 8 == 0);
   EXPECT(t.tile_pitch / 8 <= 255 && t.tile_groups <= 64);
   EXPECT(t.samples * t.weight_pitch / 8 <= 255);
   EXPECT(2 * call.groups <= 4095 && call.scales <= 4095);
@@ -88,8 +109,8 @@ void check_work(const Call& call, const Card& card, const Tiling& t) {
   EXPECT(t.granules * 64 >= t.pairs);
   EXPECT(t.sync == 0 && t.workspace_zeroed >= 32 * t.cores);
   EXPECT(t.totals >= t.workspace_zeroed && t.begins >= t.totals + 32 * t.cores);
-  EXPECT(t.counts >= t.begins + 32 * t.cores && t.partials >= t.counts + 4 * t.granules);
-  EXPECT(t.workspace_bytes >= t.partials + 8LL * t.cores * call.channels);
+  EXPECT(t.bits >= t.begins + 32 * t.cores && t.partials >= t.bits + 8 * t.granules);
+  EXPECT(t.workspace_bytes >= t.partials + 4LL * t.cores * call.channels);
 }
 
 void check_all(Call call, const Card& card, bool must_fit) {

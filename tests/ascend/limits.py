@@ -1,0 +1,40 @@
+"""Problems at the corners of the sizes that published kernels of this operator allow.
+
+c = 256, six cameras, four scales, eight groups, and up to 2048 anchors or points. Few
+samples are visible, so that the oracle can judge them.
+"""
+
+from functools import cache
+
+import cases
+import numpy as np
+
+
+def rarely(rng, shape, _):
+    """A pair in fifty is seen, at any place."""
+    locations = rng.uniform(0.0, 1.0, (*shape, 2))
+    return np.where(rng.random(shape)[..., None] < 0.02, locations, -1.0)
+
+
+PYRAMIDS = (((16, 44), (8, 22), (4, 11), (2, 6)),) * 6
+SHAPES = {
+    "all channels": cases.Shape(
+        PYRAMIDS, anchors=5, points=13, channels=256, groups=8, locate=cases.clustered
+    ),
+    "2048 points": cases.Shape(
+        PYRAMIDS, anchors=2, points=2048, channels=256, groups=8, locate=rarely
+    ),
+    "2048 anchors": cases.Shape(
+        PYRAMIDS, anchors=2048, points=2, channels=256, groups=8, locate=rarely
+    ),
+    # More granules on each of two cores than are counted at once.
+    "5000 pairs": cases.Shape(
+        cases.TWO_CAMERAS, anchors=5, points=500, groups=2, locate=rarely
+    ),
+}
+
+
+@cache
+def case(name: str) -> tuple[cases.Inputs, cases.Judgement]:
+    inputs = cases.make(SHAPES[name])
+    return inputs, cases.judge(inputs)
