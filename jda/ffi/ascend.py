@@ -71,13 +71,11 @@ def _load() -> Any:
     for text in (launcher.jda_ascend_error, launcher.jda_ascend_describe):
         text.restype = ctypes.c_char_p
     for platform, kind in HANDLERS.items():
-        for operation in OPERATIONS:
+        for operation, target in zip(OPERATIONS, TARGETS, strict=True):
             handler = getattr(launcher, f"jda_ascend_{kind}_{operation}")
             capsule = jax.ffi.pycapsule(handler)
             # JAX keeps what is meant for a platform until that platform is there.
-            jax.ffi.register_ffi_target(
-                f"jda_ascend_{operation}", capsule, platform=platform
-            )
+            jax.ffi.register_ffi_target(target, capsule, platform=platform)
     return launcher
 
 
