@@ -111,6 +111,11 @@ def test_every_declared_function_is_there(folder: Path) -> None:
     assert not missing
 
 
+def test_the_example_runs(folder: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    subprocess.run([sys.executable, "-c", example], check=True)
+
+
 def rules() -> set[str]:
     """The rules that the driver's sources report."""
     found: set[str] = set()
