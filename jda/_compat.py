@@ -16,6 +16,9 @@ from jax.extend.core import Primitive
 from jax.extend.mlir import ir
 from jax.interpreters import ad, batching, mlir, partial_eval
 
+# What ``jax.jit`` takes for a function of which nothing shows in the caller's jaxpr.
+INLINE: Any = jax.Inline.JAX_EARLY if hasattr(jax, "Inline") else True  # JAX 0.12
+
 
 def is_zero(tangent: Any) -> bool:
     """Whether a tangent or cotangent is known to be zero without any array for it."""

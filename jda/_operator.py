@@ -131,7 +131,7 @@ def deformable_aggregation(
 # Inlined, it leaves no trace in a jaxpr; called eagerly, it is a single dispatch.
 @partial(
     jax.jit,
-    inline=True,
+    inline=_compat.INLINE,
     static_argnames=("coordinate_order", "implementation", "differentiation"),
 )
 def _aggregate(
