@@ -259,7 +259,6 @@ class Backward : public Kernel {
     const LocalTensor<float> corners = Work(0), grads = Work(4), scaled = Work(8), spare = Work(9);
     const LocalTensor<float> cotangent = sum_.Get<float>();
     const Corners found = Find(item, camera, s, y, x);
-    Pass<HardEvent::MTE3_V>();
     PipeBarrier<PIPE_V>();
     Duplicate(corners, 0.0f, 4 * c);
     Pass<HardEvent::V_MTE2>();

@@ -29,13 +29,17 @@ void Judge::report(const char* rule, Severity severity, std::string message, Sit
 }
 
 void Judge::raise(int pipe, const Knowledge& to) {
-  for (int q = 0; q < kPipes; ++q) knowledge_[pipe][q] = std::max(knowledge_[pipe][q], to[q]);
+  for (size_t q = 0; q < to.size(); ++q) knowledge_[pipe][q] = std::max(knowledge_[pipe][q], to[q]);
+}
+
+Knowledge Judge::all_of(Pipe pipe) const {
+  Knowledge all = knowledge_[index(pipe)];
+  for (int q : {index(pipe), waits_of(pipe)}) all[q] = issued_[q];
+  return all;
 }
 
 void Judge::scalar_waits(Pipe pipe) {
-  Knowledge payload = knowledge_[index(pipe)];
-  payload[index(pipe)] = issued_[index(pipe)];
-  for (int p = 0; p < kPipes; ++p) raise(p, payload);
+  for (int p = 0; p < kPipes; ++p) raise(p, all_of(pipe));
 }
 
 void Judge::barrier(Pipe pipe) { knowledge_[index(pipe)][index(pipe)] = issued_[index(pipe)]; }
@@ -62,9 +66,7 @@ void Judge::require(const Instruction& i, int other, uint32_t number, const char
       return;
     }
     if (other == index(Pipe::S)) {
-      Knowledge payload = knowledge_[0];
-      payload[0] = issued_[0];
-      raise(p, payload);
+      raise(p, all_of(Pipe::S));
       inserted_.waits_for_scalar = true;
       return;
     }
@@ -250,11 +252,14 @@ void Judge::set_flag(Pipe from, Pipe to, int id, Site site) {
   if (flag.full) {
     report("flag-repeated", Severity::error, "SetFlag " + name + " on a flag that is already set",
            site, flag.site);
+  } else if (flag.wait > knowledge_[index(from)][waits_of(to)]) {
+    report("flag-early", Severity::error,
+           "SetFlag " + name + " while the WaitFlag before it may still have to be executed", site,
+           flag.wait_site);
   }
   flag.full = true;
   flag.site = site;
-  flag.payload = knowledge_[index(from)];
-  flag.payload[index(from)] = issued_[index(from)];
+  flag.payload = all_of(from);
 }
 
 void Judge::wait_flag(Pipe from, Pipe to, int id, Site site) {
@@ -267,8 +272,11 @@ void Judge::wait_flag(Pipe from, Pipe to, int id, Site site) {
     return;
   }
   flag.full = false;
+  flag.wait = ++issued_[waits_of(to)];
+  flag.wait_site = site;
   raise(index(to), flag.payload);
   if (to == Pipe::S) {
+    flag.payload[waits_of(Pipe::S)] = flag.wait;
     for (int p = 0; p < kPipes; ++p) raise(p, flag.payload);
   }
 }

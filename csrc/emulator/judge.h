@@ -12,8 +12,10 @@
 
 namespace emulator {
 
-// Instruction numbers of the pipes up to which everything is known to be complete.
-using Knowledge = std::array<uint32_t, kPipes>;
+// Numbers up to which things are known to be complete: instructions of each pipe, and then the
+// WaitFlags of each pipe.
+using Knowledge = std::array<uint32_t, 2 * kPipes>;
+constexpr int waits_of(Pipe pipe) { return kPipes + index(pipe); }
 
 struct UbCell {
   enum Value : uint8_t { never, dummy, defined };
@@ -64,6 +66,8 @@ class Judge {
     bool full = false;
     Knowledge payload = {};
     Site site;
+    uint32_t wait = 0;  // the last wait on it, among those of its pipe
+    Site wait_site;
   };
   struct Call {
     const char* name;
@@ -76,6 +80,7 @@ class Judge {
   void require(const Instruction& i, int other, uint32_t number, const char* rule,
                const char* memory, const std::string& where);
   void raise(int pipe, const Knowledge& to);
+  Knowledge all_of(Pipe pipe) const;  // what the pipe knows, and all that it has been given
   void check_ub(const Instruction& i);
   void check_gm(const Instruction& i, const GmRange& range);
   void clash(const char* rule, const Instruction& i, const GmRange& range, uint64_t at,
@@ -86,7 +91,7 @@ class Judge {
   Findings& findings_;
   Gm& gm_;
   Shadow<UbCell> ub_;
-  std::array<uint32_t, kPipes> issued_ = {};
+  Knowledge issued_ = {};
   std::array<Knowledge, kPipes> knowledge_ = {};
   std::array<std::array<Flag, kEventIds>, kEvents> flags_ = {};
   std::vector<Call> calls_[kPipes];

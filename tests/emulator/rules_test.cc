@@ -293,6 +293,43 @@ TEST(flag_repeated) {
   });
 }
 
+TEST(flag_early) {
+  breaks("flag-early", [](Kit&) {
+    SetFlag<HardEvent::MTE2_V>(0);
+    AT(0) WaitFlag<HardEvent::MTE2_V>(0);
+    AT(1) SetFlag<HardEvent::MTE2_V>(0);
+    WaitFlag<HardEvent::MTE2_V>(0);
+  });
+  breaks("flag-early", [](Kit&) {
+    SetFlag<HardEvent::S_MTE2>(0);
+    AT(0) WaitFlag<HardEvent::S_MTE2>(0);
+    AT(1) SetFlag<HardEvent::S_MTE2>(0);
+    WaitFlag<HardEvent::S_MTE2>(0);
+  });
+  keeps_in_every_order([](Kit&) {
+    for (int i = 0; i < 3; ++i) {
+      SetFlag<HardEvent::MTE2_V>(0);
+      WaitFlag<HardEvent::MTE2_V>(0);
+      SetFlag<HardEvent::V_MTE2>(0);
+      WaitFlag<HardEvent::V_MTE2>(0);
+    }
+  });
+  keeps_in_every_order(
+      [](Kit&) {  // whatever waits for the scalar unit is dispatched after its wait
+        for (int i = 0; i < 3; ++i) {
+          SetFlag<HardEvent::V_S>(0);
+          WaitFlag<HardEvent::V_S>(0);
+        }
+      });
+  keeps_in_every_order([](Kit&) {
+    for (int i = 0; i < 3; ++i) {
+      SetFlag<HardEvent::MTE2_V>(0);
+      WaitFlag<HardEvent::MTE2_V>(0);
+      PipeBarrier<PIPE_ALL>();
+    }
+  });
+}
+
 TEST(flag_never_set) {
   breaks("flag-never-set", [](Kit&) { AT(1) WaitFlag<HardEvent::MTE2_V>(0); });
   breaks("flag-never-set", [](Kit&) {
