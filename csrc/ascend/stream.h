@@ -693,7 +693,7 @@ class Stream : public Split {
   }
 
  private:
-  // ---- geometry of the block in one scale, all of it in vectors over the block's pairs
+  // ---- geometry of the block in all scales, in vectors over all of its samples
 
   // to = floor(from). The conversion may round up just below a whole number; that is undone.
   __aicore__ inline void Floor(const LocalTensor<float>& to, const LocalTensor<float>& from,
