@@ -434,6 +434,12 @@ ON_ASCEND = {  # a use, and the calls that the program makes
         [FORWARD],
     ),
     "jacrev": (lambda f, x: jax.jacrev(f)(*x), [COTANGENT]),
+    "forward over reverse": (
+        lambda f, x: jax.jvp(
+            lambda w: jax.grad(squares(f), 4)(*x[:4], w), [x[4]], [x[4]]
+        ),
+        [FORWARD, COTANGENT, COTANGENT],
+    ),
     "reverse over reverse": (
         lambda f, x: jax.grad(squares(jax.grad(squares(f))), 4)(*x),
         [FORWARD, COTANGENT, COTANGENT],
