@@ -18,6 +18,7 @@ import oracle
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "ascend"))
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "ascend"))
 import emulated
 import limits
 
@@ -193,6 +194,21 @@ def test_one_invalid_map_among_valid_ones(library):
     judged = cases.judge(inputs._replace(weight=weight))
     assert not run.findings
     oracle.assert_within(run.results[0], judged.out, judged.out_scale)
+
+
+@pytest.mark.parametrize("name", ("Sparse4D, a quarter visible", "page's example"))
+def test_modelled_forward_is_near_the_floor(library, name):
+    """A model of time, not a measurement: what the corner rows alone would take."""
+    import problems
+
+    shape = problems.PROBLEMS[name]
+    inputs = cases.make(shape)
+    locations, scales = inputs.sample_locations, inputs.spatial_shape.shape[1]
+    visible = ((locations > 0) & (locations < 1)).all(axis=-1).sum()
+    floor = problems.floor_microseconds(int(visible) * scales, shape.channels)
+    run = emulated.emulate(library, inputs)
+    assert not run.findings
+    assert run.answer.microseconds <= 1.5 * floor
 
 
 def test_tiling(tmp_path):

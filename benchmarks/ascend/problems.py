@@ -41,3 +41,10 @@ PAGE = cases.Shape(
     locate=lambda rng, shape, _: rng.uniform(0, 1, (*shape, 2)),
 )
 PROBLEMS = {"Sparse4D, a quarter visible": SPARSE4D, "page's example": PAGE}
+CYCLES_PER_MICROSECOND = 1850  # as in the cost model
+L2_BYTES_PER_CYCLE = 5.2e12 / 1.85e9  # ... of the card
+
+
+def floor_microseconds(samples: int, channels: int) -> float:
+    """Corner rows at the rate of the L2 cache, perfectly shared between the cores."""
+    return 16 * channels * samples / L2_BYTES_PER_CYCLE / CYCLES_PER_MICROSECOND

@@ -12,7 +12,6 @@ import problems
 from problems import cases, emulated
 
 HERE = Path(__file__).resolve().parent
-L2_BYTES_PER_CYCLE = 5.2e12 / 1.85e9  # of the card, as in the cost model
 LATENCIES = (0, 500, 1000)
 
 
@@ -20,11 +19,6 @@ def build() -> object:
     folder = Path(tempfile.mkdtemp())
     extra = [HERE / "naive_launch.cc"]
     return emulated.build(folder, "-DJDA_WITH_NAIVE", extra=extra)
-
-
-def floor_cycles(samples: int, channels: int) -> float:
-    """Corner rows at the rate of the L2 cache, perfectly shared between the cores."""
-    return 16 * channels * samples / L2_BYTES_PER_CYCLE
 
 
 def cleared(inputs: cases.Inputs, cotangent: np.ndarray | None, naive: int) -> int:
@@ -54,7 +48,7 @@ def report(library: object, name: str, shape: cases.Shape) -> None:
     locations, scales = inputs.sample_locations, inputs.spatial_shape.shape[1]
     visible = ((locations > 0) & (locations < 1)).all(axis=-1)
     samples = int(visible.sum()) * scales
-    floor = floor_cycles(samples, shape.channels) / 1850
+    floor = problems.floor_microseconds(samples, shape.channels)
     print(
         f"\n{name}: {visible.mean():.0%} visible, {samples} samples, 48 cores (MODEL)"
     )
