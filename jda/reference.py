@@ -276,6 +276,9 @@ def _corners(
     start = scale_start_index[None, None]
     h = y * height.astype(y.dtype) - 0.5
     w = x * width.astype(x.dtype) - 0.5
+    # XLA may compute them twice and round in two ways, for rows and for coefficients.
+    computed_once: Any = jax.lax.optimization_barrier
+    h, w = computed_once((h, w))
     top, left = jnp.floor(h), jnp.floor(w)
     below, right = h - top, w - left
 
