@@ -122,8 +122,8 @@ def _batch(
     moving = [term for term, is_mapped in zip(left, mapped, strict=True) if is_mapped]
     into = "a" if all("a" in term for term in [*moving, *right]) else "b"
     size = arrays[mapped.index(True)].shape[0]
-    at = left[-1].index(into)
-    part = arrays[-1].shape[at + mapped[-1]]
+    weight = OPERANDS - 1  # has both axes; the tangent of the maps has no anchors
+    part = arrays[weight].shape[left[weight].index(into) + mapped[weight]]
     # In front of that axis, where no copy is needed, unless JAX knows the axis to be
     # split over devices: then only behind it.
     behind = any(

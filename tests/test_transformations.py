@@ -317,6 +317,24 @@ def test_forward_mode_of_vmap(both, inputs):
         assert largest(text) == max(x.size for x in arrays)
 
 
+@pytest.mark.parametrize("mapped", [(0,), (3,)], ids=str)
+@pytest.mark.parametrize("which", [(0,), (0, 4)], ids=str)
+def test_vmap_of_forward_mode(which, mapped, inputs):
+    """The last tangent may be that of the feature maps, which have no anchors."""
+    arrays, axes = stacked(inputs, mapped)
+
+    def push(function, *arrays):
+        def call(*values):
+            given = dict(zip(which, values, strict=True))
+            return function(*[given.get(i, array) for i, array in enumerate(arrays)])
+
+        primals = tuple(arrays[i] for i in which)
+        return jax.jvp(call, primals, primals)[1]
+
+    got = jax.jit(jax.vmap(partial(push, through("cpu-both")), axes))(*arrays)
+    same(got, one_by_one(jax.jit(partial(push, plain)), arrays, axes))
+
+
 @pytest.mark.parametrize("door", ["cpu-reverse", "reference-reverse"])
 def test_forward_mode_of_the_default_says_what_to_do(door, inputs):
     call = of_floats(through(door), inputs)
