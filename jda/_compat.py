@@ -189,6 +189,26 @@ def _eliminate(wanted: Callable[..., Any], used: Sequence[bool], *rest: Any) -> 
     )
 
 
+def with_automatic_axes(
+    function: Callable[..., Any], results: Sequence[jax.Array]
+) -> Callable[..., Any]:
+    """Lets XLA split what a function computes, where shardings are part of the types.
+
+    Otherwise JAX wants to be told how each reshape and each gather is to be split.
+
+    Args:
+        function: takes every array as an argument.
+        results: arrays of the types that its results are to have.
+    """
+    shardings = [jax.typeof(result).sharding for result in results]
+    if not any(sharding.mesh.explicit_axes for sharding in shardings):
+        return function
+    automatic: Callable[..., Any] = jax.sharding.auto_axes(
+        function, out_sharding=shardings
+    )
+    return automatic
+
+
 def with_same_varying_axes(arrays: Sequence[jax.Array]) -> list[jax.Array]:
     """Inside ``shard_map``: all arrays vary over the mesh axes that any varies over."""
     axes = [_varying_axes(array) for array in arrays]

@@ -19,7 +19,12 @@ import jax
 import jax.numpy as jnp
 
 from jda import _dimensions, _sharding, reference
-from jda._compat import define_primitive, is_zero, materialise
+from jda._compat import (
+    define_primitive,
+    is_zero,
+    materialise,
+    with_automatic_axes,
+)
 from jda._dimensions import FLOATING
 from jda._implementations import run
 
@@ -59,14 +64,16 @@ def _linear_jvp(operation: str, primals: Any, tangents: Any, **params: Any) -> A
     moved = [i for i in FLOATING if not is_zero(tangents[i])]
     if moved:
 
-        def of_moved(*values: jax.Array) -> list[jax.Array]:
-            arrays = list(primals)
-            for i, value in zip(moved, values, strict=True):
-                arrays[i] = value
-            return definition(*arrays, **known)
+        def moves(arrays: Sequence[jax.Array], dots: Sequence[jax.Array]) -> Any:
+            def of_moved(*values: jax.Array) -> list[jax.Array]:
+                given = dict(zip(moved, values, strict=True))
+                every = [given.get(i, array) for i, array in enumerate(arrays)]
+                return definition(*every, **known)
 
-        values, dots = [primals[i] for i in moved], [tangents[i] for i in moved]
-        terms.append(jax.jvp(of_moved, values, dots)[1])
+            return jax.jvp(of_moved, [arrays[i] for i in moved], dots)[1]
+
+        dots = [tangents[i] for i in moved]
+        terms.append(with_automatic_axes(moves, results)(primals, dots))
     return results, [sum(term[1:], term[0]) for term in zip(*terms, strict=True)]
 
 

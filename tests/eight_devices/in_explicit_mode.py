@@ -80,6 +80,17 @@ def test_vmap(axis, mapped):
         scene.assert_forward(out)
 
 
+@pytest.mark.parametrize("axis", ["anchor", "camera"])
+def test_second_order(axis):
+    mesh = scene.mesh((8,), ("x",), axis_types=(AxisType.Explicit,))
+    with set_mesh(mesh):
+        inputs = put(INPUTS, SPLITS[axis]("x"), mesh)
+        found = jax.jit(scene.curvature)(*inputs)
+        for i, part in zip(FLOATS, found, strict=True):
+            assert part.sharding.spec == padded(inputs[i].sharding.spec, part.ndim)
+    scene.assert_curvature(found)
+
+
 def test_the_reference():
     mesh = scene.mesh((8,), ("x",), axis_types=(AxisType.Explicit,))
     with set_mesh(mesh):

@@ -82,6 +82,22 @@ def pushed():
     return np.asarray(jax.jit(push_forward)(*INPUTS))
 
 
+def curvature(*inputs):
+    """The product of the Hessian of a loss with the arguments themselves."""
+
+    def loss(features, locations, weight):
+        return jnp.sin(forward(features, *inputs[1:3], locations, weight)).sum()
+
+    floats = tuple(inputs[i] for i in FLOATS)
+    return jax.jvp(jax.grad(loss, (0, 1, 2)), floats, floats)[1]
+
+
+@cache
+def curved():
+    """The same as one device computes it."""
+    return jax.tree.map(np.asarray, jax.jit(curvature)(*INPUTS))
+
+
 def run(function, arguments):
     """What a function returns, and how often its program communicates in which way."""
     program = jax.jit(function).lower(*arguments).compile()
@@ -105,3 +121,9 @@ def assert_gradients(grads):
 
 def assert_tangent(tangent):
     np.testing.assert_allclose(tangent, pushed(), rtol=0, atol=3e-4)
+
+
+def assert_curvature(found):
+    for got, right in zip(found, curved(), strict=True):
+        atol = 1e-4 * np.abs(right).max()
+        np.testing.assert_allclose(got, right, rtol=0, atol=atol)

@@ -272,6 +272,11 @@ def test_scan_and_checkpoint():
     scene.assert_gradients([grad / 3 for grad in grads])
 
 
+def test_second_order():
+    inputs = put(INPUTS, SPLITS["camera"]("x"), scene.mesh((8,), ("x",)))
+    scene.assert_curvature(jax.jit(scene.curvature)(*inputs))
+
+
 def test_programs_that_differ_have_different_texts():
     """Or the persistent compilation cache could take one for another."""
     inputs = put(INPUTS, SPLITS["camera"]("x"), scene.mesh((8,), ("x",)))
