@@ -281,6 +281,25 @@ def test_a_failed_call_leaves_no_workspace_to_others(launcher, runtime, books):
         runtime.destroy(stream)
 
 
+def test_a_workspace_that_cannot_be_asked_for_is_waited_for(launcher, runtime, books):
+    """Another stream may be using it: memory is freed at once, whoever uses it."""
+    one, streams = launcher(), [runtime.stream() for _ in range(2)]
+    calls = [Call(cases.case("one map")) for _ in streams]
+    arrays = [OnCard(runtime, call) for call in calls]
+    runtime.occupy(streams[0], arrays[0].results[0], 50)
+    books.fail("aclrtQueryEventStatus", 1, FAULT)
+    codes = [one.enqueue(*each) for each in zip(calls, arrays, streams, strict=True)]
+    assert codes == [OK, INTERNAL]
+    for stream in streams:
+        runtime.synchronise(stream)
+    bring_back(arrays)
+    judged = cases.judged_case("one map")
+    oracle.assert_within(calls[0].results[0], judged.out, judged.out_scale)
+    one.trim()
+    for stream in streams:
+        runtime.destroy(stream)
+
+
 def test_no_memory_for_a_workspace(launcher, runtime, books):
     one, call = launcher(), Call(cases.case("one map"))
     on_card = OnCard(runtime, call)

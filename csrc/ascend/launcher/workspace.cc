@@ -66,6 +66,7 @@ bool Workspaces::Idle(Blocks::iterator block) {
   try {
     TheDriver().aclrtQueryEventStatus(block->event.get(), &status);
   } catch (...) {
+    TheDriver().aclrtSynchronizeEvent.Try(block->event.get());
     blocks_.erase(block);
     throw;
   }
