@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -361,6 +362,31 @@ def test_calls_from_many_threads_share_a_few_streams(launcher, books):
     for pair in calls:
         check("one map", *pair)
     assert 1 <= books.live()["streams"] - before <= 4
+
+
+def test_a_failure_leaves_no_thread_waiting(launcher, books):
+    """Those that wait for a stream are told too when no stream can be made any more."""
+    one, calls = launcher(), [Call(cases.case("one map")) for _ in range(12)]
+    codes: list[int] = []
+
+    def work(call: Call) -> None:
+        while (code := one.compute(call)) == OK:
+            pass
+        codes.append(code)
+
+    books.set(workers=1, transfer_microseconds=2000)
+    succeed(one)
+    threads = [
+        threading.Thread(target=work, args=(call,), daemon=True) for call in calls
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    books.fail("aclrtCreateStream", 0, FAULT)
+    books.fail("aclrtMemcpyAsync", 0, FAULT)
+    for thread in threads:
+        thread.join(timeout=10)
+    assert codes == [INTERNAL] * len(threads)
 
 
 def test_what_is_kept_on_the_card_is_bounded(launcher, books):

@@ -125,7 +125,7 @@ void Lanes::Return(std::unique_ptr<Lane> lane) {
   if (kept > most_kept_bytes_) lane->Release();
   idle_.push_back(std::move(lane));
   --lent_;
-  returned_.notify_one();
+  returned_.notify_all();
 }
 
 void Lanes::GiveUp(std::unique_ptr<Lane> lane) {
@@ -133,7 +133,8 @@ void Lanes::GiveUp(std::unique_ptr<Lane> lane) {
   lane.reset();
   const std::lock_guard<std::mutex> lock(mutex_);
   --lent_;
-  returned_.notify_one();
+  // All: one that cannot make a lane for itself would wake no other.
+  returned_.notify_all();
 }
 
 void Lanes::Trim() {
