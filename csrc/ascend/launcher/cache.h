@@ -21,9 +21,10 @@ struct Cached {
   bool found;  // rather than made
 };
 
-// The entry of that key, or what `make` returns, which is then kept, unless it throws. Of many processes that want the
-// same entry at once, one makes it and the others wait. A damaged entry is made anew. A folder that
-// cannot be used, or in which others could write, is left alone: then the bytes are only made.
+// The entry of that key, or what `make` returns, which is then kept; nothing is if it throws. Of
+// many processes that want the same entry at once, one makes it and the others wait. A damaged entry
+// is made anew. A folder that cannot be used, or in which others could write, is left alone: then
+// the bytes are only made.
 Cached FindOrMake(const std::string& folder, const std::string& key,
                   const std::function<std::string()>& make);
 
