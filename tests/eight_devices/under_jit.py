@@ -77,6 +77,11 @@ SEVERAL = {
         (0, 1),
     ),
     "scale": ((P(), P(None, "x"), P(None, "x"), P(), P(*4 * [None], "x")), (1, 1)),
+    "scale of the weight": ((*4 * [P()], P(*4 * [None], "x")), (1, 1)),
+    "camera, all maps known": (
+        (*3 * [P()], *2 * [P(*GROUP, ("x", "y", "z"))]),
+        (1, 1),
+    ),
 }
 
 
@@ -135,6 +140,34 @@ def test_rows_of_the_features_are_gathered_once():
     out, found = run(forward, inputs)
     assert found == {"all-gather": 1}
     scene.assert_forward(out)
+    grads, found = run(pull_back, inputs)
+    assert found == {"all-gather": 1}
+    scene.assert_gradients([grads[0][:, :rows], *grads[1:]])
+
+
+def test_coordinates_are_gathered_once():
+    specs = (*3 * [P()], P(*4 * [None], "x"), P())
+    inputs = put(INPUTS, specs, scene.mesh((2,), ("x",)))
+    for function, check in (
+        (forward, scene.assert_forward),
+        (pull_back, scene.assert_gradients),
+    ):
+        result, found = run(function, inputs)
+        assert found == {"all-gather": 1}
+        check(result)
+
+
+def test_what_is_not_wanted_is_not_reduced():
+    """Of split groups, the gradient of the locations alone is a sum over devices."""
+    inputs = put(INPUTS, SPLITS["group"]("x"), scene.mesh((8,), ("x",)))
+
+    def of_features(features, *rest):
+        return jax.vjp(lambda f: forward(f, *rest), features)[1](jnp.asarray(COTANGENT))
+
+    (grad,), found = run(of_features, inputs)
+    assert found == {}
+    right, scale = scene.judged().grads, scene.judged().grad_scales
+    oracle.assert_within(grad, right.feature_maps, scale.feature_maps)
 
 
 def test_a_result_can_ask_for_the_split():
@@ -187,6 +220,17 @@ def test_channels_and_groups(channels, groups, sizes):
         oracle.assert_within(out, judged.out, judged.out_scale)
         grads = jax.jit(lambda *x: pull_back(*x, bar=judged.cotangent))(*split)
         cases.assert_gradients_within(grads, judged)
+
+
+def test_channels_within_a_group():
+    """Both gradients that are sums over channels are reduced together."""
+    inputs = cases.make(cases.Shape(MAPS, batch=2, anchors=2, channels=16, groups=1))
+    judged = cases.judge(inputs)
+    split = put(inputs, (P(None, None, "x"), *4 * [P()]), scene.mesh((8,), ("x",)))
+    assert run(forward, split)[1] == {}
+    grads, found = run(lambda *x: pull_back(*x, bar=judged.cotangent), split)
+    assert found == scene.reductions(1)
+    cases.assert_gradients_within(grads, judged)
 
 
 @pytest.mark.parametrize("devices", [8, 6])
