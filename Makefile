@@ -15,8 +15,8 @@ test: build  ## the test suite; what this machine can run must not be skipped
 
 # What the version of JAX matters to. From the folder of the tests, so that the installed package is
 # found, not the sources.
-JAX_TESTS := $(patsubst %,test_%.py,transformations life_in_jax lowering sharding half_precision forward_mode \
-  errors implementations packing) test_values.py::test_zoo test_gradients.py::test_zoo
+JAX_TESTS := $(patsubst %,test_%.py,transformations life_in_jax lowering sharding distributed half_precision \
+  forward_mode errors implementations packing) test_values.py::test_zoo test_gradients.py::test_zoo
 define test_wheel
 rm -rf $(1)
 $(PYTHON) -m venv $(1)
