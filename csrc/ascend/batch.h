@@ -1,0 +1,41 @@
+// What a share of the pairs is cut into: blocks, their steps, and batches.
+
+#ifndef JDA_ASCEND_BATCH_H_
+#define JDA_ASCEND_BATCH_H_
+
+#include "tiling.h"
+
+namespace jda_ascend {
+
+// Pairs that are prepared together, and the anchors that they touch: runs of the pairs, in order.
+struct Block {
+  int64_t number = 0;  // in the stream
+  int32_t pairs = 0;
+  int32_t pitch = 0;  // pairs padded to whole blocks
+  int32_t runs = 0;
+  int32_t buffer = 0;
+  int64_t batch = 0;
+  int64_t chunk = 0;  // the pair that its pair numbers count from
+  int64_t anchor[kMaxRuns];
+  int32_t end[kMaxRuns];   // one past the last pair of the run
+  int32_t slot[kMaxRuns];  // of the ring that holds one row per anchor
+};
+
+// A block in one scale and tile.
+struct Step {
+  int32_t block;    // which buffer holds its block
+  int32_t weights;  // ... its weights
+  int32_t scale, tile;
+};
+
+struct Batch : Step {
+  int32_t corners;       // which buffer holds its rows
+  int32_t first, count;  // samples: pairs of the block
+  bool opens_block, closes_block, opens_step, closes_step, closes_tile;
+  uint64_t missing;   // bit 4 i + 2 y + x: corner (y, x) of sample i lies outside the map
+  uint64_t repeated;  // 4 bits of sample i: 8 + j if it has the rows of the earlier sample j, or 0
+};
+
+}  // namespace jda_ascend
+
+#endif  // JDA_ASCEND_BATCH_H_

@@ -1,0 +1,176 @@
+// The samples of a block in all scales: where their corners are, and the bilinear coefficients.
+//
+// A sample's geometry is a number in each of some planes, computed for the whole block in vectors.
+
+#ifndef JDA_ASCEND_SAMPLES_H_
+#define JDA_ASCEND_SAMPLES_H_
+
+#include "blocks.h"
+
+namespace jda_ascend {
+
+constexpr int32_t kGeometryReady = kPlaced + 1;  // events of V_S: one for each buffer
+
+class Samples : public Blocks {
+ protected:
+  __aicore__ inline Samples(const Tiling& tiling, TPipe& pipe, GM_ADDR shapes, GM_ADDR starts,
+                            GM_ADDR locations, GM_ADDR workspace)
+      : Blocks(tiling, pipe, shapes, starts, locations, workspace) {
+    geometry_ = Get<float>(t.geometry);
+  }
+
+  // Rows of the geometry of a block, for all of its pairs in all scales; the last ones are there for
+  // gradients only.
+  enum Plane { kRow, kFlags, kWidth, kBilinear, kSizeY = 7, kSizeX, kFarY, kFarX };
+
+  __aicore__ inline LocalTensor<float> Geometry(const Block& block, int32_t plane,
+                                                int32_t scale = 0) const {
+    const int32_t row = plane * static_cast<int32_t>(t.scales) + scale;
+    return geometry_[block.buffer * t.planes * static_cast<int32_t>(t.scales) * plane_ +
+                     row * block.pitch];
+  }
+
+  __aicore__ inline LocalTensor<float> Geometry(const Step& step, int32_t plane) const {
+    return Geometry(blocks_[step.block], plane, step.scale);
+  }
+
+  __aicore__ inline void ComputeGeometry(const Block& block) {
+    const int32_t n = static_cast<int32_t>(t.scales) * block.pitch;
+    const int32_t both = 2 * n;  // y and x of all samples, one behind the other
+    const bool keeps = t.planes == kBackwardPlanes;
+    const LocalTensor<float> pixel = scratch_[0], cell = scratch_[both], spare = scratch_[2 * both];
+    const LocalTensor<float> size = keeps ? Geometry(block, kSizeY) : scratch_[4 * both];
+    const LocalTensor<float> far = keeps ? Geometry(block, kFarY) : pixel;
+    const LocalTensor<float> near = scratch_[3 * both];
+    SetFlag<HardEvent::S_V>(0);
+    WaitFlag<HardEvent::S_V>(0);
+    PipeBarrier<PIPE_V>();
+    FindSizes(block, size, cell.ReinterpretCast<int32_t>());
+    PipeBarrier<PIPE_V>();
+    MultiplyByScales(block, pixel, place_[kY * plane_], size);
+    MultiplyByScales(block, pixel[n], place_[kX * plane_], size[n]);
+    PipeBarrier<PIPE_V>();
+    Adds(pixel, pixel, -0.5f, both);
+    Floor(cell, pixel, spare, both);
+
+    Sub(far, pixel, cell, both);  // the coefficient of the far neighbour, 1 - far of the near one
+    Adds(spare, size, -1.0f, both);
+    PipeBarrier<PIPE_V>();
+    Muls(near, far, -1.0f, both);
+    Min(cell, cell, spare, both);
+    PipeBarrier<PIPE_V>();
+    Adds(near, near, 1.0f, both);
+    Sub(spare, spare, cell, both);
+    PipeBarrier<PIPE_V>();
+    for (int32_t corner = 0; corner < 4; ++corner) {
+      Mul(Geometry(block, kBilinear + corner), corner / 2 == 0 ? near : far,
+          (corner % 2 == 0 ? near : far)[n], n);
+    }
+    FindRows(block, cell, spare, keeps ? pixel : size, near.ReinterpretCast<int32_t>(), n);
+    SetFlag<HardEvent::V_S>(kGeometryReady + block.buffer);
+  }
+
+  // Before the scalar unit reads the geometry of the block.
+  __aicore__ inline void AwaitGeometry(const Block& block) {
+    WaitFlag<HardEvent::V_S>(kGeometryReady + block.buffer);
+  }
+
+  // The bilinear coefficients of the next samples of the step, each filling a block. True if the
+  // batch is the first that needs them.
+  __aicore__ inline bool SpreadBilinear(const Batch& batch, const LocalTensor<float>& to,
+                                        int32_t copies) {
+    if (batch.first % kSpread != 0) return false;
+    const int64_t samples = Smaller(kSpread, blocks_[batch.block].pairs - batch.first);
+    const uint8_t repeats = static_cast<uint8_t>((samples + kLanes - 1) / kLanes);
+    for (int32_t copy = 0; copy < copies; ++copy) {
+      for (int32_t corner = 0; corner < 4; ++corner) {
+        Brcb(to[Bilinear(batch, corner / 2, corner % 2, copy)],
+             Geometry(batch, kBilinear + corner)[batch.first], repeats,
+             BrcbRepeatParams{1, 2 * kLanes});
+      }
+    }
+    return true;
+  }
+
+  // Where SpreadBilinear() put the coefficients of corner (y, x): one block for each sample of the
+  // batch, those of y = 1 eight blocks behind those of y = 0. A second copy lies in other banks.
+  __aicore__ inline uint32_t Bilinear(const Batch& batch, int32_t y, int32_t x,
+                                      int32_t copy = 0) const {
+    const int32_t i = batch.first % kSpread;
+    const int32_t block = (copy * 2 + x) * 2 * kSpread + i / kLanes * 2 * kLanes + y * kLanes;
+    return static_cast<uint32_t>((block + i % kLanes) * kLanes + copy * kBankShift);
+  }
+
+ private:
+  // Sizes and rows of the maps that the samples lie in; `size` has y and x.
+  __aicore__ inline void FindSizes(const Block& block, const LocalTensor<float>& size,
+                                   const LocalTensor<int32_t>& offsets) {
+    const int32_t pitch = block.pitch;
+    const LocalTensor<int32_t> camera = place_[kCamera * plane_].ReinterpretCast<int32_t>();
+    const LocalTensor<int32_t> width = Geometry(block, kWidth).ReinterpretCast<int32_t>();
+    const uint32_t n = static_cast<uint32_t>(t.scales * pitch);
+    for (int32_t scale = 0; scale < t.scales; ++scale) {
+      const uint32_t row = static_cast<uint32_t>(scale * pitch);
+      Adds(offsets[row], camera, scale * static_cast<int32_t>(sizeof(float)), pitch);
+      if (!same_sizes_) continue;
+      Duplicate(size[row], MapTable(kHeight).GetValue(scale), pitch);
+      Duplicate(size[n + row], MapTable(kMapWidth).GetValue(scale), pitch);
+      Duplicate(width[row], IntMapTable(kIntWidth).GetValue(scale), pitch);
+    }
+    PipeBarrier<PIPE_V>();
+    const LocalTensor<uint32_t> from = offsets.ReinterpretCast<uint32_t>();
+    Gather(Geometry(block, kRow), MapTable(kFirst), from, 0, n);
+    if (same_sizes_) return;
+    Gather(size, MapTable(kHeight), from, 0, n);
+    Gather(size[n], MapTable(kMapWidth), from, 0, n);
+    Gather(Geometry(block, kWidth), MapTable(kIntWidth), from, 0, n);
+  }
+
+  // to = by with every scale multiplied by the same row
+  __aicore__ inline void MultiplyByScales(const Block& block, const LocalTensor<float>& to,
+                                          const LocalTensor<float>& row,
+                                          const LocalTensor<float>& by) {
+    const int32_t pitch = block.pitch;
+    const uint8_t stride = static_cast<uint8_t>(pitch / kLanes);
+    for (int32_t i = 0; i < pitch; i += kRepeat) {
+      Mul(to[i], row[i], by[i], static_cast<uint64_t>(Smaller(kRepeat, pitch - i)),
+          static_cast<uint8_t>(t.scales), BinaryRepeatParams{1, 1, 1, stride, 0, stride});
+    }
+  }
+
+  // The row of the near corner: first row of the map + y * width + x, in whole numbers. And bits: 1
+  // and 2 say that the near and the far rows lie in the map, 4 and 8 that the columns do.
+  __aicore__ inline void FindRows(const Block& block, const LocalTensor<float>& cell,
+                                  const LocalTensor<float>& beyond, const LocalTensor<float>& bits,
+                                  const LocalTensor<int32_t>& whole, int32_t n) {
+    const int32_t both = 2 * n;
+    const LocalTensor<int32_t> row = Geometry(block, kRow).ReinterpretCast<int32_t>();
+    const LocalTensor<int32_t> width = Geometry(block, kWidth).ReinterpretCast<int32_t>();
+    Adds(bits, cell, 1.0f, both);
+    Mins(beyond, beyond, 1.0f, both);
+    PipeBarrier<PIPE_V>();
+    Mins(bits, bits, 1.0f, both);
+    Maxs(beyond, beyond, 0.0f, both);
+    Cast(whole, cell, RoundMode::CAST_RINT, static_cast<uint32_t>(both));
+    PipeBarrier<PIPE_V>();
+    Muls(beyond, beyond, 2.0f, both);
+    Mul(whole, whole, width, n);
+    Add(row, row, whole[n], n);
+    PipeBarrier<PIPE_V>();
+    Add(bits, bits, beyond, both);
+    Add(row, row, whole, n);
+    PipeBarrier<PIPE_V>();
+    Muls(bits[n], bits[n], 4.0f, n);
+    PipeBarrier<PIPE_V>();
+    Add(bits, bits, bits[n], n);
+    PipeBarrier<PIPE_V>();
+    Cast(Geometry(block, kFlags).ReinterpretCast<int32_t>(), bits, RoundMode::CAST_RINT,
+         static_cast<uint32_t>(n));
+  }
+
+  LocalTensor<float> geometry_;
+};
+
+}  // namespace jda_ascend
+
+#endif  // JDA_ASCEND_SAMPLES_H_
