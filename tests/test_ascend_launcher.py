@@ -263,6 +263,16 @@ def test_workspaces_are_bounded(launcher, runtime, books):
         runtime.destroy(stream)
 
 
+def test_all_blocks_of_a_kernel_start_at_once(launcher, books):
+    """They wait for each other: two kernels must not have some of the cores each."""
+    one, calls = launcher(), both("rig", deterministic=True)
+    books.reset()
+    for call in calls:
+        assert one.compute(call) == OK, one.error()
+    launched = re.findall(r"kernel \w+ on \d+ blocks(.*)", books.trace())
+    assert launched == [" at once"] * 3
+
+
 def test_a_failed_call_leaves_no_workspace_to_others(launcher, runtime, books):
     """Nothing would tell them when the card is done with it."""
     one, streams = launcher(), [runtime.stream() for _ in range(2)]
@@ -472,7 +482,7 @@ def test_fewer_cores(launcher, books):
     assert one.compute(call) == OK, one.error()
     judged = cases.judged_case("many anchors")
     oracle.assert_within(call.results[0], judged.out, judged.out_scale)
-    assert "on 3 blocks" in books.trace()
+    assert "on 3 blocks at once" in books.trace()
 
 
 def test_no_card(launcher, books):

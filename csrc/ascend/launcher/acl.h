@@ -18,7 +18,6 @@ typedef void* aclrtEvent;
 typedef void* aclrtBinHandle;
 typedef void* aclrtFuncHandle;
 typedef void* aclrtcProg;
-typedef struct aclrtLaunchKernelCfg aclrtLaunchKernelCfg;  // always null here
 typedef struct aclrtPlaceHolderInfo aclrtPlaceHolderInfo;  // always null here
 
 enum {
@@ -107,6 +106,25 @@ typedef struct aclrtBinaryLoadOptions {
   aclrtBinaryLoadOption* options;
   size_t numOpt;
 } aclrtBinaryLoadOptions;
+
+typedef enum aclrtLaunchKernelAttrId {
+  ACL_RT_LAUNCH_KERNEL_ATTR_SCHEM_MODE = 1
+} aclrtLaunchKernelAttrId;
+
+typedef union aclrtLaunchKernelAttrValue {
+  uint8_t schemMode;  // 0: blocks start as cores become idle, 1: all at once
+  uint32_t rsv[4];
+} aclrtLaunchKernelAttrValue;
+
+typedef struct aclrtLaunchKernelAttr {
+  aclrtLaunchKernelAttrId id;
+  aclrtLaunchKernelAttrValue value;
+} aclrtLaunchKernelAttr;
+
+typedef struct aclrtLaunchKernelCfg {
+  aclrtLaunchKernelAttr* attrs;
+  size_t numAttrs;
+} aclrtLaunchKernelCfg;
 
 typedef enum aclCANNPackageName { ACL_PKG_NAME_CANN = 0 } aclCANNPackageName;
 

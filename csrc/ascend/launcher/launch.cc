@@ -50,17 +50,23 @@ class Parameters {
   void Launch(aclrtFuncHandle kernel, Tiling tiling, aclrtStream stream) {
     const Driver& driver = TheDriver();
     const auto blocks = static_cast<uint32_t>(tiling.cores);
+    // Cores of a kernel wait for each other. Two kernels that each had some of the cores would wait
+    // for ever.
+    aclrtLaunchKernelAttr at_once = {};
+    at_once.id = ACL_RT_LAUNCH_KERNEL_ATTR_SCHEM_MODE;
+    at_once.value.schemMode = 1;
+    aclrtLaunchKernelCfg config = {&at_once, 1};
     if (driver.aclrtLaunchKernelWithArgsArray.found()) {
       void* values[kMost + 1];
       for (int i = 0; i < count_; ++i) values[i] = &arrays_[i];
       values[count_] = &tiling;
-      driver.aclrtLaunchKernelWithArgsArray(kernel, blocks, stream, nullptr, values);
+      driver.aclrtLaunchKernelWithArgsArray(kernel, blocks, stream, &config, values);
     } else {
       char block[sizeof arrays_ + sizeof tiling];
       const size_t head = count_ * sizeof arrays_[0];
       std::memcpy(block, arrays_, head);
       std::memcpy(block + head, &tiling, sizeof tiling);
-      driver.aclrtLaunchKernelWithHostArgs(kernel, blocks, stream, nullptr, block,
+      driver.aclrtLaunchKernelWithHostArgs(kernel, blocks, stream, &config, block,
                                            head + sizeof tiling, nullptr, 0);
     }
   }

@@ -190,9 +190,22 @@ bool in_use(Driver& driver, const Loaded* loaded) {
   return used;
 }
 
+// Whether all blocks start at once. Kernels never share the cores here, so that it changes nothing.
+bool at_once(const aclrtLaunchKernelCfg* config) {
+  bool found = false;
+  for (size_t i = 0; config && i < config->numAttrs; ++i) {
+    const aclrtLaunchKernelAttr& attribute = config->attrs[i];
+    if (attribute.id != ACL_RT_LAUNCH_KERNEL_ATTR_SCHEM_MODE || attribute.value.schemMode > 1) {
+      refuse(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "this configuration is not emulated");
+    }
+    found = attribute.value.schemMode == 1;
+  }
+  return found;
+}
+
 template <class Take>
-void launch(Driver& driver, void* handle, uint32_t blocks, void* stream_handle, const void* config,
-            Take take) {
+void launch(Driver& driver, void* handle, uint32_t blocks, void* stream_handle,
+            const aclrtLaunchKernelCfg* config, Take take) {
   constexpr uint32_t kMostBlocks = 65535;
   Stream& stream = stream_of(driver, stream_handle);
   const auto known = driver.functions.find(handle);
@@ -201,14 +214,15 @@ void launch(Driver& driver, void* handle, uint32_t blocks, void* stream_handle, 
     refuse(ACL_ERROR_RT_INVALID_HANDLE, "no such function, or not any more");
   }
   const std::shared_ptr<Function> function = known->second;
-  if (config) refuse(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "configurations are not emulated");
+  const bool together = at_once(config);
   if (blocks == 0 || blocks > kMostBlocks) {
     refuse(ACL_ERROR_RT_PARAM_INVALID, text_of(blocks) + " blocks, not within 1 to 65535");
   }
   auto arguments = std::make_shared<Arguments>(take(*function->kernel));
   Operation operation;
   operation.kind = "kernel";
-  operation.text = "kernel " + function->name + " on " + text_of(blocks) + " blocks";
+  operation.text = "kernel " + function->name + " on " + text_of(blocks) + " blocks" +
+                   (together ? " at once" : "");
   operation.uses = memory_of(driver, stream, *function->kernel, *arguments);
   operation.needs = function->loaded;
   operation.run = [&driver, &device = *stream.device, function, blocks, arguments] {
