@@ -22,7 +22,7 @@ def card() -> str:
     """What is known about the card. The emulation is none."""
     found = jda.implementations()["ascend"]
     if "emulated" in found.detail:
-        give_up("no card: this session has the emulated driver; see `make test-npu`")
+        give_up("no card: the driver is the emulated one; see `make test-npu`")
     if not found.available:
         give_up(f"no Ascend card can be used here: {found.detail}")
     return found.detail
