@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jda import _check, _compat, _implementations, _primitives
@@ -141,8 +142,7 @@ def _aggregate(
     differentiation: str,
 ) -> jax.Array:
     arrays = [
-        array.astype(jnp.int32) if i in INDEX else array
-        for i, array in enumerate(operands)
+        _as_int32(array) if i in INDEX else array for i, array in enumerate(operands)
     ]
     params = {"coordinate_order": coordinate_order, "implementation": implementation}
 
@@ -156,3 +156,11 @@ def _aggregate(
         forward if differentiation == "both" else reverse_mode(forward, cotangent)
     )
     return differentiable(*_compat.with_same_varying_axes(arrays))
+
+
+def _as_int32(array: jax.Array) -> jax.Array:
+    """A value beyond int32 must not wrap into one that a map may have."""
+    if array.dtype.itemsize > 4:
+        least = max(-1, int(np.iinfo(array.dtype).min))
+        array = jnp.clip(array, least, _check.MOST_ROWS)
+    return array.astype(jnp.int32)

@@ -215,6 +215,18 @@ def test_bad_maps_known_only_at_run_time(name, backward, aggregate, implementati
     np.testing.assert_array_equal(program(*inputs), before)
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("offset", [2**32, -(2**32)])
+def test_map_values_beyond_int32_do_not_wrap(offset, aggregate, implementation):
+    if implementation == "reference":
+        pytest.skip("jnp cannot raise for values that it does not know while tracing")
+    inputs = cases.case("two cameras")
+    start = inputs.scale_start_index.astype(np.int64) + offset
+    with pytest.raises(REFUSED, match="map of camera"):
+        program = jax.jit(aggregate)
+        jax.block_until_ready(program(*inputs._replace(scale_start_index=start)))
+
+
 def test_bad_maps_that_no_sample_uses_are_refused_too(aggregate, implementation):
     if implementation == "reference":
         pytest.skip("jnp cannot raise for values that it does not know while tracing")
