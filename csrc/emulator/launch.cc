@@ -109,6 +109,7 @@ bool Launch::meet() {
     core->timeline.resume(latest + options_.cost.sync_all);
     core->arrived_ = false;
   }
+  met_ = true;
   return true;
 }
 
@@ -166,6 +167,7 @@ Report Launch::run() {
   report.findings = findings_.list();
   report.notes = findings_.notes();
   report.cores = costs_;
+  report.waited_for_all = met_;
   report.modelled_cycles = end_;
   report.modelled_microseconds = end_ / options_.cost.clock_mhz;
   report.trace = std::move(trace_);

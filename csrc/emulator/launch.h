@@ -42,7 +42,7 @@ class Launch {
   std::vector<CoreCost> costs_;
   double end_ = 0;
   int admitted_ = 0;
-  bool abandoned_ = false;
+  bool abandoned_ = false, met_ = false;
   std::mt19937_64 random_;
   double speed_[kPipes][2] = {};  // weights of starting and completing an instruction
 };

@@ -45,6 +45,7 @@ struct Report {
   std::vector<Finding> findings;   // errors and unspecified behaviour, in order of appearance
   std::vector<std::string> notes;  // legal, but worth knowing: order of atomics, shared blocks
   std::vector<CoreCost> cores;     // one for each block
+  bool waited_for_all = false;     // a SyncAll let all blocks go on
   double modelled_cycles = 0;      // of the card: a model, not a measurement
   double modelled_microseconds = 0;
   std::vector<TraceEvent> trace;

@@ -65,6 +65,15 @@ extern "C" __global__ __aicore__ void count_blocks(GM_ADDR out) {
   SetAtomicNone();
 }
 
+extern "C" __global__ __aicore__ void meet(GM_ADDR counters) {
+  TPipe pipe;
+  TBuf<TPosition::VECCALC> buffer;
+  pipe.InitBuffer(buffer, 4096);
+  GlobalTensor<int32_t> zeros;
+  zeros.SetGlobalBuffer((__gm__ int32_t*)counters);
+  SyncAll(zeros, buffer.Get<int32_t>());
+}
+
 extern "C" __global__ __aicore__ void fails(int32_t how) {
   TPipe pipe;
   if (how == 0) WaitFlag<HardEvent::MTE2_V>(0);
@@ -762,6 +771,30 @@ TEST(blocks_run_on_cores_in_any_order) {
     CHECK(card.down(host.data, out, 32) == 0 && card.synchronise() == 0);
     CHECK(host.data[0] == 10 && clean());
   }
+}
+
+TEST(blocks_that_wait_for_each_other_start_at_once) {
+  Card card;
+  jda_emulated_set("cores", 4);
+  float* counters = card.device(128);
+  const auto launch = [&](const char* name, uint32_t blocks, uint32_t mode) {
+    aclrtLaunchKernelAttr attribute = {};
+    attribute.id = ACL_RT_LAUNCH_KERNEL_ATTR_SCHEM_MODE;
+    attribute.value.schemMode = mode;
+    aclrtLaunchKernelCfg config = {&attribute, 1};
+    void* arguments[] = {&counters};
+    CHECK(aclrtMemsetAsync(counters, 128, 0, 128, card.stream) == 0);
+    const aclError code = aclrtLaunchKernelWithArgsArray(card.kernel(name), blocks, card.stream,
+                                                         mode ? &config : nullptr, arguments);
+    CHECK(card.synchronise() == 0);
+    return code;
+  };
+  // One block waits for nobody; blocks that never meet may come one by one.
+  CHECK(launch("meet", 4, 1) == 0 && launch("meet", 1, 0) == 0);
+  CHECK(launch("count_blocks", 5, 0) == 0 && clean());
+  CHECK(launch("meet", 2, 0) == 0 && launch("meet", 3, 0) == 0 && found("blocks-apart"));
+  CHECK(jda_emulated_finding_count() == 1);
+  CHECK(launch("meet", 5, 1) == ACL_ERROR_RT_PARAM_INVALID && found("blocks-above-cores"));
 }
 
 TEST(a_kernels_findings_are_the_drivers) {

@@ -160,7 +160,7 @@ Effects effects_of(const emulator::Gm& gm) {
 }
 
 Effects run(Driver& driver, Device& device, const Function& function, uint32_t blocks,
-            Arguments& arguments) {
+            bool together, Arguments& arguments) {
   emulator::Options options;
   options.cores = static_cast<int>(driver.settings["cores"]);
   options.seed = static_cast<uint64_t>(driver.settings["seed"]);
@@ -170,6 +170,12 @@ Effects run(Driver& driver, Device& device, const Function& function, uint32_t b
   const std::vector<void*> pointers = arguments.pointers();
   const emulator::Report report = emulator::launch(device.gm, options, static_cast<int>(blocks),
                                                    [&] { function.kernel->call(pointers.data()); });
+  if (report.waited_for_all && blocks > 1 && !together) {
+    driver.books.find("blocks-apart",
+                      function.name +
+                          ": its blocks wait for each other in SyncAll, and nothing makes them "
+                          "start at once: on a card, two such kernels can wait for ever");
+  }
   aclError fault = ACL_SUCCESS;
   std::string text;
   for (const emulator::Finding& finding : report.findings) {
@@ -190,7 +196,8 @@ bool in_use(Driver& driver, const Loaded* loaded) {
   return used;
 }
 
-// Whether all blocks start at once. Kernels never share the cores here, so that it changes nothing.
+// Whether all blocks start at once. Kernels never share the cores here: what would hang is found,
+// and does not hang.
 bool at_once(const aclrtLaunchKernelCfg* config) {
   bool found = false;
   for (size_t i = 0; config && i < config->numAttrs; ++i) {
@@ -218,6 +225,13 @@ void launch(Driver& driver, void* handle, uint32_t blocks, void* stream_handle,
   if (blocks == 0 || blocks > kMostBlocks) {
     refuse(ACL_ERROR_RT_PARAM_INVALID, text_of(blocks) + " blocks, not within 1 to 65535");
   }
+  const int64_t cores = driver.settings["cores"];
+  if (together && blocks > cores) {
+    const std::string text =
+        text_of(blocks) + " blocks cannot start at once on " + std::to_string(cores) + " cores";
+    driver.books.find("blocks-above-cores", function->name + ": " + text);
+    refuse(ACL_ERROR_RT_PARAM_INVALID, text);
+  }
   auto arguments = std::make_shared<Arguments>(take(*function->kernel));
   Operation operation;
   operation.kind = "kernel";
@@ -225,8 +239,8 @@ void launch(Driver& driver, void* handle, uint32_t blocks, void* stream_handle,
                    (together ? " at once" : "");
   operation.uses = memory_of(driver, stream, *function->kernel, *arguments);
   operation.needs = function->loaded;
-  operation.run = [&driver, &device = *stream.device, function, blocks, arguments] {
-    return run(driver, device, *function, blocks, *arguments);
+  operation.run = [&driver, &device = *stream.device, function, blocks, together, arguments] {
+    return run(driver, device, *function, blocks, together, *arguments);
   };
   submit(driver, stream, std::move(operation));
 }
