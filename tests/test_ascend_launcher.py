@@ -557,6 +557,48 @@ def test_each_call_on_a_card_may_fail(launcher, runtime, books):
     runtime.destroy(stream)
 
 
+def test_calls_of_chunks_from_the_host_may_fail(launcher, books):
+    """Whichever chunk it meets: told, nothing lost, then right."""
+    one = launcher()
+    shape = cases.Shape((((64, 64),),), batch=3, anchors=2, channels=256, groups=8)
+    inputs = cases.make(shape)
+    judged = cases.judge(inputs)
+
+    def compute() -> tuple[str, list[np.ndarray]]:
+        call = Call(inputs, judged.cotangent)
+        return "" if one.compute(call) == OK else one.error(), call.results
+
+    assert compute()[0] == ""  # the kernels are there
+    one.trim()
+    books.reset()
+    before = books.live()
+    told, right = compute()
+    assert told == ""
+    cases.assert_gradients_within(right, judged)
+    kept, counts = books.live(), books.calls()
+    assert counts["aclrtLaunchKernelWithArgsArray"] == 3
+    assert counts["aclrtRecordEvent"] and counts["aclrtSynchronizeEvent"]
+    for function, count in counts.items():
+        if function == "aclrtGetDevice":  # "no card yet" is an answer
+            continue
+        for n in sorted({1, min(2, count), (count + 1) // 2, count}):
+            where = function, n
+            one.trim()
+            books.reset()
+            books.fail(function, n, FAULT)
+            told, _ = compute()
+            assert told.startswith(f"{function} failed with code {FAULT}"), where
+            live = books.live()
+            assert all(live[kind] <= kept[kind] for kind in kept), (where, live)
+            told, results = compute()
+            assert told == "", where
+            assert all(map(np.array_equal, results, right)), where
+            assert books.live() == kept, where
+            one.trim()
+            assert books.live() == before, where
+            assert not books.findings(), where
+
+
 # Kernels: compiled, kept, built ahead. A compiler of the test's own stands for the real
 # one, which takes seconds: it counts its calls and hands out what that one has made.
 
