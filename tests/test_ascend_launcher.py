@@ -506,6 +506,9 @@ def test_each_call_of_a_first_use_may_fail(launcher, books):
         # "No card yet" and "no version" are answers, and what cannot be freed stays.
         if function in ("aclrtGetDevice", "aclsysGetCANNVersion", "aclrtFree"):
             continue
+        # Compilation, and kernels from the cache that are refused: see below.
+        if function.startswith(("aclrtc", "aclrtBinary")):
+            continue
         one = launcher()
         books.reset()
         before = books.live()
@@ -700,6 +703,56 @@ def test_a_damaged_entry_is_made_anew(damage, compiler, launcher, tmp_path):
     assert entry.read_bytes() == whole
     assert origin(launcher()) == "cache"
     assert compiler.calls == 2
+
+
+def whole_entry(kernels: bytes) -> bytes:
+    """An entry without damage: its checksum is FNV-1a with 128 bits."""
+    checksum = 0x6C62272E07BB014262B821756295C58D
+    for byte in kernels:
+        checksum = (checksum ^ byte) * ((1 << 88) + 0x13B) % (1 << 128)
+    return b"jda kernels 1\n%s\n%s" % (f"{checksum:032x}".encode(), kernels)
+
+
+def test_an_entry_that_the_runtime_refuses_is_made_anew(compiler, launcher, tmp_path):
+    succeed(launcher())
+    entry = entry_of(tmp_path / "cache" / "deep")
+    whole = entry.read_bytes()
+    assert whole == whole_entry(whole.split(b"\n", 2)[2])
+    entry.write_bytes(whole_entry(b"no kernels"))
+    assert origin(launcher()) == "compiled"
+    assert entry.read_bytes() == whole
+    assert origin(launcher()) == "cache"
+    assert compiler.calls == 2
+
+
+@pytest.mark.parametrize(
+    "function", ["aclrtBinaryLoadFromData", "aclrtBinaryGetFunction"]
+)
+def test_a_runtime_that_refuses_all_kernels_is_quoted(
+    function, compiler, launcher, books, tmp_path
+):
+    """It is told once, and the entry stays: kernels that do not load replace none."""
+    succeed(launcher())
+    entry = entry_of(tmp_path / "cache" / "deep")
+    whole = entry.read_bytes()
+    books.fail(function, 0, FAULT)
+    one = launcher()
+    assert one.compute(Call(cases.case("one map"))) == INTERNAL
+    assert one.error().startswith(f"{function} failed with code {FAULT}")
+    assert compiler.calls == 2
+    assert entry.read_bytes() == whole
+    books.reset()
+    assert origin(one) == "cache"
+
+
+def test_no_memory_for_kernels_from_the_cache(compiler, launcher, books):
+    """Nothing is wrong with the entry."""
+    succeed(launcher())
+    books.fail("aclrtBinaryLoadFromData", 1, 207001)
+    one = launcher()
+    assert one.compute(Call(cases.case("one map"))) == RESOURCE_EXHAUSTED
+    assert origin(one) == "cache"
+    assert compiler.calls == 1
 
 
 def test_a_folder_that_cannot_be_used_is_no_error(

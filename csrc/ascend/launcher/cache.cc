@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 namespace jda_ascend {
 namespace {
@@ -145,20 +146,28 @@ std::string CacheKey(const std::vector<std::string>& texts) {
   return hasher.Hex();
 }
 
-Cached FindOrMake(const std::string& folder, const std::string& key,
-                  const std::function<std::string()>& make) {
-  if (folder.empty() || !MakeFolder(folder) || !OnlyOursToWrite(folder)) return {make(), false};
+void FindOrMake(const std::string& folder, const std::string& key,
+                const std::function<bool(const std::string&)>& use,
+                const std::function<std::string()>& make) {
+  if (folder.empty() || !MakeFolder(folder) || !OnlyOursToWrite(folder)) {
+    make();
+    return;
+  }
   const std::string path = folder + "/" + key;
-  if (auto bytes = ReadEntry(path)) return {*std::move(bytes), true};
+  std::optional<std::string> refused;
+  const auto find = [&] {
+    std::optional<std::string> bytes = ReadEntry(path);
+    if (!bytes || bytes == refused) return false;
+    if (use(*bytes)) return true;
+    refused = std::move(bytes);
+    return false;
+  };
+  if (find()) return;
   // Closing the file opens the lock. Where files cannot be locked, several processes may make the
   // entry, and the last one stays.
   const File lock(open((path + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (lock.open() && flock(lock.descriptor(), LOCK_EX) == 0) {
-    if (auto bytes = ReadEntry(path)) return {*std::move(bytes), true};
-  }
-  std::string bytes = make();
-  WriteEntry(path, bytes);
-  return {std::move(bytes), false};
+  if (lock.open() && flock(lock.descriptor(), LOCK_EX) == 0 && find()) return;
+  WriteEntry(path, make());
 }
 
 }  // namespace jda_ascend

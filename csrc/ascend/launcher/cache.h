@@ -16,17 +16,13 @@ std::string CacheFolder();
 // A name for what depends on these texts and on nothing else.
 std::string CacheKey(const std::vector<std::string>& texts);
 
-struct Cached {
-  std::string bytes;
-  bool found;  // rather than made
-};
-
-// The entry of that key, or what `make` returns, which is then kept; nothing is if it throws. Of
-// many processes that want the same entry at once, one makes it and the others wait. A damaged entry
-// is made anew. A folder that cannot be used, or in which others could write, is left alone: then
-// the bytes are only made.
-Cached FindOrMake(const std::string& folder, const std::string& key,
-                  const std::function<std::string()>& make);
+// Hands the entry of that key to `use`; without one, or if `use` refuses it, keeps what `make` returns
+// in its place, and nothing if it throws. Of many processes that want the same entry at once, one
+// makes it and the others wait. A damaged entry is made anew. A folder that cannot be used, or in
+// which others could write, is left alone: then the bytes are only made.
+void FindOrMake(const std::string& folder, const std::string& key,
+                const std::function<bool(const std::string&)>& use,
+                const std::function<std::string()>& make);
 
 }  // namespace jda_ascend
 

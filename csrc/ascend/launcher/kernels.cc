@@ -107,14 +107,23 @@ Kernels CompiledOrCached(const Driver& driver) {
                                     CompilerIdentity(driver)};
   parts.insert(parts.end(), std::begin(kOptions), std::end(kOptions));
   Kernels kernels;
-  const Cached cached = FindOrMake(CacheFolder(), CacheKey(parts), [&] {
+  const auto use = [&](const std::string& bytes) {
+    try {
+      kernels = WithFunctions(driver, LoadFromMemory(driver, bytes), "cache");
+      return true;
+    } catch (const Error& error) {
+      if (error.code == JDA_ASCEND_RESOURCE_EXHAUSTED) throw;  // new ones would not fit either
+      return false;
+    }
+  };
+  const auto make = [&] {
     // Only what the card takes is kept.
     std::string bytes = Program(driver).Compile();
     kernels = WithFunctions(driver, LoadFromMemory(driver, bytes), "compiled");
     return bytes;
-  });
-  return cached.found ? WithFunctions(driver, LoadFromMemory(driver, cached.bytes), "cache")
-                      : std::move(kernels);
+  };
+  FindOrMake(CacheFolder(), CacheKey(parts), use, make);
+  return kernels;
 }
 
 }  // namespace
