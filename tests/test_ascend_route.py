@@ -436,6 +436,39 @@ def test_the_emulation_never_looks_like_a_card(driver, warm):
     )
 
 
+PROBLEM = b'"problem": "the card is \xff\\n  its log: ..."'
+
+
+@on_emulation
+def test_a_driver_that_cannot_be_described(monkeypatch):
+    """No text, and bytes that are not UTF-8: it is not available, on one line."""
+    launcher = ascend._load()
+
+    class Silent:
+        jda_ascend_open = launcher.jda_ascend_open
+        jda_ascend_describe = staticmethod(lambda: None)
+        jda_ascend_error = staticmethod(lambda: b"no memory \xff\n  on the host")
+
+    monkeypatch.setattr(ascend, "_load", Silent)
+    found = jda.implementations()["ascend"]
+    assert (found.available, found.detail) == (False, "no memory \ufffd; on the host")
+
+
+def test_a_problem_of_many_lines_is_told_on_one(books, monkeypatch):
+    launcher = ascend._load()
+    text = launcher.jda_ascend_describe().replace(b'"problem": null', PROBLEM)
+    assert PROBLEM in text
+
+    class Troubled:
+        jda_ascend_open = launcher.jda_ascend_open
+        jda_ascend_describe = staticmethod(lambda: text)
+
+    monkeypatch.setattr(ascend, "_load", Troubled)
+    told = str(jda.implementations()["ascend"])
+    assert "not available, the card is \ufffd; its log: ... (emulated driver" in told
+    assert len(told.splitlines()) == 1
+
+
 # In a process of its own: what decides when the library is first used.
 
 
@@ -481,6 +514,23 @@ def test_without_cann(tmp_path):
     assert f"RuntimeError implementation='ascend' is not available: {missing}" in told
     assert f"{tmp_path}/libacl_rt.so" in told.splitlines()[0], "one line says it all"
     assert "cpu is right" in told
+
+
+@pytest.mark.usefixtures("driver")
+def test_a_path_that_is_not_utf8(tmp_path):
+    """The driver is found there, and the loader's messages about it can be read."""
+    folder = os.fsencode(tmp_path) + b"/\xe4"
+    (tmp_path / os.fsdecode(b"\xe4")).symlink_to(FOLDER)
+    for path, start in ((folder, "available, "), (folder + b"/x", "not available, ")):
+        told = python(
+            """
+        import jda
+        print(str(jda.implementations()["ascend"]).encode("ascii", "replace").decode())
+        """,
+            JDA_ASCEND_DRIVER=os.fsdecode(path),
+        )
+        assert told.startswith(f"ascend (ascend, ASCEND, cpu): {start}"), told
+        assert "/?/" in told and len(told.splitlines()) == 1
 
 
 @pytest.mark.usefixtures("driver")

@@ -47,7 +47,12 @@ def driver() -> Library:
     opened = _open()
     if not opened.available:
         return opened
-    return _described(json.loads(_load().jda_ascend_describe()))
+    launcher = _load()
+    text = launcher.jda_ascend_describe()
+    if text is None:
+        return _failed(launcher)
+    # Paths and what the runtime says may be in any encoding.
+    return _described(json.loads(text.decode(errors="replace")))
 
 
 def _open() -> Library:
@@ -58,9 +63,18 @@ def _open() -> Library:
         except (OSError, AttributeError) as error:
             return Library(False, f"the native library did not load: {error}")
         if launcher.jda_ascend_open(_driver_folder()):
-            lines = launcher.jda_ascend_error().decode().splitlines()
-            return Library(False, "; ".join(line.strip() for line in lines))
+            return _failed(launcher)
         return Library(True, "")
+
+
+def _failed(launcher: Any) -> Library:
+    return Library(
+        False, _one_line(launcher.jda_ascend_error().decode(errors="replace"))
+    )
+
+
+def _one_line(text: str) -> str:
+    return "; ".join(line.strip() for line in text.splitlines())
 
 
 @functools.cache
@@ -98,7 +112,7 @@ def _described(found: dict[str, Any]) -> Library:
     kernels = _kernels(found["kernels"], found["compiler"])
     problem = found["problem"] or (None if kernels else NO_KERNELS)
     if problem:
-        return Library(False, f"{problem} ({where}, {toolkit})")
+        return Library(False, f"{_one_line(problem)} ({where}, {toolkit})")
     card = f"{emulated}card {found['card']} is an {found['soc']}"
     cores = f"{found['cores']} vector cores"
     return Library(True, f"{where}, {toolkit}, {card}, {cores}, kernels {kernels}")
