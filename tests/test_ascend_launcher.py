@@ -485,6 +485,21 @@ def test_fewer_cores(launcher, books):
     assert "on 3 blocks at once" in books.trace()
 
 
+@pytest.mark.parametrize(("limit", "cores"), [(2, 2), (9, 3), (0, 3)])
+def test_a_process_with_a_limit_uses_fewer_cores(limit, cores, launcher, books):
+    """More blocks than that would wait for each other for ever."""
+    books.set(cores=3, core_limit=limit)
+    one = launcher()
+    assert one.describe()["cores"] == cores
+    assert one.compute(Call(cases.case("many anchors"))) == OK, one.error()
+    assert f"on {cores} blocks at once" in books.trace()
+
+
+def test_a_card_without_limits(launcher, books):
+    books.fail("aclrtGetDeviceResLimit", 1, 207000)  # it is not supported
+    assert launcher().describe()["cores"] == 48
+
+
 def test_no_card(launcher, books):
     books.set(devices=0)
     one = launcher()
@@ -899,7 +914,11 @@ def old_toolkit(folder: Path) -> Path:
     """A driver without what CANN has only had for a while, under its old name."""
     folder.mkdir()
     library = (DRIVER / "libacl_rt.so").read_bytes()
-    for name in (b"aclrtLaunchKernelWithArgsArray", b"aclrtGetDeviceInfo"):
+    for name in (
+        b"aclrtLaunchKernelWithArgsArray",
+        b"aclrtGetDeviceInfo",
+        b"aclrtGetDeviceResLimit",
+    ):
         assert name + b"\0" in library
         library = library.replace(name + b"\0", name[:-1] + b"X\0")
     (folder / "libascendcl.so").write_bytes(library)

@@ -71,6 +71,11 @@ typedef enum aclrtMemAttr { ACL_DDR_MEM = 0, ACL_HBM_MEM = 1 } aclrtMemAttr;
 
 typedef enum aclrtDevAttr { ACL_DEV_ATTR_VECTOR_CORE_NUM = 201 } aclrtDevAttr;
 
+typedef enum aclrtDevResLimitType {
+  ACL_RT_DEV_RES_CUBE_CORE = 0,
+  ACL_RT_DEV_RES_VECTOR_CORE = 1
+} aclrtDevResLimitType;
+
 // Of aclrtCreateEventExWithFlag; they may be combined.
 enum { ACL_EVENT_SYNC = 1, ACL_EVENT_CAPTURE_STREAM_PROGRESS = 2, ACL_EVENT_TIME_LINE = 8 };
 
@@ -147,6 +152,8 @@ aclError aclrtSetDevice(int32_t device);
 aclError aclrtGetDevice(int32_t* device);
 aclError aclrtGetDeviceCount(uint32_t* count);
 aclError aclrtGetDeviceInfo(uint32_t device, aclrtDevAttr attribute, int64_t* value);  // optional
+// What this process may use of a card. Optional.
+aclError aclrtGetDeviceResLimit(int32_t device, aclrtDevResLimitType type, uint32_t* value);
 const char* aclrtGetSocName(void);
 aclError aclrtGetMemInfo(aclrtMemAttr attribute, size_t* free, size_t* total);
 

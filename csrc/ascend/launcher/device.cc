@@ -57,11 +57,24 @@ int UsualCores(const std::string& soc) {
               "this CANN does not tell how many vector cores " + soc + " has");
 }
 
-int VectorCores(const Driver& driver, int card, const std::string& soc) {
+int CardsCores(const Driver& driver, int card, const std::string& soc) {
   if (!driver.aclrtGetDeviceInfo.found()) return UsualCores(soc);
   int64_t cores = 0;
   driver.aclrtGetDeviceInfo(static_cast<uint32_t>(card), ACL_DEV_ATTR_VECTOR_CORE_NUM, &cores);
   return cores > 0 ? static_cast<int>(cores) : UsualCores(soc);
+}
+
+// Those that this process may use. All blocks of a kernel wait for each other: more blocks than that
+// would wait for ever.
+int VectorCores(const Driver& driver, int card, const std::string& soc) {
+  const int cores = CardsCores(driver, card, soc);
+  if (!driver.aclrtGetDeviceResLimit.found()) return cores;
+  uint32_t limit = 0;
+  const auto& ask = driver.aclrtGetDeviceResLimit;
+  const aclError code = ask.Try(card, ACL_RT_DEV_RES_VECTOR_CORE, &limit);
+  if (code == ACL_ERROR_RT_FEATURE_NOT_SUPPORT) return cores;
+  if (code != ACL_SUCCESS) RaiseCallError(ask.name(), code);
+  return limit > 0 && limit < static_cast<uint32_t>(cores) ? static_cast<int>(limit) : cores;
 }
 
 }  // namespace

@@ -11,11 +11,12 @@ extern "C" {
 // A driver that has this symbol is the emulation and no hardware. The text names the build.
 const char* jda_emulated_driver(void);
 
-// Numbers by name: "devices", "cores", "memory" (bytes of a device), "seed" (of the kernels' order
-// of execution, 0: program order), "workers" (1: streams that are created from now on work on
-// threads of their own; 0: when a synchronisation needs them), "transfer_microseconds" (that every
-// copy takes longer on such a thread). 0: there is no such number. Also by the environment variable
-// JDA_EMULATED, as in "cores=8,seed=3".
+// Numbers by name: "devices", "cores", "core_limit" (how many of them the process may use, 0: all),
+// "memory" (bytes of a device), "seed" (of the kernels' order of execution, 0: program order),
+// "workers" (1: streams that are created from now on work on threads of their own; 0: when a
+// synchronisation needs them), "transfer_microseconds" (that every copy takes longer on such a
+// thread). 0: there is no such number. Also by the environment variable JDA_EMULATED, as in
+// "cores=8,seed=3".
 int jda_emulated_set(const char* name, int64_t value);
 void jda_emulated_set_soc(const char* name);
 

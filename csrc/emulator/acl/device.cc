@@ -138,6 +138,18 @@ aclError aclrtGetDeviceInfo(uint32_t id, aclrtDevAttr attribute, int64_t* value)
   });
 }
 
+aclError aclrtGetDeviceResLimit(int32_t id, aclrtDevResLimitType type, uint32_t* value) {
+  const std::string arguments = std::to_string(id) + ", " + std::to_string(type);
+  return call("aclrtGetDeviceResLimit", arguments, [&](Driver& driver, Lock&) {
+    driver.device(id);
+    if (!value || type != ACL_RT_DEV_RES_VECTOR_CORE) {
+      refuse(ACL_ERROR_INVALID_PARAM, "only ACL_RT_DEV_RES_VECTOR_CORE is emulated");
+    }
+    const int64_t cores = driver.settings["cores"], limit = driver.settings["core_limit"];
+    *value = static_cast<uint32_t>(limit > 0 ? std::min(limit, cores) : cores);
+  });
+}
+
 const char* aclrtGetSocName(void) {
   thread_local std::string name;
   const aclError code = call("aclrtGetSocName", "", [&](Driver& driver, Lock&) {

@@ -24,8 +24,13 @@ const char* environment(const char* name) {
 }  // namespace
 
 Settings::Settings()
-    : numbers{{"devices", 1}, {"cores", 48},  {"memory", int64_t{64} << 30},
-              {"seed", 0},    {"workers", 0}, {"transfer_microseconds", 0}},
+    : numbers{{"devices", 1},
+              {"cores", 48},
+              {"core_limit", 0},
+              {"memory", int64_t{64} << 30},
+              {"seed", 0},
+              {"workers", 0},
+              {"transfer_microseconds", 0}},
       soc("Ascend910B1") {
   for (const std::string& piece : split(environment("JDA_EMULATED"), ',')) {
     const auto pair = split(piece, '=');
