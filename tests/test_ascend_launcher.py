@@ -447,6 +447,30 @@ def test_chunks_of_a_batch_overlap(launcher, books):
     cases.assert_gradients_within(calls[1].results, judged)
 
 
+@pytest.mark.parametrize("warm", [False, True])
+def test_chunks_take_one_stream_where_two_have_no_room(warm, launcher, books):
+    """Also if what the second stream holds from before has to go."""
+    one = launcher()
+    small, large = (
+        cases.make(cases.Shape((((64, width),),), batch=3, anchors=2, channels=256))
+        for width in (64, 96)
+    )
+    if warm:
+        assert one.compute(Call(small)) == OK, one.error()
+        assert books.live()["device_bytes"] > 8 << 20
+    books.reset()
+    books.set(memory=9 << 20)  # one element takes 6 MiB and a little more
+    call, judged = Call(large), cases.judge(large)
+    assert one.compute(call) == OK, one.error()
+    oracle.assert_within(call.results[0], judged.out, judged.out_scale)
+    order = re.findall(r"aclrt(Launch|SynchronizeStream)", books.trace())
+    assert order == ["Launch", "SynchronizeStream"] * 3
+    books.set(memory=6 << 20)
+    one.trim()
+    assert one.compute(call) == RESOURCE_EXHAUSTED
+    books.set(memory=1 << 30)
+
+
 def test_the_current_card_stays(launcher, runtime, books):
     books.set(devices=2)
     runtime("aclrtSetDevice", 1)

@@ -114,17 +114,33 @@ class Passage {
   size_t bytes_ = 0;
 };
 
-// What idle lanes hold is given up before memory is said to be short.
-void StartWithRoom(Device& device, Passage& passage, Lane& lane, const Kernels& kernels) {
+bool TryReserve(Lane& lane, size_t bytes) {
   try {
-    lane.Reserve(passage.bytes());
+    lane.Reserve(bytes);
+    return true;
   } catch (const Error& error) {
     if (error.code != JDA_ASCEND_RESOURCE_EXHAUSTED) throw;
-    device.lanes.Trim();
-    device.workspaces.Trim();
-    lane.Reserve(passage.bytes());
+    return false;
   }
-  passage.Start(lane, kernels);
+}
+
+void GiveUpWhatIsIdle(Device& device) {
+  device.lanes.Trim();
+  device.workspaces.Trim();
+}
+
+// Returns how many of the lanes have room for `bytes`. What is idle is given up before the second one
+// goes without, and what the second one holds too before memory is said to be short.
+size_t ReserveLanes(Device& device, Lanes::Loan (&loans)[2], size_t bytes) {
+  if (!TryReserve(*loans[0], bytes)) {
+    GiveUpWhatIsIdle(device);
+    if (loans[1]) loans[1]->Release();
+    loans[0]->Reserve(bytes);
+  }
+  if (!loans[1]) return 1;
+  if (TryReserve(*loans[1], bytes)) return 2;
+  GiveUpWhatIsIdle(device);
+  return TryReserve(*loans[1], bytes) ? 2 : 1;
 }
 
 std::vector<Passage> CutIntoPassages(Operation operation, const jda_ascend_problem& problem,
@@ -147,11 +163,13 @@ void ComputeOnCard(Device& device, Operation operation, const jda_ascend_problem
   const Kernels& kernels = device.kernels();
   Lanes::Loan loans[2] = {device.lanes.Take(),
                           passages.size() > 1 ? device.lanes.TryTake() : Lanes::Loan()};
-  const size_t lanes = loans[1] ? 2 : 1;
+  size_t bytes = 0;
+  for (const Passage& passage : passages) bytes = std::max(bytes, passage.bytes());
+  const size_t lanes = ReserveLanes(device, loans, bytes);
   for (size_t i = 0; i < passages.size() + lanes; ++i) {
     Lane& lane = *loans[i % lanes];
     if (i >= lanes) passages[i - lanes].Collect(lane);
-    if (i < passages.size()) StartWithRoom(device, passages[i], lane, kernels);
+    if (i < passages.size()) passages[i].Start(lane, kernels);
   }
   for (Lanes::Loan& loan : loans) loan.Succeed();
 }
