@@ -13,6 +13,8 @@
 #include <optional>
 #include <utility>
 
+#include "environment.h"
+
 namespace jda_ascend {
 namespace {
 
@@ -121,11 +123,6 @@ void WriteEntry(const std::string& path, const std::string& bytes) {
   if (!file.Close() || !written || std::rename(draft.c_str(), path.c_str()) != 0) {
     unlink(draft.c_str());
   }
-}
-
-std::string Environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 
+#include "environment.h"
 #include "error.h"
 
 namespace jda_ascend {
@@ -122,14 +123,14 @@ std::string Device::kernel_origin() {
 }
 
 int ConfiguredCard() {
-  const char* text = std::getenv("JDA_ASCEND_DEVICE");
-  if (text == nullptr || *text == '\0') return 0;
+  const std::string text = Environment("JDA_ASCEND_DEVICE");
+  if (text.empty()) return 0;
   char* end = nullptr;
   errno = 0;
-  const long card = std::strtol(text, &end, 10);
+  const long card = std::strtol(text.c_str(), &end, 10);
   if (*end != '\0' || errno != 0 || card < 0 || card > INT32_MAX) {
     throw Error(JDA_ASCEND_INVALID_ARGUMENT,
-                std::string("JDA_ASCEND_DEVICE=") + text + ", which is not the number of a card");
+                "JDA_ASCEND_DEVICE=" + text + ", which is not the number of a card");
   }
   return static_cast<int>(card);
 }

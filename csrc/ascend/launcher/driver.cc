@@ -3,12 +3,12 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
 
+#include "environment.h"
 #include "error.h"
 
 namespace jda_ascend {
@@ -25,11 +25,6 @@ struct Opened {
 Opened& TheOpened() {
   static auto* opened = new Opened;
   return *opened;
-}
-
-std::string Environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
 }
 
 // Where libraries may be; "" leaves it to the loader.

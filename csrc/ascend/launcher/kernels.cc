@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cache.h"
+#include "environment.h"
 #include "error.h"
 #include "kernel_source.h"
 
@@ -130,8 +131,8 @@ Kernels CompiledOrCached(const Driver& driver) {
 
 Kernels LoadKernels() {
   const Driver& driver = TheDriver();
-  const char* ahead = std::getenv("JDA_ASCEND_KERNELS");
-  if (ahead == nullptr || *ahead == '\0') return CompiledOrCached(driver);
+  const std::string ahead = Environment("JDA_ASCEND_KERNELS");
+  if (ahead.empty()) return CompiledOrCached(driver);
   return WithFunctions(driver, LoadFromFile(driver, ahead), ahead);
 }
 
