@@ -14,14 +14,13 @@ import importlib.resources
 import json
 import os
 import threading
-from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from typing import Any
 
 import jax
 import numpy as np
 
-from jda._dimensions import FLOATING
+from jda.ffi import call
 from jda.ffi.library import Library
 
 LIBRARY = "libjda_ascend.so"
@@ -130,36 +129,25 @@ def _kernels(origin: str | None, has_compiler: bool) -> str | None:
 
 def forward(*operands: jax.Array, coordinate_order: str) -> list[jax.Array]:
     """The result, as a list of one array."""
-    feature_maps, sample_locations = operands[0], operands[3]
-    bs, _num_feat, c = feature_maps.shape
-    shapes = [(bs, sample_locations.shape[1], c)]
-    return _call("forward", shapes, operands, coordinate_order)
+    return call.forward(
+        "jda_ascend", *operands, coordinate_order=coordinate_order, **_attributes()
+    )
 
 
 def cotangent(
     *operands: jax.Array, coordinate_order: str, which: tuple[int, ...]
 ) -> list[jax.Array]:
     """The gradients of the operands at the positions `which`."""
-    # The kernel skips a result without elements.
-    shapes = [operands[i].shape if i in which else (0,) for i in FLOATING]
-    found = _call("cotangent", shapes, operands, coordinate_order)
-    return [found[FLOATING.index(i)] for i in which]
-
-
-def _call(
-    operation: str,
-    shapes: Sequence[tuple[int, ...]],
-    operands: tuple[jax.Array, ...],
-    coordinate_order: str,
-) -> list[jax.Array]:
-    _open()  # a program that is only lowered here needs no driver: failure may pass
-    results = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
-    call: Any = jax.ffi.ffi_call(f"jda_ascend_{operation}", results)
-    deterministic = os.environ.get("JDA_ASCEND_DETERMINISTIC") == "1"
-    return list(
-        call(
-            *operands,
-            y_axis=np.int64(coordinate_order.index("y")),
-            deterministic=np.int64(deterministic),
-        )
+    return call.cotangent(
+        "jda_ascend",
+        *operands,
+        coordinate_order=coordinate_order,
+        which=which,
+        **_attributes(),
     )
+
+
+def _attributes() -> dict[str, np.int64]:
+    _open()  # a program that is only lowered here needs no driver: failure may pass
+    deterministic = os.environ.get("JDA_ASCEND_DETERMINISTIC") == "1"
+    return {"deterministic": np.int64(deterministic)}
