@@ -17,6 +17,8 @@ if os.environ.get("JDA_REQUIRE_NPU") != "1":
     os.environ.setdefault("JDA_ASCEND_DRIVER", "emulated")
     os.environ.setdefault("JDA_ASCEND_CACHE", str(cache))
 
+pytest_plugins = ["launched"]
+
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")

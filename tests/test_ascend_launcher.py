@@ -7,13 +7,10 @@ launcher of its own sees what a new process would: no card and no kernel is know
 import ctypes
 import os
 import re
-import shutil
 import subprocess
-import sys
-import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cases
@@ -21,9 +18,6 @@ import jax.ffi
 import numpy as np
 import oracle
 import pytest
-from emulated_books import FOLDER, EmulatedDriver
-
-sys.path.append(str(Path(__file__).parent / "launcher"))
 from calls import (
     FAILED_PRECONDITION,
     INTERNAL,
@@ -32,55 +26,22 @@ from calls import (
     RESOURCE_EXHAUSTED,
     UNAVAILABLE,
     Call,
-    Launcher,
     OnCard,
-    Runtime,
     through_xla,
 )
+from launched import (
+    DRIVER,
+    FAULT,
+    HERE,
+    both,
+    check,
+    output,
+    require_driver,
+    start,
+    succeed,
+)
 
-HERE = Path(__file__).parent / "launcher"
-DRIVER = Path(str(FOLDER))
-LIBRARY = DRIVER.parent / "libjda_ascend.so"
-FAULT = 107000  # a code of the runtime
-
-if not (DRIVER / "libacl_rt.so").exists():
-    reason = f"no emulated driver in {DRIVER}: build with -DJDA_ASCEND_EMULATED=ON"
-    if os.environ.get("JDA_REQUIRE_CPU") == "1":
-        pytest.fail(f"JDA_REQUIRE_CPU=1, but {reason}")
-    pytest.skip(reason, allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Runtime:
-    return Runtime(DRIVER)
-
-
-@pytest.fixture
-def books(runtime: Runtime) -> Iterator[EmulatedDriver]:
-    """The driver, which finds no broken rule, whatever the test does with it."""
-    driver = EmulatedDriver()
-    driver.reset()
-    yield driver
-    findings = driver.findings()
-    driver.reset()
-    assert not findings
-
-
-@pytest.fixture
-def launcher(books: EmulatedDriver, tmp_path: Path) -> Iterator[Callable[[], Launcher]]:
-    """Makes launchers of one's own. In the end, nothing of theirs is left."""
-    made: list[Launcher] = []
-
-    def make() -> Launcher:
-        made.append(Launcher(LIBRARY, tmp_path, DRIVER))
-        assert made[-1].opened == OK, made[-1].error()
-        return made[-1]
-
-    before = books.live()
-    yield make
-    for one in made:
-        one.trim()
-    assert books.live() == before
+require_driver()
 
 
 @pytest.fixture(scope="module")
@@ -94,29 +55,10 @@ def frame(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-def both(name: str, **keywords: object) -> tuple[Call, Call]:
-    """The forward and the backward call of a case."""
-    inputs, judged = cases.case(name), cases.judged_case(name)
-    return Call(inputs), Call(inputs, judged.cotangent, **keywords)
-
-
-def check(name: str, forward: Call, backward: Call) -> None:
-    judged = cases.judged_case(name)
-    oracle.assert_within(forward.results[0], judged.out, judged.out_scale)
-    cases.assert_gradients_within(backward.results, judged)
-
-
 def bring_back(arrays: list[OnCard]) -> None:
     for on_card in arrays:
         on_card.fetch()
         on_card.free()
-
-
-def succeed(launcher: Launcher) -> None:
-    calls = both("one map")
-    for call in calls:
-        assert launcher.compute(call) == OK, launcher.error()
-    check("one map", *calls)
 
 
 # On the card, as XLA calls it.
@@ -632,297 +574,7 @@ def test_calls_of_chunks_from_the_host_may_fail(launcher, books):
             assert not books.findings(), where
 
 
-# Kernels: compiled, kept, built ahead. A compiler of the test's own stands for the real
-# one, which takes seconds: it counts its calls and hands out what that one has made.
-
-
-@pytest.fixture(scope="module")
-def compiled(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The kernels as the run-time compiler hands them out."""
-    shared = Path(os.environ["JDA_ASCEND_CACHE"])
-    folder = tmp_path_factory.mktemp("compiled")
-    one = Launcher(LIBRARY, folder, DRIVER)
-    assert one.compute(Call(cases.case("one map"))) == OK, one.error()
-    one.trim()
-    for entry in shared.glob("?" * 32):
-        alone = folder / entry.name[:8] / entry.name
-        alone.parent.mkdir()
-        shutil.copy(entry, alone)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("CXX", "false")
-            patch.setenv("JDA_ASCEND_CACHE", str(alone.parent))
-            one = Launcher(LIBRARY, folder, DRIVER)
-            found = one.compute(Call(cases.case("one map"))) == OK
-            one.trim()
-        if found:
-            header, _checksum, kernels = entry.read_bytes().split(b"\n", 2)
-            assert header == b"jda kernels 1"
-            return kernels
-    raise AssertionError(f"the kernels are not in {shared}")
-
-
-class Compiler:
-    """A compiler that needs no time, unless it is told to."""
-
-    def __init__(self, folder: Path, kernels: bytes, seconds: float = 0) -> None:
-        self.path, self.log = folder / "compiler", folder / "calls"
-        self.made = folder / "made"
-        self.made.write_bytes(kernels[:-8])  # less the driver's own checksum
-        self.path.write_text(
-            textwrap.dedent(f"""\
-            #!/bin/sh
-            echo call >> {self.log}
-            sleep {seconds}
-            while [ "$1" != -o ]; do shift; done
-            cp {self.made} "$2"
-            """)
-        )
-        self.path.chmod(0o700)
-
-    @property
-    def calls(self) -> int:
-        return len(self.log.read_text().splitlines()) if self.log.exists() else 0
-
-
-@pytest.fixture
-def compiler(
-    compiled: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Compiler:
-    found = Compiler(tmp_path, compiled)
-    monkeypatch.setenv("CXX", str(found.path))
-    monkeypatch.setenv("JDA_ASCEND_CACHE", str(tmp_path / "cache" / "deep"))
-    return found
-
-
-def entry_of(folder: Path) -> Path:
-    (entry,) = (path for path in folder.iterdir() if len(path.name) == 32)
-    return entry
-
-
-def origin(launcher: Launcher) -> object:
-    succeed(launcher)
-    return launcher.describe()["kernels"]
-
-
-def test_the_cache_belongs_to_the_user(compiler, launcher, tmp_path):
-    folder = tmp_path / "cache" / "deep"
-    assert origin(launcher()) == "compiled"
-    assert origin(launcher()) == "cache"
-    assert compiler.calls == 1
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert entry_of(folder).stat().st_mode & 0o777 == 0o600
-    assert len(list(folder.iterdir())) == 2, "the entry and its lock, no drafts"
-
-
-DAMAGE = {
-    "a flipped bit": lambda b: b[:5000] + bytes([b[5000] ^ 1]) + b[5001:],
-    "truncated": lambda b: b[:-1],
-    "no kernels": lambda b: b[:20],
-    "empty": lambda b: b"",
-    "of another kind": lambda b: b"x" + b,
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_entry_is_made_anew(damage, compiler, launcher, tmp_path):
-    succeed(launcher())
-    entry = entry_of(tmp_path / "cache" / "deep")
-    whole = entry.read_bytes()
-    entry.write_bytes(DAMAGE[damage](whole))
-    assert origin(launcher()) == "compiled"
-    assert entry.read_bytes() == whole
-    assert origin(launcher()) == "cache"
-    assert compiler.calls == 2
-
-
-def whole_entry(kernels: bytes) -> bytes:
-    """An entry without damage: its checksum is FNV-1a with 128 bits."""
-    checksum = 0x6C62272E07BB014262B821756295C58D
-    for byte in kernels:
-        checksum = (checksum ^ byte) * ((1 << 88) + 0x13B) % (1 << 128)
-    return b"jda kernels 1\n%s\n%s" % (f"{checksum:032x}".encode(), kernels)
-
-
-def test_an_entry_that_the_runtime_refuses_is_made_anew(compiler, launcher, tmp_path):
-    succeed(launcher())
-    entry = entry_of(tmp_path / "cache" / "deep")
-    whole = entry.read_bytes()
-    assert whole == whole_entry(whole.split(b"\n", 2)[2])
-    entry.write_bytes(whole_entry(b"no kernels"))
-    assert origin(launcher()) == "compiled"
-    assert entry.read_bytes() == whole
-    assert origin(launcher()) == "cache"
-    assert compiler.calls == 2
-
-
-@pytest.mark.parametrize(
-    "function", ["aclrtBinaryLoadFromData", "aclrtBinaryGetFunction"]
-)
-def test_a_runtime_that_refuses_all_kernels_is_quoted(
-    function, compiler, launcher, books, tmp_path
-):
-    """It is told once, and the entry stays: kernels that do not load replace none."""
-    succeed(launcher())
-    entry = entry_of(tmp_path / "cache" / "deep")
-    whole = entry.read_bytes()
-    books.fail(function, 0, FAULT)
-    one = launcher()
-    assert one.compute(Call(cases.case("one map"))) == INTERNAL
-    assert one.error().startswith(f"{function} failed with code {FAULT}")
-    assert compiler.calls == 2
-    assert entry.read_bytes() == whole
-    books.reset()
-    assert origin(one) == "cache"
-
-
-def test_no_memory_for_kernels_from_the_cache(compiler, launcher, books):
-    """Nothing is wrong with the entry."""
-    succeed(launcher())
-    books.fail("aclrtBinaryLoadFromData", 1, 207001)
-    one = launcher()
-    assert one.compute(Call(cases.case("one map"))) == RESOURCE_EXHAUSTED
-    assert origin(one) == "cache"
-    assert compiler.calls == 1
-
-
-def test_a_folder_that_cannot_be_used_is_no_error(
-    compiler, launcher, tmp_path, monkeypatch
-):
-    (tmp_path / "file").touch()
-    others = tmp_path / "others"
-    others.mkdir()
-    others.chmod(0o777)
-    for folder in (tmp_path / "file" / "cache", others):
-        monkeypatch.setenv("JDA_ASCEND_CACHE", str(folder))
-        assert origin(launcher()) == "compiled"
-        assert origin(launcher()) == "compiled"
-    assert not list(others.iterdir()), "others could have put kernels there"
-    assert compiler.calls == 4
-
-
-@pytest.mark.parametrize("variable", ["JDA", "XDG", "HOME"])
-def test_where_the_cache_is(variable, compiler, launcher, tmp_path, monkeypatch):
-    places = {"JDA": "jda", "XDG": "xdg/jda", "HOME": "home/.cache/jda"}
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.delenv("JDA_ASCEND_CACHE")
-    if variable != "HOME":
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    if variable == "JDA":
-        monkeypatch.setenv("JDA_ASCEND_CACHE", str(tmp_path / "jda"))
-    succeed(launcher())
-    assert entry_of(tmp_path / places[variable])
-
-
-def test_a_compiler_that_fails_is_quoted(compiler, launcher):
-    works = compiler.path.read_text()
-    compiler.path.write_text("#!/bin/sh\necho 'kernels.cpp:1: no such luck'\nexit 1\n")
-    one = launcher()
-    assert one.compute(Call(cases.case("one map"))) == FAILED_PRECONDITION
-    assert re.fullmatch(
-        "aclrtcCompileProg failed with code 176003: the kernels do not compile; "
-        "the runtime says: .*; its log:\nkernels.cpp:1: no such luck\n",
-        one.error(),
-    )
-    compiler.path.write_text(works)
-    assert origin(one) == "compiled"
-
-
-def test_kernels_that_do_not_load_are_not_kept(compiler, launcher):
-    whole = compiler.made.read_bytes()
-    compiler.made.write_bytes(b"no kernels")
-    one = launcher()
-    assert one.compute(Call(cases.case("one map"))) == INTERNAL
-    assert one.error().startswith("aclrtBinaryLoadFromData failed with code")
-    compiler.made.write_bytes(whole)
-    assert origin(one) == "compiled"
-
-
-COMPILATION = [
-    "aclrtcCreateProg",
-    "aclrtcCompileProg",
-    "aclrtcGetBinDataSize",
-    "aclrtcGetBinData",
-    "aclrtBinaryLoadFromData",
-    "aclrtBinaryGetFunction",
-]
-
-
-@pytest.mark.parametrize("function", COMPILATION)
-def test_each_call_of_a_compilation_may_fail(function, compiler, launcher, books):
-    library = ctypes.CDLL(str(DRIVER / "libacl_rt.so"))
-    library.jda_emulated_live.restype = ctypes.c_int64
-    kinds = (b"programs", b"binaries")
-    before = [library.jda_emulated_live(kind) for kind in kinds]
-    one = launcher()
-    books.fail(function, 1, FAULT)
-    assert one.compute(Call(cases.case("one map"))) == INTERNAL
-    assert one.error().startswith(f"{function} failed with code {FAULT}")
-    assert [library.jda_emulated_live(kind) for kind in kinds] == before
-    assert origin(one) == "compiled"
-
-
 # In processes of their own.
-
-PROGRAM = """
-import sys
-sys.path[:0] = [{tests!r}, {here!r}]
-import cases, oracle
-from calls import *
-from pathlib import Path
-folder = Path({folder!r})
-one = Launcher(Path({library!r}), folder, {driver!r})
-call = Call(cases.case("one map"))
-def attempt():
-    code = one.compute(call)
-    if code:
-        return f"{{code}} {{one.error()}}"
-    judged = cases.judged_case("one map")
-    oracle.assert_within(call.results[0], judged.out, judged.out_scale)
-    return "right"
-"""
-
-
-def start(
-    source: str, folder: Path, driver: Path | str = DRIVER, **environment: str
-) -> subprocess.Popen[str]:
-    folder.mkdir(exist_ok=True)
-    begin = PROGRAM.format(
-        tests=str(HERE.parent),
-        here=str(HERE),
-        folder=str(folder),
-        library=str(LIBRARY),
-        driver=str(driver),
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", begin + textwrap.dedent(source)],
-        cwd=HERE.parent,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def output(process: subprocess.Popen[str]) -> list[str]:
-    told, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return told.splitlines()
-
-
-def test_many_processes_compile_once(compiled, tmp_path):
-    compiler = Compiler(tmp_path, compiled, seconds=1)
-    environment = {
-        "CXX": str(compiler.path),
-        "JDA_ASCEND_CACHE": str(tmp_path / "cache"),
-    }
-    source = 'print(attempt(), one.describe()["kernels"])'
-    processes = [
-        start(source, tmp_path / str(number), **environment) for number in range(4)
-    ]
-    told = sorted(line for process in processes for line in output(process))
-    assert told == ["right cache"] * 3 + ["right compiled"]
-    assert compiler.calls == 1
 
 
 def old_toolkit(folder: Path) -> Path:
