@@ -156,6 +156,14 @@ def start(
 
 
 def output(process: subprocess.Popen[str]) -> list[str]:
-    told, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return told.splitlines()
+    return both_outputs(process)[0].splitlines()
+
+
+def both_outputs(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it says on stdout and stderr. It ends, also if it would wait for ever."""
+    try:
+        told, warnings = process.communicate(timeout=15)
+    finally:
+        process.kill()
+    assert process.returncode == 0, warnings
+    return told, warnings

@@ -5,14 +5,26 @@ calls and hands out what that one has made.
 """
 
 import ctypes
+import fcntl
+import os
 import re
+import stat
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import cases
 import pytest
-from calls import FAILED_PRECONDITION, INTERNAL, RESOURCE_EXHAUSTED, Call, Launcher
-from launched import DRIVER, FAULT, output, require_driver, start, succeed
+from calls import (
+    FAILED_PRECONDITION,
+    INTERNAL,
+    INVALID_ARGUMENT,
+    RESOURCE_EXHAUSTED,
+    Call,
+    Launcher,
+)
+from launched import DRIVER, FAULT, both_outputs, output, require_driver, start, succeed
 
 require_driver()
 
@@ -141,19 +153,196 @@ def test_no_memory_for_kernels_from_the_cache(compiler, launcher, books):
     assert compiler.calls == 1
 
 
+ONLY_THE_USER = (
+    "the folder does not belong to the user, or others can write there: chmod go-w"
+)
+UNUSABLE = {
+    "in a file": "Not a directory",
+    "for all to write": ONLY_THE_USER,
+    "for a group to write": ONLY_THE_USER,
+    "of another user": ONLY_THE_USER,
+}
+MODES = {"for all to write": 0o777, "for a group to write": 0o770}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
 def test_a_folder_that_cannot_be_used_is_no_error(
-    compiler, launcher, tmp_path, monkeypatch
+    kind, compiler, launcher, tmp_path, monkeypatch, capfd
 ):
+    """It is said, as every process has to compile anew."""
     (tmp_path / "file").touch()
     others = tmp_path / "others"
-    others.mkdir()
-    others.chmod(0o777)
-    for folder in (tmp_path / "file" / "cache", others):
-        monkeypatch.setenv("JDA_ASCEND_CACHE", str(folder))
+    others.mkdir(mode=0o700)
+    others.chmod(MODES.get(kind, 0o700))
+    if kind == "of another user":
+        give_away(others)
+    folder = tmp_path / "file" / "cache" if kind == "in a file" else others
+    monkeypatch.setenv("JDA_ASCEND_CACHE", str(folder))
+    for _ in range(2):
         assert origin(launcher()) == "compiled"
-        assert origin(launcher()) == "compiled"
+        assert capfd.readouterr().err == warning(folder, UNUSABLE[kind])
     assert not list(others.iterdir()), "others could have put kernels there"
-    assert compiler.calls == 4
+    assert compiler.calls == 2
+
+
+def warning(folder: Path, reason: str) -> str:
+    return f"jda: compiled kernels are not kept in {folder}: {reason}\n"
+
+
+def give_away(path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    os.chown(path, 65534, 65534)
+
+
+def test_a_warning_is_given_once(compiler, launcher, tmp_path, books, capfd):
+    folder = tmp_path / "cache" / "deep"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    one = launcher()
+    books.fail("aclrtcCompileProg", 1, FAULT)
+    assert one.compute(Call(cases.case("one map"))) == INTERNAL
+    assert origin(one) == "compiled"
+    assert capfd.readouterr().err == warning(folder, ONLY_THE_USER)
+
+
+def test_without_a_home_there_is_no_cache(compiler, launcher, monkeypatch, capfd):
+    for name in ("JDA_ASCEND_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(name, "")
+    assert origin(launcher()) == "compiled"
+    assert capfd.readouterr().err == (
+        "jda: compiled kernels are not kept: neither JDA_ASCEND_CACHE nor "
+        "XDG_CACHE_HOME nor HOME names a folder\n"
+    )
+
+
+def test_a_folder_that_is_swapped(compiler, launcher, tmp_path):
+    """What was found to be the user's alone is used, whatever its path names later."""
+    folder, moved = tmp_path / "cache" / "deep", tmp_path / "moved"
+    swap = f"mv {folder} {moved}\nmkdir -m 777 {folder}\n"
+    compiler.path.write_text(compiler.path.read_text() + swap)
+    assert origin(launcher()) == "compiled"
+    assert not list(folder.iterdir())
+    folder.rmdir()
+    moved.rename(folder)
+    assert origin(launcher()) == "cache"
+
+
+# Entries and locks that are not what this program makes. On a wrong code these tests
+# would wait for ever: a process of its own can be ended.
+
+
+def put_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def put_link(path: Path) -> None:
+    path.symlink_to(path.rename(path.with_name("elsewhere")))
+
+
+FOREIGN = {
+    "for all to write": lambda path: path.chmod(0o666),
+    "for a group to write": lambda path: path.chmod(0o660),
+    "of another user": give_away,
+    "a pipe": put_pipe,
+    "a link": put_link,
+}
+
+
+def run(folder: Path, **environment: str) -> tuple[str, str]:
+    """Where a new process has its kernels from, and its warnings."""
+    source = 'print(attempt(), one.describe()["kernels"])'
+    told, warnings = both_outputs(start(source, folder, **environment))
+    return told.strip(), warnings
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_an_entry_that_others_could_have_written(kind, compiler, launcher, tmp_path):
+    succeed(launcher())
+    entry = entry_of(tmp_path / "cache" / "deep")
+    whole = entry.read_bytes()
+    FOREIGN[kind](entry)
+    assert run(tmp_path / "run") == ("right compiled", "")
+    found = entry.lstat()
+    assert stat.S_ISREG(found.st_mode) and found.st_mode & 0o777 == 0o600
+    assert found.st_uid == os.geteuid() and entry.read_bytes() == whole
+    assert run(tmp_path / "run") == ("right cache", "")
+
+
+def test_an_entry_that_cannot_be_replaced(compiler, launcher, tmp_path):
+    succeed(launcher())
+    folder = tmp_path / "cache" / "deep"
+    entry = entry_of(folder)
+    entry.unlink()
+    entry.mkdir()
+    told = ("right compiled", warning(folder, f"{entry.name}: Is a directory"))
+    assert run(tmp_path / "run") == told
+    assert len(list(folder.iterdir())) == 2, "the entry and its lock, no drafts"
+
+
+@pytest.fixture
+def lock(compiler, launcher, tmp_path):
+    """The lock of an entry that is no more."""
+    succeed(launcher())
+    entry = entry_of(tmp_path / "cache" / "deep")
+    entry.unlink()
+    return entry.with_name(f"{entry.name}.lock")
+
+
+@pytest.mark.parametrize("kind", [*FOREIGN, "a folder"])
+def test_a_lock_that_others_could_hold(kind, lock, tmp_path):
+    """It is not waited for."""
+    if kind == "a folder":
+        lock.unlink()
+        lock.mkdir()
+    else:
+        FOREIGN[kind](lock)
+    held = os.open(lock, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    told, warnings = run(tmp_path / "run", JDA_ASCEND_CACHE_WAIT="600")
+    os.close(held)
+    assert told == "right compiled"
+    assert warnings == (
+        f"jda: {lock} cannot be opened as a file of the user's alone: kernels are "
+        "compiled without this lock\n"
+    )
+    assert run(tmp_path / "run") == ("right cache", "")
+
+
+def test_a_lock_whose_holder_is_stopped(lock, tmp_path):
+    """The wait ends; the kernels are kept, so that nobody has to wait again."""
+    source = f"""
+    import fcntl, os, signal
+    held = os.open({str(lock)!r}, os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    """
+    holder = subprocess.Popen([sys.executable, "-c", textwrap.dedent(source)])
+    try:
+        _, status = os.waitpid(holder.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        told, warnings = run(tmp_path / "run", JDA_ASCEND_CACHE_WAIT="0")
+        assert told == "right compiled"
+        assert warnings == (
+            f"jda: another process has held {lock} for 0 s (JDA_ASCEND_CACHE_WAIT): "
+            "kernels are compiled without waiting for it\n"
+        )
+        assert run(tmp_path / "run") == ("right cache", "")
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_a_wait_that_is_no_number(compiler, launcher, monkeypatch):
+    monkeypatch.setenv("JDA_ASCEND_CACHE_WAIT", "soon")
+    one = launcher()
+    assert one.compute(Call(cases.case("one map"))) == INVALID_ARGUMENT
+    assert one.error() == (
+        "JDA_ASCEND_CACHE_WAIT is 'soon'; it may be a whole number from 0 to 2147483647"
+    )
+    monkeypatch.setenv("JDA_ASCEND_CACHE_WAIT", "")
+    assert origin(one) == "compiled"
 
 
 @pytest.mark.parametrize("variable", ["JDA", "XDG", "HOME"])
@@ -223,6 +412,7 @@ def test_many_processes_compile_once(compiled, tmp_path):
     environment = {
         "CXX": str(compiler.path),
         "JDA_ASCEND_CACHE": str(tmp_path / "cache"),
+        "JDA_ASCEND_CACHE_WAIT": "600",  # on a slow machine too
     }
     source = 'print(attempt(), one.describe()["kernels"])'
     processes = [

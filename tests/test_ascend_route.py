@@ -403,6 +403,9 @@ def test_a_limit_of_the_kernels_is_named(books):
     assert "kernel" not in books.trace()
 
 
+NUMBER = "it may be a whole number from 0 to 2147483647"
+
+
 def test_another_card(books, monkeypatch, warm):
     run, check = warm
     books.set(devices=3)
@@ -412,8 +415,10 @@ def test_another_card(books, monkeypatch, warm):
     assert books.calls()["aclrtSetDevice"] >= 1
     for value, message in {
         "3": "there is no Ascend card 3; the last one is 2",
-        "-1": "JDA_ASCEND_DEVICE=-1, which is not the number of a card",
-        "two": "JDA_ASCEND_DEVICE=two, which is not the number of a card",
+        "-1": f"JDA_ASCEND_DEVICE is '-1'; {NUMBER}",
+        "two": f"JDA_ASCEND_DEVICE is 'two'; {NUMBER}",
+        " 1": f"JDA_ASCEND_DEVICE is ' 1'; {NUMBER}",
+        "2147483648": f"JDA_ASCEND_DEVICE is '2147483648'; {NUMBER}",
     }.items():
         monkeypatch.setenv("JDA_ASCEND_DEVICE", value)
         with pytest.raises(FAILED, match=message):

@@ -9,18 +9,23 @@
 
 namespace jda_ascend {
 
-// The folder for the entries: JDA_ASCEND_CACHE, or jda in $XDG_CACHE_HOME or ~/.cache; "" if there
-// is no such place.
-std::string CacheFolder();
+struct Cache {
+  std::string folder;  // "": there is no place for one
+  int wait_seconds;    // for another process that makes the same entry
+};
+
+// The folder JDA_ASCEND_CACHE, or jda in $XDG_CACHE_HOME or ~/.cache, and JDA_ASCEND_CACHE_WAIT.
+Cache ConfiguredCache();
 
 // A name for what depends on these texts and on nothing else.
 std::string CacheKey(const std::vector<std::string>& texts);
 
 // Hands the entry of that key to `use`; without one, or if `use` refuses it, keeps what `make` returns
 // in its place, and nothing if it throws. Of many processes that want the same entry at once, one
-// makes it and the others wait. A damaged entry is made anew. A folder that cannot be used, or in
-// which others could write, is left alone: then the bytes are only made.
-void FindOrMake(const std::string& folder, const std::string& key,
+// makes it and the others wait, as long as the cache says. An entry that is damaged, or that others
+// than the user could have written, is made anew. Where nothing can be kept, the bytes are only made,
+// after a warning on stderr, one for a process.
+void FindOrMake(const Cache& cache, const std::string& key,
                 const std::function<bool(const std::string&)>& use,
                 const std::function<std::string()>& make);
 

@@ -1,7 +1,5 @@
 #include "device.h"
 
-#include <cerrno>
-#include <cstdlib>
 #include <map>
 #include <memory>
 
@@ -122,18 +120,7 @@ std::string Device::kernel_origin() {
   return kernels_ ? kernels_->origin : "";
 }
 
-int ConfiguredCard() {
-  const std::string text = Environment("JDA_ASCEND_DEVICE");
-  if (text.empty()) return 0;
-  char* end = nullptr;
-  errno = 0;
-  const long card = std::strtol(text.c_str(), &end, 10);
-  if (*end != '\0' || errno != 0 || card < 0 || card > INT32_MAX) {
-    throw Error(JDA_ASCEND_INVALID_ARGUMENT,
-                "JDA_ASCEND_DEVICE=" + text + ", which is not the number of a card");
-  }
-  return static_cast<int>(card);
-}
+int ConfiguredCard() { return EnvironmentNumber("JDA_ASCEND_DEVICE", 0); }
 
 int ThreadsCard() {
   int32_t card = 0;

@@ -3,16 +3,16 @@
 #ifndef JDA_ASCEND_LAUNCHER_ENVIRONMENT_H_
 #define JDA_ASCEND_LAUNCHER_ENVIRONMENT_H_
 
-#include <cstdlib>
 #include <string>
 
 namespace jda_ascend {
 
 // The value of a variable; "" if it is not set.
-inline std::string Environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
+std::string Environment(const char* name);
+
+// The whole number that a variable holds, or `otherwise` if it is not set or empty. Throws if it is
+// negative, no number, or beyond an int.
+int EnvironmentNumber(const char* name, int otherwise);
 
 }  // namespace jda_ascend
 

@@ -123,7 +123,7 @@ Kernels CompiledOrCached(const Driver& driver) {
     kernels = WithFunctions(driver, LoadFromMemory(driver, bytes), "compiled");
     return bytes;
   };
-  FindOrMake(CacheFolder(), CacheKey(parts), use, make);
+  FindOrMake(ConfiguredCache(), CacheKey(parts), use, make);
   return kernels;
 }
 
