@@ -65,6 +65,7 @@ void BroadCast(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint3
     }
   }
   PipeBarrier<PIPE_V>(site);
+  emulator::current().mask = {};
 }
 
 // Sums of the first n elements of rows of `inner`, which is a multiple of 32 bytes.
@@ -78,7 +79,6 @@ void Sum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const SumParams& 
                site);
     throw emulator::Abandoned();
   }
-  core.mask = {};
   for (uint32_t row = 0; row < params.outter; ++row) {
     const auto from = src[row * params.inner];
     if (params.n <= per) {
@@ -90,8 +90,12 @@ void Sum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const SumParams& 
         "Sum", emulator::round_up(sums * sizeof(T), emulator::kBlock), site);
     PipeBarrier<PIPE_V>(site);
     ReduceSum<T>(dst[row], from, partial, params.n, site);
-    core.mask.owned = false;  // the library leaves its own mask behind
   }
+  core.mask = {};
+  if (params.n <= per) return;
+  uint32_t last = params.n;  // of long rows the body sets the mode back, and not the mask
+  while (last > per) last = (last + per - 1) / per;
+  core.mask.leave(0, last);
 }
 
 // Rounds down.

@@ -19,6 +19,11 @@ double round_to_integer(double value, RoundMode mode) {
   }
 }
 
+float worst_floor(float value) {
+  constexpr double kNear = 1.0 / 4096;
+  return static_cast<float>(std::floor(value + kNear));
+}
+
 namespace {
 
 // Of the two neighbours of a value that is not exact, the one that the mode wants. `nearest` is

@@ -6,6 +6,9 @@
 namespace emulator {
 
 double round_to_integer(double value, AscendC::RoundMode mode);
+// What is just below an integer, as the integer. Published kernels correct CAST_FLOOR as if the
+// vector unit could take the one for the other; no document says so.
+float worst_floor(float value);
 float round_to_float(double value, AscendC::RoundMode mode);
 uint16_t round_to_half(float value, AscendC::RoundMode mode);
 uint16_t round_to_bfloat16(float value, AscendC::RoundMode mode);
@@ -67,6 +70,24 @@ bool has_conversion(AscendC::RoundMode mode) {
   }
 }
 
+// Whether the integer has the value, once it is rounded: NaN and what is too large is not promised.
+template <class T, class U>
+bool fits(U value, AscendC::RoundMode mode) {
+  if constexpr (std::is_integral_v<T> && !std::is_integral_v<U>) {
+    const double whole = round_to_integer(static_cast<double>(static_cast<float>(value)), mode);
+    const double end = -2.0 * static_cast<double>(std::numeric_limits<T>::min() / 2);
+    return std::is_signed_v<T> ? whole >= -end && whole < end
+                               : whole >= 0 && whole <= std::numeric_limits<T>::max();
+  } else {
+    return true;
+  }
+}
+
+inline void report_cast_range(Core& core, const char* name, Site site) {
+  core.report("cast-range", Severity::unspecified,
+              std::string(name) + " of NaN, or of what the integer type does not hold", site);
+}
+
 template <class T, class U>
 void cast(VectorCall& call, const UnaryStrides& s, const AscendC::LocalTensor<T>& dst,
           const AscendC::LocalTensor<U>& src, AscendC::RoundMode mode) {
@@ -77,11 +98,20 @@ void cast(VectorCall& call, const UnaryStrides& s, const AscendC::LocalTensor<T>
   const Operand from = call.read(src, "src", s.src_block, s.src);
   const Operand to = call.write(dst, s.dst_block, s.dst);
   check_overlap(call.core, call.i, call.lanes, to, &from, 1, Accumulation::none);
+  const bool worst = call.core.options.worst_casts && mode == AscendC::RoundMode::CAST_FLOOR;
   call.issue(std::array<Operand, 2>{to, from},
-             [mode](uint8_t* ub, const std::array<uint32_t, 2>& p, uint32_t n) {
+             [mode, worst, core = &call.core, site = call.i.site](
+                 uint8_t* ub, const std::array<uint32_t, 2>& p, uint32_t n) {
                T* d = at<T>(ub, p[0]);
                const U* a = at<U>(ub, p[1]);
-               for (uint32_t k = 0; k < n; ++k) d[k] = convert<T, U>(a[k], mode);
+               bool all_fit = true;
+               for (uint32_t k = 0; k < n; ++k) {
+                 U value = a[k];
+                 if constexpr (std::is_same_v<U, float>) value = worst ? worst_floor(value) : value;
+                 all_fit = all_fit && fits<T, U>(value, mode);
+                 d[k] = convert<T, U>(value, mode);
+               }
+               if (!all_fit) report_cast_range(*core, "Cast", site);
              });
 }
 

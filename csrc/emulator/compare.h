@@ -36,6 +36,13 @@ void compare_call(VectorCall& call, const BinaryStrides& s, const AscendC::Local
                   AscendC::CMPMODE mode, Second scalar) {
   static_assert(one_of<U, int8_t, uint8_t>, "the bits of Compare go into bytes");
   static_assert(one_of<T, half, float, int32_t>, "Compare does not take this type");
+  const MaskRegister& mask = call.core.mask;
+  if (!mask.owned && !mask.full()) {
+    call.core.report("mask-inherited", Severity::unspecified,
+                     std::string(call.i.name) +
+                         " sets no mask, and may look at the one that another call left behind",
+                     call.i.site);
+  }
   if (std::is_same_v<T, int32_t> && mode != AscendC::CMPMODE::EQ) {
     call.core.error("compare-type", std::string(call.i.name) + " of int32_t knows EQ only",
                     call.i.site);

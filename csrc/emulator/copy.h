@@ -35,7 +35,7 @@ struct Rows {
 
 template <class T>
 void copy_in(const AscendC::LocalTensor<T>& dst, const AscendC::GlobalTensor<T>& src,
-             const Rows& rows, const char* name, Site site) {
+             const Rows& rows, const char* name, Site site, GmUse use = GmUse::read) {
   Core& core = current();
   Instruction& i = core.draft(Pipe::MTE2, name, site);
   if (rows.count == 0 || rows.bytes == 0) return;
@@ -43,7 +43,7 @@ void copy_in(const AscendC::LocalTensor<T>& dst, const AscendC::GlobalTensor<T>&
   if (!dst.usable(i, "dst", (rows.count - 1) * rows.ub_step + wide, kBlock)) return;
   for (uint32_t r = 0; r < rows.count; ++r) {
     const uint32_t ub = dst.address() + r * rows.ub_step;
-    if (!src.range(i, r * rows.gm_step, rows.bytes, GmUse::read)) i.valid = false;
+    if (!src.range(i, r * rows.gm_step, rows.bytes, use)) i.valid = false;
     i.writes.add(ub, wide);
     const bool known = rows.defined_padding;
     if (!known) i.dummies.add(ub, rows.left);
@@ -74,7 +74,7 @@ void copy_in(const AscendC::LocalTensor<T>& dst, const AscendC::GlobalTensor<T>&
 
 template <class T>
 void copy_out(const AscendC::GlobalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
-              const Rows& rows, const char* name, Site site) {
+              const Rows& rows, const char* name, Site site, GmUse use = GmUse::write) {
   Core& core = current();
   Instruction& i = core.draft(Pipe::MTE3, name, site);
   if (rows.count == 0 || rows.bytes == 0) return;
@@ -85,8 +85,9 @@ void copy_out(const AscendC::GlobalTensor<T>& dst, const AscendC::LocalTensor<T>
                site);
   }
   for (uint32_t r = 0; r < rows.count; ++r) {
-    if (!dst.range(i, r * rows.gm_step, rows.bytes, kind ? GmUse::atomic : GmUse::write, kind))
+    if (!dst.range(i, r * rows.gm_step, rows.bytes, kind ? GmUse::atomic : use, kind)) {
       i.valid = false;
+    }
     i.reads.add(src.address() + r * rows.ub_step, rows.bytes);
     i.work.traffic +=
         gm_traffic(core.options.cost,

@@ -95,15 +95,19 @@ bool Core::gm_range(Instruction& i, Allocation* home, const uint8_t* address, ui
   return true;
 }
 
-void Core::set_flag(Pipe from, Pipe to, int id, Site site) {
-  judge.set_flag(from, to, id, site);
+// A flag is a bit. No document says what becomes of a SetFlag that finds it up: here it is lost or
+// waits, as chance has it. Those of queues wait: the vendor's own queues depend on it.
+void Core::set_flag(Pipe from, Pipe to, int id, Site site, FlagOwner owner) {
+  judge.set_flag(from, to, id, site, owner);
   timeline_flags_[event_index(from, to) * kEventIds + id] = timeline.set_flag(from);
   if (!adversarial()) return;
   const int flag = event_index(from, to) * kEventIds + id;
-  if (from == Pipe::S) {
-    flags_[flag] = true;
+  const bool waits = owner == FlagOwner::queue || launch_.toss();
+  if (from != Pipe::S) {
+    pipelines_[emulator::index(from) - 1].push_set(flag, waits);
   } else {
-    pipelines_[emulator::index(from) - 1].push_set(flag);
+    if (waits) block("SetFlag of a flag that is up", site, [this, flag] { return !flags_[flag]; });
+    flags_[flag] = true;
   }
   maybe_yield();
 }
@@ -154,18 +158,21 @@ void Core::read_vector_register(std::function<bool()> ready, Site site) {
   block("a register of the vector unit", site, std::move(ready));
 }
 
-void Core::sync_all(const char* name, Site site) {
-  barrier_all();
+Meeting& Core::arrive(Site site) {
   if (blocks > options.cores) {
     error("sync-all-blocks",
-          std::string(name) + " with " + std::to_string(blocks) + " blocks on " +
-              std::to_string(options.cores) +
+          "SyncAll with " + std::to_string(blocks) + " blocks on " + std::to_string(options.cores) +
               " cores: the blocks that wait for a core never arrive",
           site);
     throw Abandoned();
   }
-  arrived_ = true;
-  block(name, site, [this] { return !arrived_; });
+  Meeting& meeting = launch_.meeting(met_++);
+  if (++meeting.arrived == blocks) ++gm.epoch;
+  return meeting;
+}
+
+void Core::poll(std::function<bool()> until, Site site) {
+  block("the other cores in SyncAll", site, std::move(until));
 }
 
 int Core::lowest_free_event(Pipe from, Pipe to, Site site) {

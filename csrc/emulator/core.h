@@ -27,6 +27,14 @@ struct MaskRegister {
   bool owned = true;   // set by the kernel itself or by ResetMask, not left there by another call
   bool dirty = false;  // set by the kernel, and not reset since
   Site site;
+
+  bool full() const { return !counter && high == ~0ull && low == ~0ull; }
+  // As a call leaves it behind, in the mode that holds.
+  void leave(uint64_t high_bits, uint64_t low_bits) {
+    high = high_bits;
+    low = low_bits;
+    owned = dirty = false;
+  }
 };
 
 struct AtomicMode {
@@ -41,6 +49,13 @@ struct Buffer {
   State state = allocated;
   uint32_t generation = 0;
   int free_event = -1;  // flag id that FreeTensor has set
+};
+
+// All cores wait for each other.
+struct Meeting {
+  int arrived = 0;
+  double at = 0;  // modelled time at which the last one was there
+  void came(double now) { at = at < now ? now : at; }
 };
 
 class Launch;
@@ -65,11 +80,14 @@ class Core {
     return draft_;
   }
 
-  void set_flag(Pipe from, Pipe to, int id, Site site);
+  void set_flag(Pipe from, Pipe to, int id, Site site, FlagOwner owner = FlagOwner::kernel);
   void wait_flag(Pipe from, Pipe to, int id, Site site);
   void barrier(Pipe pipe, Site site);
   void barrier_all();
-  void sync_all(const char* name, Site site);
+  // At the next meeting of all cores; the last one to come begins a new epoch of GM.
+  Meeting& arrive(Site site);
+  // Looks again and again at what other cores do, until `until` holds.
+  void poll(std::function<bool()> until, Site site);
   void scalar_waits(Pipe pipe);  // as an X_S flag does, without using one
   // The scalar unit reads a register that the last vector instruction sets, once it is there.
   void read_vector_register(std::function<bool()> ready, Site site);
@@ -131,7 +149,7 @@ class Core {
   std::function<bool()> until_;  // what the scalar unit waits for
   std::string waits_for_;
   Site waits_at_;
-  bool arrived_ = false;  // at SyncAll
+  size_t met_ = 0;  // meetings that this core has come to
   bool done_ = false;
 };
 

@@ -15,7 +15,8 @@ void Timeline::begin(const CostModel& model, int core, int active_cores, double 
   write_rate_ = std::min(model.write_rate, l2_share);
   hbm_rate_ = std::min(model.hbm_read_rate, model.hbm_bytes_per_second / hertz / active_cores);
   start_ = at;
-  resume(at + model.start);
+  now_ = at + model.start;
+  for (int p = 0; p < kPipes; ++p) ready_[p] = free_[p] = done_[p] = now_;
 }
 
 void Timeline::issue(Pipe pipe, const char* name, Site site, const Work& work) {
@@ -68,16 +69,6 @@ void Timeline::barrier_all() {
   now_ += model_->flag;
   for (int p = 1; p < kPipes; ++p) now_ = std::max({now_, done_[p], ready_[p]});
   for (int p = 1; p < kPipes; ++p) ready_[p] = std::max(ready_[p], now_);
-}
-
-double Timeline::arrive() {
-  barrier_all();
-  return now_;
-}
-
-void Timeline::resume(double at) {
-  now_ = at;
-  for (int p = 0; p < kPipes; ++p) ready_[p] = free_[p] = done_[p] = at;
 }
 
 double Timeline::finish() {

@@ -46,7 +46,7 @@ struct CostModel {
   double gm_access = 200;     // assumed: GlobalTensor::GetValue and SetValue
   double dispatch = 8;        // assumed: preparing and dispatching one V or MTE instruction
   double flag = 2;            // assumed: one SetFlag, WaitFlag or PipeBarrier
-  double sync_all = 1000;     // assumed: SyncAll, once all cores are there
+  double hard_sync = 1000;    // assumed: the SyncAll of the hardware, once all cores are there
   double start = 2000;        // assumed: launch, TPipe and InitBuffer ("a few hundred ns")
 };
 
@@ -99,8 +99,8 @@ class Timeline {
   void wait_flag(Pipe to, double flag_time);
   void barrier(Pipe pipe);
   void barrier_all();
-  double arrive();         // at SyncAll, drained
-  void resume(double at);  // after SyncAll
+  double done(Pipe pipe) const { return done_[index(pipe)]; }  // with all that it was given
+  void scalar_until(double at) { now_ = now_ < at ? at : now_; }
   double finish();
   double now() const { return now_; }
   const CoreCost& cost() const { return cost_; }

@@ -137,12 +137,9 @@ void gather_mask_call(Core& core, const AscendC::LocalTensor<T>& dst,
     }
   }
   kept = 0;
-  // The call sets the registers itself, and leaves the mask as it is.
   for (int k = 0; k < 3; ++k) core.timeline.mask();
   core.mask.counter = false;
-  core.mask.high = 0;
-  core.mask.low = mask;
-  core.mask.owned = core.mask.dirty = false;
+  core.mask.leave(0, mask);
   if (lanes.repeats == 0 || !call.i.valid) return;
   call.i.writes.add(to, written * sizeof(T));
   call.i.defines = false;
@@ -187,7 +184,14 @@ void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src,
             const LocalTensor<uint32_t>& srcOffset, const uint32_t srcBaseAddr,
             const uint32_t count, Site site = Site::here()) {
   emulator::VectorCall call("Gather", site);
-  call.count(count, sizeof(T));
+  constexpr uint32_t per = emulator::kRepeat / sizeof(T);
+  call.lanes = emulator::Lanes::contiguous(count, per);
+  if (count) {  // by masks: one for whole repeats, one for the rest
+    const uint32_t last = count % per ? count % per : per;
+    call.core.timeline.mask();
+    if (count > per && last < per) call.core.timeline.mask();
+    call.core.mask.leave(emulator::first_lanes(int64_t{last} - 64), emulator::first_lanes(last));
+  }
   emulator::gather_call(call, dst, src, srcOffset, srcBaseAddr, 8);
 }
 template <class T>
@@ -223,6 +227,8 @@ void Gatherb(const LocalTensor<T>& dst, const LocalTensor<T>& src,
   emulator::check_field(core, "Gatherb", site, "dstBlkStride", params.dstBlkStride);
   emulator::check_field(core, "Gatherb", site, "dstRepStride", params.dstRepStride);
   const uint32_t repeats = repeat_time.value;
+  core.timeline.mask();
+  core.mask.leave(~0ull, ~0ull);
   if (repeats == 0) return;
   call.lanes = emulator::whole_repeats(repeats, emulator::kRepeat / sizeof(T));
   const auto to = call.write(dst, params.dstBlkStride.value, params.dstRepStride.value);
@@ -282,9 +288,8 @@ void Brcb(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const Byte& rep
   emulator::check_field(call.core, "Brcb", site, "repeatTime", repeat_time);
   emulator::check_field(call.core, "Brcb", site, "dstBlkStride", params.dstBlkStride);
   emulator::check_field(call.core, "Brcb", site, "dstRepStride", params.dstRepStride);
-  call.core.mask.high = call.core.mask.low = ~0ull;
-  call.core.mask.owned = true;
-  call.core.mask.dirty = false;
+  call.core.timeline.mask();
+  call.core.mask.leave(~0ull, ~0ull);
   const uint32_t repeats = repeat_time.value;
   if (repeats == 0) return;
   call.lanes = emulator::whole_repeats(repeats, emulator::kRepeat / sizeof(T));

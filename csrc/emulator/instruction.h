@@ -49,7 +49,8 @@ class Footprint {
   std::vector<Interval> parts_;
 };
 
-enum class GmUse : uint8_t { read, write, atomic };
+// A counter is what cores meet by: they read and write it at the same time.
+enum class GmUse : uint8_t { read, write, atomic, counter };
 
 struct GmRange {
   Allocation* allocation;

@@ -35,6 +35,9 @@ struct Insertions {
   bool waits_for_scalar = false;   // the pipe of the instruction waits for S
 };
 
+// Whose an event's id is. A queue may set one again while a wait for it is still queued.
+enum class FlagOwner : uint8_t { kernel, queue };
+
 constexpr int kEvents = kPipes * kPipes;
 constexpr int event_index(Pipe from, Pipe to) { return index(from) * kPipes + index(to); }
 
@@ -46,7 +49,7 @@ class Judge {
   Insertions access(const Instruction& instruction);
   void define(uint32_t begin, uint32_t size);  // the bytes have values now
   void forget(uint32_t begin, uint32_t size);  // ... and now they have none
-  void set_flag(Pipe from, Pipe to, int id, Site site);
+  void set_flag(Pipe from, Pipe to, int id, Site site, FlagOwner owner);
   void wait_flag(Pipe from, Pipe to, int id, Site site);
   void barrier(Pipe pipe);
   void barrier_all();
@@ -83,6 +86,7 @@ class Judge {
   Knowledge all_of(Pipe pipe) const;  // what the pipe knows, and all that it has been given
   void check_ub(const Instruction& i);
   void check_gm(const Instruction& i, const GmRange& range);
+  void check_shared_blocks(const Instruction& i, const GmRange& range);
   void clash(const char* rule, const Instruction& i, const GmRange& range, uint64_t at,
              const char* what);
 

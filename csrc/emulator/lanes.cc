@@ -187,15 +187,14 @@ Lanes select_lanes(Core& core, const char* name, Site site, const MaskArgument& 
                        std::to_string(per_repeat) + " lanes in a repeat",
                    site);
       }
-      const uint64_t n = std::min<uint64_t>(mask.low, 128);
-      reg.low = reg.counter ? mask.low : n >= 64 ? ~0ull : (1ull << n) - 1;
-      reg.high = reg.counter || n <= 64 ? 0 : n >= 128 ? ~0ull : (1ull << (n - 64)) - 1;
+      const int64_t n = std::min<uint64_t>(mask.low, 128);
+      reg.low = reg.counter ? mask.low : first_lanes(n);
+      reg.high = reg.counter ? 0 : first_lanes(n - 64);
     } else {
       reg.low = mask.low;
       reg.high = mask.high;
     }
-    reg.owned = false;
-    reg.dirty = false;
+    reg.owned = reg.dirty = false;
   } else if (!reg.owned) {
     core.report("mask-inherited", Severity::unspecified,
                 std::string(name) +

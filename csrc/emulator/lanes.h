@@ -10,6 +10,11 @@
 
 namespace emulator {
 
+// A register with the lowest bits set.
+constexpr uint64_t first_lanes(int64_t count) {
+  return count <= 0 ? 0 : count >= 64 ? ~0ull : (1ull << count) - 1;
+}
+
 struct LaneRun {
   uint32_t begin, count;
 };

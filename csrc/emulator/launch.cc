@@ -76,7 +76,8 @@ bool Launch::step(Core& core) {
   if (!core.done_ && (!core.until_ || core.until_())) offer(speed_[0][0], 0, false);
   if (!core.pipelines_.empty() && options_.seed != 0) {
     for (int p = 1; p < kPipes; ++p) {
-      const Pipeline& pipeline = core.pipelines_[p - 1];
+      Pipeline& pipeline = core.pipelines_[p - 1];
+      pipeline.raise_flags();
       if (pipeline.can_start()) offer(speed_[p][0], p, false);
       if (pipeline.in_flight()) offer(speed_[p][1], p, true);
     }
@@ -97,28 +98,13 @@ bool Launch::step(Core& core) {
   return true;
 }
 
-bool Launch::meet() {
-  if (static_cast<int>(alive_.size()) != blocks_) return false;  // one that has ended never comes
-  for (Core* core : alive_) {
-    if (!core->arrived_) return false;
-  }
-  ++gm_.epoch;
-  double latest = 0;
-  for (Core* core : alive_) latest = std::max(latest, core->timeline.arrive());
-  for (Core* core : alive_) {
-    core->timeline.resume(latest + options_.cost.sync_all);
-    core->arrived_ = false;
-  }
-  met_ = true;
-  return true;
-}
-
 void Launch::report_deadlock() {
   for (Core* core : alive_) {
     std::string what =
         core->done_ ? "the kernel has ended" : "the scalar unit waits for " + core->waits_for_;
     for (int p = 1; p < kPipes; ++p) {
       const Pipeline& pipeline = core->pipelines_[p - 1];
+      if (pipeline.stalled()) what += std::string("; ") + kPipeName[p] + " cannot set a flag";
       if (!pipeline.blocked_on_flag()) continue;
       const int flag = pipeline.front_flag(), event = flag / kEventIds;
       what += std::string("; ") + kPipeName[p] + " waits for flag " + kPipeName[event / kPipes] +
@@ -148,7 +134,7 @@ Report Launch::run() {
       for (int b = 0; b < burst && step(core); ++b) moved = true;
     }
     if (options_.seed && ++steps % 64 == 0) change_speeds();
-    if (!moved && !meet()) report_deadlock();
+    if (!moved) report_deadlock();
     for (size_t k = 0; k < alive_.size();) {
       Core* core = alive_[k];
       if (!core->done_) {
@@ -167,7 +153,7 @@ Report Launch::run() {
   report.findings = findings_.list();
   report.notes = findings_.notes();
   report.cores = costs_;
-  report.waited_for_all = met_;
+  report.waited_for_all = !meetings_.empty() && meetings_[0].arrived == blocks_;
   report.modelled_cycles = end_;
   report.modelled_microseconds = end_ / options_.cost.clock_mhz;
   report.trace = std::move(trace_);

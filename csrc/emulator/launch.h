@@ -1,6 +1,7 @@
 // Runs a kernel on all of its blocks.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <random>
@@ -19,13 +20,17 @@ class Launch {
   Launch(Gm& gm, const Options& options, int blocks, const std::function<void()>& kernel);
   Report run();
   bool should_yield() { return options_.seed != 0 && random_() % 4 == 0; }
+  bool toss() { return random_() % 2 == 0; }
+  Meeting& meeting(size_t number) {
+    if (number == meetings_.size()) meetings_.emplace_back();
+    return meetings_[number];
+  }
   bool abandoned() const { return abandoned_; }
 
  private:
   void admit();           // blocks onto free cores
   bool step(Core& core);  // one action that the synchronisation allows; false: none
   void resume(Core& core);
-  bool meet();  // lets the cores go that have all arrived at SyncAll
   void report_deadlock();
   void change_speeds();
 
@@ -42,7 +47,8 @@ class Launch {
   std::vector<CoreCost> costs_;
   double end_ = 0;
   int admitted_ = 0;
-  bool abandoned_ = false, met_ = false;
+  bool abandoned_ = false;
+  std::deque<Meeting> meetings_;
   std::mt19937_64 random_;
   double speed_[kPipes][2] = {};  // weights of starting and completing an instruction
 };

@@ -39,11 +39,10 @@ void SetVectorMask(const uint64_t maskHigh, const uint64_t maskLow, Site site = 
 
 template <class T, MaskMode mode = MaskMode::NORMAL>
 void SetVectorMask(int32_t length, Site site = Site::here()) {
-  const auto ones = [](int64_t n) { return n <= 0 ? 0 : n >= 64 ? ~0ull : (1ull << n) - 1; };
   if constexpr (mode == MaskMode::COUNTER) {
     SetVectorMask<T, mode>(0, static_cast<uint64_t>(length), site);
   } else {
-    SetVectorMask<T, mode>(ones(length - 64), ones(length), site);
+    SetVectorMask<T, mode>(emulator::first_lanes(length - 64), emulator::first_lanes(length), site);
   }
 }
 

@@ -16,11 +16,11 @@ void Pipeline::push(const Instruction& instruction, Run run) {
   pending->writes = instruction.writes;
   pending->run = std::move(run);
   pending->stores = instruction.pipe == Pipe::MTE3;
-  queue_.push_back({Kind::run, 0, std::move(pending)});
+  queue_.push_back({Kind::run, 0, false, std::move(pending)});
 }
 
 bool Pipeline::can_start() const {
-  if (queue_.empty()) return false;
+  if (queue_.empty() || stalled()) return false;
   const Entry& head = queue_.front();
   switch (head.kind) {
     case Kind::run:
@@ -83,7 +83,9 @@ void Pipeline::execute(Pending& p) {
 
 void Pipeline::raise_flags() {
   while (!flight_.empty() && flight_.front().kind == Kind::set) {
-    flags_[flight_.front().flag] = true;
+    const Entry& set = flight_.front();
+    if (set.waits && flags_[set.flag]) return;
+    flags_[set.flag] = true;
     flight_.pop_front();
   }
 }

@@ -22,9 +22,12 @@ class Pipeline {
       : ub_(ub), scratch_(scratch), flags_(flags) {}
 
   void push(const Instruction& instruction, Run run);
-  void push_set(int flag) { queue_.push_back({Kind::set, flag, nullptr}); }
-  void push_wait(int flag) { queue_.push_back({Kind::wait, flag, nullptr}); }
-  void push_barrier() { queue_.push_back({Kind::barrier, 0, nullptr}); }
+  // `waits`: until the flag is down, if it is up.
+  void push_set(int flag, bool waits) { queue_.push_back({Kind::set, flag, waits, nullptr}); }
+  void push_wait(int flag) { queue_.push_back({Kind::wait, flag, false, nullptr}); }
+  void push_barrier() { queue_.push_back({Kind::barrier, 0, false, nullptr}); }
+  // Raises the flags whose turn it is: all that is before them is complete.
+  void raise_flags();
 
   bool idle() const { return queue_.empty() && flight_.empty(); }
   size_t waiting() const { return queue_.size(); }
@@ -33,6 +36,9 @@ class Pipeline {
   size_t in_flight() const { return started_; }
   void complete(size_t which);  // of the instructions in flight, in order of their start
   bool blocked_on_flag() const { return !queue_.empty() && queue_.front().kind == Kind::wait; }
+  bool stalled() const {  // by a SetFlag that waits
+    return !flight_.empty() && flight_.front().kind == Kind::set;
+  }
   int front_flag() const { return queue_.front().flag; }
 
  private:
@@ -47,11 +53,11 @@ class Pipeline {
   struct Entry {
     Kind kind;
     int flag;
+    bool waits;
     std::unique_ptr<Pending> pending;
   };
   void read(Pending& p) { save(p.touched, ub_, p.bytes); }
   void execute(Pending& p);
-  void raise_flags();
   void save(const Footprint& parts, const uint8_t* from, std::vector<uint8_t>& bytes);
   void restore(const Footprint& parts, const std::vector<uint8_t>& bytes, uint8_t* to);
 

@@ -14,12 +14,12 @@
 namespace emulator {
 
 struct Options {
-  int cores = 48;                  // physical vector cores; further blocks wait for a free one
-  uint64_t seed = 0;               // 0: program order; else: adversarial order of pipes and cores
-  bool automatic_sync = true;      // what the compiler inserts by default (--cce-auto-sync)
-  bool reserve_scratch = true;     // 8 KB of UB kept for Select and others
-  bool trace = false;              // keep a timeline for Report::write_trace
-  bool note_shared_blocks = true;  // look for 32-byte blocks of GM written by several cores
+  int cores = 48;               // physical vector cores; further blocks wait for a free one
+  uint64_t seed = 0;            // 0: program order; else: adversarial order of pipes and cores
+  bool automatic_sync = true;   // what the compiler inserts by default (--cce-auto-sync)
+  bool reserve_scratch = true;  // 8 KB of UB kept for Select and others
+  bool trace = false;           // keep a timeline for Report::write_trace
+  bool worst_casts = false;     // what casts may do: see convert() in cast.h
   CostModel cost;
 };
 
@@ -43,7 +43,7 @@ struct Finding {
 
 struct Report {
   std::vector<Finding> findings;   // errors and unspecified behaviour, in order of appearance
-  std::vector<std::string> notes;  // legal, but worth knowing: order of atomics, shared blocks
+  std::vector<std::string> notes;  // legal, but worth knowing: the order of atomics
   std::vector<CoreCost> cores;     // one for each block
   bool waited_for_all = false;     // a SyncAll let all blocks go on
   double modelled_cycles = 0;      // of the card: a model, not a measurement

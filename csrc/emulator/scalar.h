@@ -8,18 +8,21 @@
 namespace AscendC {
 
 template <class T, class U, RoundMode mode>
-U ScalarCast(T value) {
+U ScalarCast(T value, Site site = Site::here()) {
   static_assert(std::is_same_v<T, float> && emulator::one_of<U, int32_t, half>,
                 "ScalarCast: float to int32_t or half");
   static_assert(mode == RoundMode::CAST_ROUND || mode == RoundMode::CAST_CEIL ||
                     mode == RoundMode::CAST_FLOOR || mode == RoundMode::CAST_RINT ||
                     (mode == RoundMode::CAST_ODD && std::is_same_v<U, half>),
                 "ScalarCast: ROUND, CEIL, FLOOR or RINT");
+  if (!emulator::fits<U, T>(value, mode)) {
+    emulator::report_cast_range(emulator::current(), "ScalarCast", site);
+  }
   return emulator::convert<U, T>(value, mode);
 }
 template <class T, class U, RoundMode mode>
-U Cast(T value) {
-  return ScalarCast<T, U, mode>(value);
+U Cast(T value, Site site = Site::here()) {
+  return ScalarCast<T, U, mode>(value, site);
 }
 
 template <int count>

@@ -1,9 +1,10 @@
 // Flags, barriers and the meeting of all cores.
 #pragma once
 
+#include <cstring>
 #include <string>
 
-#include "tensor.h"
+#include "copy.h"
 
 namespace emulator {
 
@@ -75,6 +76,116 @@ inline void release_event(Core& core, Pipe from, Pipe to, int id, Site site) {
   core.reserved_events[event_index(from, to)] &= ~(1 << id);
 }
 
+template <Pipe from, Pipe to>
+void fetch_and_sync(Core& core, Site site) {
+  const int id = core.lowest_free_event(from, to, site);
+  core.set_flag(from, to, id, site);
+  core.wait_flag(from, to, id, site);
+}
+
+// The soft SyncAll: counters in GM, a block of 32 bytes for each core. It takes ids that nobody has
+// allocated, which is id 0 where nobody allocates any; and it returns while MTE2 still has to wait
+// for S_MTE2, and on a core's first call MTE3 to store the counter. Source: the vendor's
+// SoftSyncAllImpl.
+class SoftSync {
+ public:
+  SoftSync(Core& core, const AscendC::GlobalTensor<int32_t>& workspace,
+           const AscendC::LocalTensor<int32_t>& local, Site site)
+      : core_(core), gm_(workspace), ub_(local), site_(site) {}
+
+  void run() {
+    core_.barrier_all();
+    check_workspace();
+    load(core_.index, 1);
+    const int32_t turn = ub_.GetValue(own(), site_) + 1;
+    const bool first = turn == 1;
+    ub_.SetValue(own(), turn, site_);
+    Meeting& meeting = core_.arrive(site_);
+    store();
+    meeting.came(core_.timeline.done(Pipe::MTE3));
+    int64_t sum = 0;
+    do {
+      await_change(turn);
+      core_.timeline.scalar_until(meeting.at);
+      load(0, core_.blocks);
+      if (first) {
+        ub_.SetValue(own(), 1, site_);
+        store();
+      }
+      sum = counters();
+      fetch_and_sync<Pipe::S, Pipe::MTE2>(core_, site_);
+    } while (sum < int64_t{turn} * core_.blocks);
+  }
+
+ private:
+  static constexpr uint32_t kStep = kBlock / sizeof(int32_t);
+
+  uint32_t own() const { return core_.index * kStep; }
+
+  // Every counter is 0 before anybody has met: it is the host that clears them.
+  void check_workspace() {
+    if (core_.soft_syncs++ > 0) return;
+    Instruction& i = core_.draft(Pipe::S, "SyncAll", site_);
+    if (!gm_.range(i, own() * sizeof(int32_t), kBlock, GmUse::counter)) throw Abandoned();
+    const uint8_t* counter = i.gm[0].allocation->data + i.gm[0].begin;
+    for (uint32_t b = 0; b < kBlock; ++b) {
+      if (counter[b] == 0) continue;
+      core_.error("sync-all-workspace", "the workspace of SyncAll is not zero", site_);
+      throw Abandoned();
+    }
+  }
+
+  void load(int first, int count) {
+    Rows rows;
+    rows.bytes = count * kBlock;
+    copy_in(ub_[first * kStep], gm_[first * kStep], rows, "SyncAll", site_, GmUse::counter);
+    fetch_and_sync<Pipe::MTE2, Pipe::S>(core_, site_);
+  }
+
+  void store() {
+    Rows rows;
+    rows.bytes = kBlock;
+    fetch_and_sync<Pipe::S, Pipe::MTE3>(core_, site_);
+    copy_out(gm_[own()], ub_[own()], rows, "SyncAll", site_, GmUse::counter);
+    fetch_and_sync<Pipe::MTE3, Pipe::MTE2>(core_, site_);
+  }
+
+  int64_t counters() const {
+    int64_t sum = 0;
+    for (int k = 0; k < core_.blocks; ++k) sum += ub_.GetValue(k * kStep, site_);
+    return sum;
+  }
+
+  // The device loads again at once. Here a core waits until that would tell something new. In
+  // program order it waits until all are there, which the model takes for the moment they are.
+  void await_change(int32_t turn) {
+    const int blocks = core_.blocks;
+    const auto counter = [](const uint8_t* memory, int k) {
+      int32_t value;
+      std::memcpy(&value, memory + k * kBlock, sizeof(value));
+      return value;
+    };
+    const uint8_t *in_gm = gm_.bytes(), *in_ub = core_.ub() + ub_.address();
+    const auto all_there = [=] {
+      int64_t sum = 0;
+      for (int k = 0; k < blocks; ++k) sum += counter(in_gm, k);
+      return sum >= int64_t{turn} * blocks;
+    };
+    const auto news = [=] {
+      for (int k = 0; k < blocks; ++k) {
+        if (counter(in_gm, k) != counter(in_ub, k)) return true;
+      }
+      return all_there();
+    };
+    core_.adversarial() ? core_.poll(news, site_) : core_.poll(all_there, site_);
+  }
+
+  Core& core_;
+  const AscendC::GlobalTensor<int32_t>& gm_;
+  const AscendC::LocalTensor<int32_t>& ub_;
+  const Site site_;
+};
+
 }  // namespace emulator
 
 namespace AscendC {
@@ -110,40 +221,26 @@ void PipeBarrier(Site site = Site::here()) {
 template <MemDsbT>
 void DataSyncBarrier() {}
 
+// By the hardware: a flag between cores.
 template <bool isAIVOnly = true>
 void SyncAll(Site site = Site::here()) {
-  emulator::current().sync_all("SyncAll", site);
+  auto& core = emulator::current();
+  core.barrier_all();
+  emulator::Meeting& meeting = core.arrive(site);
+  meeting.came(core.timeline.now());
+  core.poll([&] { return meeting.arrived == core.blocks; }, site);
+  core.timeline.scalar_until(meeting.at + core.options.cost.hard_sync);
 }
 
 template <bool isAIVOnly = true>
 void SyncAll(const GlobalTensor<int32_t>& workspace, const LocalTensor<int32_t>& local,
              int32_t used_cores = 0, Site site = Site::here()) {
   auto& core = emulator::current();
-  const int64_t cores = used_cores ? used_cores : core.blocks;
-  auto& i = core.draft(emulator::Pipe::S, "SyncAll", site);
-  const int64_t bytes = cores * emulator::kBlock;
   if (used_cores && used_cores != core.blocks) {
     core.error("sync-all-blocks", "SyncAll of some of the cores is not emulated", site);
     throw emulator::Abandoned();
   }
-  if (local.usable(i, "local workspace", bytes, emulator::kBlock) &&
-      workspace.range(i, 0, bytes, emulator::GmUse::read)) {
-    // Before anybody has met, every counter must be 0: it is the host that clears them.
-    emulator::GmRange& range = i.gm[0];
-    for (int64_t b = 0; b < bytes; ++b) {
-      if (core.soft_syncs == 0 && range.allocation->data[range.begin + b] != 0) {
-        core.error("sync-all-workspace", "the workspace of SyncAll is not zero", site);
-        break;
-      }
-    }
-    range.allocation->shadow.each(
-        range.begin, range.size, false, [&](emulator::GmCell& cell, uint64_t) {
-          if (!cell.defined)
-            core.error("gm-uninitialised", "the workspace of SyncAll was never written", site);
-        });
-  }
-  ++core.soft_syncs;
-  core.sync_all("SyncAll", site);
+  emulator::SoftSync(core, workspace, local, site).run();
 }
 
 inline void InitSocState() {

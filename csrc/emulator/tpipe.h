@@ -86,7 +86,7 @@ class TQueBind {
     }
     const int id = core.lowest_free_event(first(), middle(), site);
     core.reserved_events[emulator::event_index(first(), middle())] |= 1 << id;
-    core.set_flag(first(), middle(), id, site);
+    core.set_flag(first(), middle(), id, site, emulator::FlagOwner::queue);
     buffer->state = emulator::Buffer::queued;
     waiting_.push_back({tensor.buffer(), id});
     return true;
@@ -124,7 +124,7 @@ class TQueBind {
     }
     buffer->free_event = core.lowest_free_event(last(), first(), site);
     core.reserved_events[emulator::event_index(last(), first())] |= 1 << buffer->free_event;
-    core.set_flag(last(), first(), buffer->free_event, site);
+    core.set_flag(last(), first(), buffer->free_event, site, emulator::FlagOwner::queue);
     buffer->state = emulator::Buffer::free;
     ++buffer->generation;
     core.judge.forget(buffer->address, buffer->bytes);

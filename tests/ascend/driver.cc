@@ -78,6 +78,7 @@ struct Emulation {
     o.cores = static_cast<int>(request.cores);
     o.seed = request.seed;
     o.automatic_sync = request.automatic_sync != 0;
+    o.worst_casts = request.seed != 0;  // the worst that an order may bring
     o.trace = request.trace != nullptr;
     o.cost.dma_latency = request.dma_latency;
     return o;

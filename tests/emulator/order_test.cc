@@ -141,6 +141,45 @@ TEST(a_flag_covers_what_came_before_it_only) {
   CHECK(outcomes([&](Kit& k) { body(k, false); }) > 1);
 }
 
+TEST(a_flag_that_is_set_twice_at_once_hangs_in_some_order) {
+  const auto hangs = [](bool twice, uint64_t seed) {
+    World world;
+    emulator::Options options;
+    options.seed = seed;
+    return emulator::launch(world.gm, options, 1,
+                            [&] {
+                              Kit k(world);
+                              for (int i = 0; i < 3; ++i) {
+                                SetFlag<HardEvent::MTE2_V>(twice ? 0 : i);
+                                WaitFlag<HardEvent::MTE2_V>(twice ? 0 : i);
+                              }
+                            })
+        .has("deadlock");
+  };
+  int hung = 0;
+  for (uint64_t seed = 1; seed <= 30; ++seed) {
+    CHECK(!hangs(false, seed));
+    hung += hangs(true, seed);
+  }
+  CHECK(hung > 0 && hung < 30);
+}
+
+TEST(a_floor_may_be_one_too_high) {
+  for (const bool worst : {false, true}) {
+    World world;
+    emulator::Options options;
+    options.worst_casts = worst;
+    emulator::launch(world.gm, options, 1, [&] {
+      Kit k(world);
+      const float values[] = {0.9999f, 0.99f, 1.0f, -0.00001f, -0.5f};
+      for (int i = 0; i < 5; ++i) k.x.SetValue(i, values[i]);
+      Cast(k.y, k.x, RoundMode::CAST_FLOOR, 5);
+      const float want[] = {worst ? 1.0f : 0.0f, 0, 1, worst ? 0.0f : -1.0f, -1};
+      for (int i = 0; i < 5; ++i) CHECK(k.y.GetValue(i) == want[i]);
+    });
+  }
+}
+
 TEST(cores_run_in_any_order) {
   const auto exchange = [](Kit& k, bool meet) {
     const int64_t me = GetBlockIdx(), other = (me + 1) % GetBlockNum();

@@ -400,21 +400,21 @@ TEST(half_has_its_rounding) {
 
 TEST(casts) {
   on_core([](Kit& k) {
-    const std::vector<float> a = {2.5f, -2.5f, 0.5f, 1.5f, -0.5f, 3e9f, -3e9f, 1.7f, -1.7f, NAN};
+    const std::vector<float> a = {2.5f, -2.5f, 0.5f, 1.5f, -0.5f, 1.7f, -1.7f, -0x1p31f};
     for (size_t i = 0; i < a.size(); ++i) k.x.SetValue(i, a[i]);
     const auto n = k.z.ReinterpretCast<int32_t>();
     const auto check = [&](RoundMode mode, std::vector<int32_t> want) {
       Cast(n, k.x, mode, a.size());
       CHECK(equals(n, want));
     };
-    const int32_t top = 2147483647, bottom = -top - 1;
-    check(RoundMode::CAST_RINT, {2, -2, 0, 2, 0, top, bottom, 2, -2, 0});
-    check(RoundMode::CAST_FLOOR, {2, -3, 0, 1, -1, top, bottom, 1, -2, 0});
-    check(RoundMode::CAST_CEIL, {3, -2, 1, 2, 0, top, bottom, 2, -1, 0});
-    check(RoundMode::CAST_ROUND, {3, -3, 1, 2, -1, top, bottom, 2, -2, 0});
-    check(RoundMode::CAST_TRUNC, {2, -2, 0, 1, 0, top, bottom, 1, -1, 0});
-    Cast(k.z, k.x, RoundMode::CAST_FLOOR, 9);
-    CHECK(equals(k.z, {2, -3, 0, 1, -1, 3e9f, -3e9f, 1, -2}));
+    const int32_t bottom = -2147483647 - 1;
+    check(RoundMode::CAST_RINT, {2, -2, 0, 2, 0, 2, -2, bottom});
+    check(RoundMode::CAST_FLOOR, {2, -3, 0, 1, -1, 1, -2, bottom});
+    check(RoundMode::CAST_CEIL, {3, -2, 1, 2, 0, 2, -1, bottom});
+    check(RoundMode::CAST_ROUND, {3, -3, 1, 2, -1, 2, -2, bottom});
+    check(RoundMode::CAST_TRUNC, {2, -2, 0, 1, 0, 1, -1, bottom});
+    Cast(k.z, k.x, RoundMode::CAST_FLOOR, a.size());
+    CHECK(equals(k.z, {2, -3, 0, 1, -1, 1, -2, -0x1p31f}));
   });
   on_core([](Kit& k) {
     const auto n = k.x.ReinterpretCast<int32_t>();
