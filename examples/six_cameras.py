@@ -477,8 +477,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("build/six_cameras.png"))
     path = parser.parse_args().output
-    for implementation in jda.implementations().values():
-        print(implementation)
+    print(jda.implementations())
 
     rng = np.random.default_rng(3)
     cameras, boxes = camera_rig(), traffic(rng)

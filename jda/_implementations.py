@@ -5,7 +5,7 @@ for. Platforms without kernels of their own are served by the reference.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -55,17 +55,28 @@ class Implementation:
         detail: what it needs and where that was found, or why it is not available. Of
             ``"ascend"``: driver, toolkit, card, cores and whether the kernels are
             compiled. Where a driver stands in for a card, it says "emulated".
+        searched: where what it needs was looked for in vain: paths, and the reason that
+            they have in common.
     """
 
     name: str
     available: bool
     platforms: tuple[str, ...]
     detail: str
+    searched: tuple[str, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         """One line for a person."""
         state = "available" if self.available else "not available"
         return f"{self.name} ({', '.join(self.platforms)}): {state}, {self.detail}"
+
+
+class Implementations(dict[str, Implementation]):
+    """Implementations by their names; printed, a line for each."""
+
+    def __str__(self) -> str:
+        """Lines for a person."""
+        return "\n".join(map(str, self.values()))
 
 
 def implementations() -> dict[str, Implementation]:
@@ -76,18 +87,21 @@ def implementations() -> dict[str, Implementation]:
 
     Returns:
         One :class:`Implementation` for each name that ``implementation`` may have, in
-        the order ``"reference"``, ``"cpu"``, ``"ascend"``.
+        the order ``"reference"``, ``"cpu"``, ``"ascend"``. Printed, a line for each.
 
     Example:
         >>> import jda
         >>> jda.implementations()["reference"].available
         True
     """
-    found = ((name, _find(name)) for name in NAMES)
-    return {
-        name: Implementation(name, library.available, PLATFORMS[name], library.detail)
-        for name, library in found
-    }
+    return Implementations((name, _describe(name)) for name in NAMES)
+
+
+def _describe(name: str) -> Implementation:
+    found = _find(name)
+    return Implementation(
+        name, found.available, PLATFORMS[name], found.detail, found.searched
+    )
 
 
 def _find(name: str) -> Library:
@@ -150,5 +164,7 @@ def _problem(name: str, platform: str, dtype: str) -> Exception | None:
         return None  # the card may be in another machine
     found = _find(name)
     if not found.available:
-        return RuntimeError(f"implementation={name!r} is not available: {found.detail}")
+        return RuntimeError(
+            f"implementation={name!r} is not available: {found.problem}"
+        )
     return None

@@ -10,9 +10,12 @@ import pytest
 from hypothesis import settings
 
 import jda
+from jda._environment import flag
+
+REQUIRE_CPU, REQUIRE_NPU = flag("JDA_REQUIRE_CPU"), flag("JDA_REQUIRE_NPU")
 
 # Only tests/npu wants a card. Where it is not asked for, no test touches one.
-if os.environ.get("JDA_REQUIRE_NPU") != "1":
+if not REQUIRE_NPU:
     cache = Path(__file__).parents[1] / "build" / "ascend" / "cache"
     os.environ.setdefault("JDA_ASCEND_DRIVER", "emulated")
     os.environ.setdefault("JDA_ASCEND_CACHE", str(cache))
@@ -38,7 +41,7 @@ def implementation(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     status = jda.implementations()[name]
     if not status.available:
-        if name == "cpu" and os.environ.get("JDA_REQUIRE_CPU") == "1":
+        if name == "cpu" and REQUIRE_CPU:
             pytest.fail(f"JDA_REQUIRE_CPU=1, but: {status.detail}")
         pytest.skip(status.detail)
     return name

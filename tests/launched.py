@@ -15,6 +15,7 @@ from pathlib import Path
 import cases
 import oracle
 import pytest
+from conftest import REQUIRE_CPU
 from emulated_books import FOLDER, EmulatedDriver
 
 sys.path.append(str(Path(__file__).parent / "launcher"))
@@ -31,7 +32,7 @@ def require_driver() -> None:
     if (DRIVER / "libacl_rt.so").exists():
         return
     reason = f"no emulated driver in {DRIVER}: build with -DJDA_ASCEND_EMULATED=ON"
-    if os.environ.get("JDA_REQUIRE_CPU") == "1":
+    if REQUIRE_CPU:
         pytest.fail(f"JDA_REQUIRE_CPU=1, but {reason}")
     pytest.skip(reason, allow_module_level=True)
 

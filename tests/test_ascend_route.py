@@ -20,7 +20,7 @@ import numpy as np
 import on_card
 import oracle
 import pytest
-from conftest import enable_x64
+from conftest import REQUIRE_CPU, enable_x64
 from emulated_books import FOLDER, EmulatedDriver
 from jax import export
 from npu import launches
@@ -101,13 +101,21 @@ def test_the_coordinate_order_reaches_both_kernels(order, y_axis):
     assert text.count(f"y_axis = {y_axis} : i64") == 2
 
 
-@pytest.mark.parametrize(("value", "flag"), [(None, 0), ("0", 0), ("1", 1)])
+@pytest.mark.parametrize(("value", "flag"), [(None, 0), ("", 0), ("0", 0), ("1", 1)])
 def test_determinism_is_asked_for_when_a_program_is_lowered(value, flag, monkeypatch):
     monkeypatch.delenv("JDA_ASCEND_DETERMINISTIC", raising=False)
     if value is not None:
         monkeypatch.setenv("JDA_ASCEND_DETERMINISTIC", value)
     text = lower(lambda *x: gradient(*x), "ascend")  # JAX remembers old functions
     assert text.count(f"deterministic = {flag} : i64") == 2
+
+
+def test_determinism_by_another_word_is_refused(monkeypatch):
+    """It would be off, and nobody would know."""
+    monkeypatch.setenv("JDA_ASCEND_DETERMINISTIC", "true")
+    message = "^JDA_ASCEND_DETERMINISTIC is 'true'; it may be '0' or '1'$"
+    with pytest.raises(ValueError, match=message):
+        lower(lambda *x: gradient(*x), "ascend")
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
@@ -177,7 +185,7 @@ def test_other_platforms_are_refused(platforms):
 def driver():
     found = jda.implementations()["ascend"]
     if not (found.available and "emulated" in found.detail):
-        if os.environ.get("JDA_REQUIRE_CPU") == "1":
+        if REQUIRE_CPU:
             pytest.fail(f"JDA_REQUIRE_CPU=1, but no emulated driver: {found.detail}")
         pytest.skip(f"no emulated driver: {found.detail}")
     return EmulatedDriver()
@@ -508,17 +516,60 @@ def test_without_cann(tmp_path):
         SAY
         + """
     print(jda.implementations()["ascend"])
+    print(jda.implementations()["ascend"].searched)
     attempt("ascend")
     attempt("cpu")
     assert t.calls(t.lower(t.gradient, "ascend")) == [t.FORWARD, t.COTANGENT]
     """,
         JDA_ASCEND_DRIVER=str(tmp_path),
     )
-    missing = "CANN's runtime was not found (source its set_env.sh); tried"
-    assert told.startswith(f"ascend (ascend, ASCEND, cpu): not available, {missing}")
-    assert f"RuntimeError implementation='ascend' is not available: {missing}" in told
-    assert f"{tmp_path}/libacl_rt.so" in told.splitlines()[0], "one line says it all"
-    assert "cpu is right" in told
+    missing = "CANN's runtime was not found (source its set_env.sh)"
+    paths = f"{tmp_path}/libacl_rt.so, {tmp_path}/libascendcl.so"
+    tried = f"{paths}: cannot open shared object file: No such file or directory"
+    assert told.splitlines() == [
+        f"ascend (ascend, ASCEND, cpu): not available, {missing}",
+        str((tried,)),
+        f"RuntimeError implementation='ascend' is not available: {missing}; tried",
+        f"  {tried}",
+        "cpu is right",
+    ]
+
+
+def test_a_person_without_cann_reads_short_lines(tmp_path):
+    """Who asks is told which paths were tried."""
+    told = python(
+        """
+    import jda
+    found = jda.implementations()
+    print(found)
+    print(repr(found["ascend"]))
+    """,
+        JDA_ASCEND_DRIVER=str(tmp_path),
+    ).splitlines()
+    assert [line.split()[0] for line in told[:3]] == ["reference", "cpu", "ascend"]
+    assert len(told) == 4
+    assert not any(str(tmp_path) in line or "cannot open" in line for line in told)
+
+
+def test_a_driver_of_an_unknown_word():
+    told = python(
+        SAY
+        + """
+    print(jda.implementations()["ascend"].detail)
+    attempt("ascend")
+    attempt("cpu")
+    assert t.calls(t.lower(t.gradient, "ascend")) == [t.FORWARD, t.COTANGENT]
+    """,
+        JDA_ASCEND_DRIVER="emulate",
+    ).splitlines()
+    assert told[0] == (
+        "JDA_ASCEND_DRIVER is 'emulate'; it may be a folder that holds libacl_rt.so "
+        "or, where jda is built for development, 'emulated'"
+    )
+    assert told[1] == (
+        f"RuntimeError implementation='ascend' is not available: {told[0]}"
+    )
+    assert told[2] == "cpu is right"
 
 
 @pytest.mark.usefixtures("driver")
@@ -526,11 +577,20 @@ def test_a_path_that_is_not_utf8(tmp_path):
     """The driver is found there, and the loader's messages about it can be read."""
     folder = os.fsencode(tmp_path) + b"/\xe4"
     (tmp_path / os.fsdecode(b"\xe4")).symlink_to(FOLDER)
-    for path, start in ((folder, "available, "), (folder + b"/x", "not available, ")):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / os.fsdecode(b"\xe4")).mkdir()
+    empty = os.fsencode(tmp_path) + b"/empty/\xe4"
+    wrong = folder + b"/x"
+    for path, start in (
+        (folder, "available, "),
+        (empty, "not available, "),
+        (wrong, "not available, "),
+    ):
         told = python(
             """
         import jda
-        print(str(jda.implementations()["ascend"]).encode("ascii", "replace").decode())
+        found = jda.implementations()["ascend"]
+        print(f"{found} {found.searched}".encode("ascii", "replace").decode())
         """,
             JDA_ASCEND_DRIVER=os.fsdecode(path),
         )

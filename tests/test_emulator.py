@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from jda._environment import flag
+
 ROOT = Path(__file__).resolve().parents[1]
 EMULATOR = ROOT / "csrc" / "emulator"
 TESTS = ROOT / "tests" / "emulator"
@@ -61,9 +63,7 @@ def build(flags: Sequence[str]) -> Path:
 
 
 # With sanitizers the programs take a minute to compile: on request.
-VARIANTS = (
-    ["plain", "sanitized"] if os.environ.get("JDA_SANITIZE") == "1" else ["plain"]
-)
+VARIANTS = ["plain", "sanitized"] if flag("JDA_SANITIZE") else ["plain"]
 
 
 @pytest.fixture(params=VARIANTS)

@@ -101,18 +101,36 @@ def test_an_unknown_instruction_set_is_an_error():
     """Not another set, and not the reference, whose speed would be a riddle."""
     python(
         """
-        import os, re
+        import os
         os.environ["JDA_CPU_ISA"] = "avx3"
         import jda
         for _ in range(2):
             try:
                 jda.implementations()
             except ValueError as error:
-                assert re.search("JDA_CPU_ISA='avx3' is unknown, .*'avx2'", str(error))
+                assert str(error) == (
+                    "JDA_CPU_ISA is 'avx3'; it may be 'baseline', 'avx2' or 'avx512'"
+                )
             else:
                 raise AssertionError("no error")
         """
     )
+
+
+def test_an_empty_instruction_set_is_none():
+    widest, empty = (
+        python(
+            f"""
+            import os
+            os.environ.pop("JDA_CPU_ISA", None)
+            {change}
+            import jda
+            print(jda.implementations()["cpu"])
+            """
+        )
+        for change in ("", 'os.environ["JDA_CPU_ISA"] = ""')
+    )
+    assert empty == widest
 
 
 def test_threads_that_load_at_once_agree():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from conftest import REQUIRE_CPU
 
 SOURCE = Path(__file__).parent / "native"
 NO_SUCH_CPU = 77  # exit status of the native test
@@ -58,7 +59,7 @@ def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess
 
 
 def give_up(build: Build, reason: str) -> NoReturn:
-    if os.environ.get("JDA_REQUIRE_CPU") == "1" and not build.emulators:
+    if REQUIRE_CPU and not build.emulators:
         pytest.fail(f"JDA_REQUIRE_CPU=1, but: {reason}")
     pytest.skip(reason)
 
@@ -115,6 +116,16 @@ def test_sanitized(build: Build, isa: str, pytestconfig: pytest.Config) -> None:
     if result.returncode == NO_SUCH_CPU:
         pytest.skip(result.stdout.strip())
     assert result.returncode == 0, result.stdout
+
+
+def test_an_unknown_instruction_set(pytestconfig: pytest.Config) -> None:
+    """It is no reason to skip."""
+    program = compiled(SANITIZED[0], pytestconfig.cache)
+    result = run(program, "lean", JDA_CPU_ISA="avx3")
+    assert result.returncode == 1
+    assert result.stdout == (
+        "JDA_CPU_ISA is 'avx3'; it may be 'baseline', 'avx2' or 'avx512'\n"
+    )
 
 
 def test_aarch64_emulated(pytestconfig: pytest.Config) -> None:

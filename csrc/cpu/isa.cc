@@ -45,7 +45,11 @@ Isa widest() {
   return Isa::kBaseline;
 }
 
-const char* asked() { return std::getenv("JDA_CPU_ISA"); }
+// Null if it is not set or empty.
+const char* asked() {
+  const char* name = std::getenv("JDA_CPU_ISA");
+  return name && *name ? name : nullptr;
+}
 
 constexpr const char* kNames[] = {"baseline", "avx2", "avx512"};
 

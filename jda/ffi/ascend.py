@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jda._environment import flag
 from jda.ffi import call
 from jda.ffi.library import Library
 
@@ -49,7 +50,7 @@ def driver() -> Library:
     launcher = _load()
     text = launcher.jda_ascend_describe()
     if text is None:
-        return _failed(launcher)
+        return Library(False, _one_line(_error(launcher)))
     # Paths and what the runtime says may be in any encoding.
     return _described(json.loads(text.decode(errors="replace")))
 
@@ -61,15 +62,19 @@ def _open() -> Library:
             launcher = _load()
         except (OSError, AttributeError) as error:
             return Library(False, f"the native library did not load: {error}")
-        if launcher.jda_ascend_open(_driver_folder()):
-            return _failed(launcher)
+        folder = _driver_folder()
+        if folder is not None and not os.path.isdir(folder):
+            return Library(False, _not_a_driver())
+        if launcher.jda_ascend_open(folder):
+            reason, _, tried = _error(launcher).partition("; tried\n")
+            searched = (line.strip() for line in tried.splitlines())
+            return Library(False, _one_line(reason), tuple(searched))
         return Library(True, "")
 
 
-def _failed(launcher: Any) -> Library:
-    return Library(
-        False, _one_line(launcher.jda_ascend_error().decode(errors="replace"))
-    )
+def _error(launcher: Any) -> str:
+    text: bytes = launcher.jda_ascend_error()
+    return text.decode(errors="replace")
 
 
 def _one_line(text: str) -> str:
@@ -102,6 +107,14 @@ def _driver_folder() -> bytes | None:
     if name == "emulated":
         return os.fsencode(str(_home() / "emulated"))
     return os.fsencode(name) if name else None
+
+
+def _not_a_driver() -> str:
+    word = os.fsencode(os.environ["JDA_ASCEND_DRIVER"]).decode(errors="replace")
+    return (
+        f"JDA_ASCEND_DRIVER is '{word}'; it may be a folder that holds libacl_rt.so "
+        "or, where jda is built for development, 'emulated'"
+    )
 
 
 def _described(found: dict[str, Any]) -> Library:
@@ -149,5 +162,4 @@ def cotangent(
 
 def _attributes() -> dict[str, np.int64]:
     _open()  # a program that is only lowered here needs no driver: failure may pass
-    deterministic = os.environ.get("JDA_ASCEND_DETERMINISTIC") == "1"
-    return {"deterministic": np.int64(deterministic)}
+    return {"deterministic": np.int64(flag("JDA_ASCEND_DETERMINISTIC"))}

@@ -43,8 +43,8 @@ def _load() -> Library:
     name = isa()
     if name is None:
         raise ValueError(
-            f"JDA_CPU_ISA={os.environ.get('JDA_CPU_ISA')!r} is unknown, allowed are "
-            "'baseline', 'avx2', 'avx512'"
+            f"JDA_CPU_ISA is {os.environ.get('JDA_CPU_ISA')!r}; it may be 'baseline', "
+            "'avx2' or 'avx512'"
         )
     for target, handler in handlers.items():
         capsule = jax.ffi.pycapsule(handler)

@@ -653,7 +653,11 @@ Sizes random_sizes(int number, Random& random) {
 
 int main(int argc, char** argv) {
   const char* asked = std::getenv("JDA_CPU_ISA");
-  if (asked && std::strcmp(asked, jda::isa_name())) {
+  if (!jda::isa_is_known()) {
+    std::printf("JDA_CPU_ISA is '%s'; it may be 'baseline', 'avx2' or 'avx512'\n", asked);
+    return 1;
+  }
+  if (asked && *asked && std::strcmp(asked, jda::isa_name())) {
     std::printf("this machine has no %s\n", asked);
     return 77;
   }

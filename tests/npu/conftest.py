@@ -1,6 +1,5 @@
 """On a card: skipped where there is none, mandatory with JDA_REQUIRE_NPU=1."""
 
-import os
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -8,11 +7,12 @@ import jax
 import pytest
 
 import jda
+from jda._environment import flag
 from jda.ffi.ascend import CARDS
 
 
 def give_up(reason: str) -> NoReturn:
-    if os.environ.get("JDA_REQUIRE_NPU") == "1":
+    if flag("JDA_REQUIRE_NPU"):
         pytest.fail(f"JDA_REQUIRE_NPU=1, but: {reason}")
     pytest.skip(reason)
 

@@ -43,7 +43,7 @@ LARGE = {
 @pytest.fixture(scope="module")
 def peer(card):
     try:
-        return mx_driving_peer.find(int(os.environ.get("JDA_ASCEND_DEVICE", "0")))
+        return mx_driving_peer.find(int(os.environ.get("JDA_ASCEND_DEVICE") or 0))
     except ImportError as error:
         pytest.skip(f"nothing to compare with: {error}")
 

@@ -99,8 +99,8 @@ void WarnNotKept(const std::string& folder, const std::string& reason) {
   Warn("compiled kernels are not kept in " + folder + ": " + reason);
 }
 
-// The folder, made if it is not there; a closed file, after a warning, if it cannot be used. All work
-// in it goes through the descriptor: its path may come to name another folder.
+// Opens the folder, made if it is not there; -1, after a warning, if it cannot be used. All work in it
+// goes through the descriptor: its path may come to name another folder.
 int OpenFolder(const std::string& path) {
   if (path.empty()) {
     Warn(
@@ -126,6 +126,7 @@ int OpenFile(int folder, const std::string& name, int flags) {
       openat(folder, name.c_str(), flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, S_IRUSR | S_IWUSR);
   if (file < 0 || OnlyOursToWrite(file, S_IFREG)) return file;
   close(file);
+  errno = EPERM;
   return -1;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "environment.h"
@@ -52,27 +53,43 @@ std::string PathOf(void* symbol, const std::string& fallback) {
   return dladdr(symbol, &info) != 0 && info.dli_fname != nullptr ? info.dli_fname : fallback;
 }
 
-// One attempt after the other to open a library, and why each of them failed.
+// One attempt after the other to open a library, and why each of them failed: a line for each reason.
 class Search {
  public:
   void* Open(const std::string& folder, const char* name) {
     path_ = folder.empty() ? name : folder + "/" + name;
+    if (!tried_.insert(path_).second) return nullptr;
     void* library = dlopen(path_.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) Reject(dlerror());
     return library;
   }
 
-  void Reject(const std::string& reason) {
-    // The loader's messages begin with the path.
-    const bool named = reason.compare(0, path_.size(), path_) == 0;
-    failures_ += "\n  " + (named ? reason : path_ + ": " + reason);
+  void Reject(std::string reason) {
+    const std::string start = path_ + ": ";  // of the loader's messages
+    if (reason.compare(0, start.size(), start) == 0) reason.erase(0, start.size());
+    for (Failure& failure : failures_) {
+      if (failure.reason != reason) continue;
+      failure.paths += ", " + path_;
+      return;
+    }
+    failures_.push_back({path_, reason});
   }
 
   const std::string& path() const { return path_; }
-  const std::string& failures() const { return failures_; }
+
+  std::string failures() const {
+    std::string text;
+    for (const Failure& failure : failures_) text += "\n  " + failure.paths + ": " + failure.reason;
+    return text;
+  }
 
  private:
-  std::string path_, failures_;
+  struct Failure {
+    std::string paths, reason;
+  };
+  std::string path_;
+  std::set<std::string> tried_;
+  std::vector<Failure> failures_;
 };
 
 template <typename Pointer>

@@ -29,7 +29,8 @@ enum jda_ascend_code {
 // fine and returns at once; another driver cannot follow in the same process.
 int jda_ascend_open(const char* folder);
 
-// The last error of this thread, valid until its next call; "" if there was none.
+// The last error of this thread, valid until its next call; "" if there was none. Where libraries were
+// looked for in vain, its first line ends in "; tried", and the others are paths and reasons.
 const char* jda_ascend_error(void);
 
 // What is there, as a JSON object; null with an error if no driver is open. Valid until the next call

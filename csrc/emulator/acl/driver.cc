@@ -1,7 +1,11 @@
 #include "driver.h"
 
+#include <dlfcn.h>
+
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <sstream>
 
 namespace emulated {
@@ -21,6 +25,38 @@ const char* environment(const char* name) {
   return value ? value : "";
 }
 
+// Ends the program: a test that asks for something else than it gets shows nothing.
+[[noreturn]] void give_up(const char* name, const std::string& word, const std::string& allowed) {
+  std::fprintf(stderr, "%s holds '%s'; it may hold %s\n", name, word.c_str(), allowed.c_str());
+  std::abort();
+}
+
+// A whole number from 0 to `largest`; -1: the text is none.
+int64_t whole_number(const std::string& text, int64_t largest) {
+  int64_t number = text.empty() ? -1 : 0;
+  for (const char c : text) {
+    const int digit = c - '0';
+    if (digit < 0 || digit > 9 || number > (largest - digit) / 10) return -1;
+    number = number * 10 + digit;
+  }
+  return number;
+}
+
+// Work of a stream, or a function of the driver, which its compiler's library beside it may have.
+bool may_fail(const std::string& name) {
+  if (name == "kernel" || name == "copy") return true;
+  Dl_info info;
+  if (name.rfind("acl", 0) != 0 || !dladdr(reinterpret_cast<void*>(&aclInit), &info)) return false;
+  const std::filesystem::path runtime = info.dli_fname;
+  for (const auto& path : {runtime, runtime.parent_path() / "libacl_rtc.so"}) {
+    void* library = dlopen(path.c_str(), RTLD_LAZY);
+    const bool found = library && dlsym(library, name.c_str());
+    if (library) dlclose(library);
+    if (found) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Settings::Settings()
@@ -34,13 +70,15 @@ Settings::Settings()
       soc("Ascend910B1") {
   for (const std::string& piece : split(environment("JDA_EMULATED"), ',')) {
     const auto pair = split(piece, '=');
+    const int64_t number = pair.size() == 2 ? whole_number(pair[1], INT64_MAX) : -1;
     if (pair.size() == 2 && pair[0] == "soc") {
       soc = pair[1];
-    } else if (pair.size() == 2 && numbers.count(pair[0])) {
-      numbers[pair[0]] = std::atoll(pair[1].c_str());
+    } else if (number >= 0 && numbers.count(pair[0])) {
+      numbers[pair[0]] = number;
     } else {
-      std::fprintf(stderr, "JDA_EMULATED: no such setting: %s\n", piece.c_str());
-      std::abort();
+      std::string allowed;
+      for (const auto& [name, usual] : numbers) allowed += name + "=NUMBER, ";
+      give_up("JDA_EMULATED", piece, allowed + "soc=NAME");
     }
   }
 }
@@ -51,11 +89,14 @@ void Driver::reset() {
   device_peak = device_bytes;
   for (const std::string& piece : split(environment("JDA_EMULATED_FAIL"), ',')) {
     const auto parts = split(piece, ':');
-    if (parts.size() != 3) {
-      std::fprintf(stderr, "JDA_EMULATED_FAIL: not function:n:code: %s\n", piece.c_str());
-      std::abort();
+    const bool three = parts.size() == 3;
+    const int64_t n = three ? whole_number(parts[1], INT64_MAX) : -1;
+    const int64_t code = three ? whole_number(parts[2], INT_MAX) : -1;
+    if (n < 0 || code < 0 || !may_fail(parts[0])) {
+      give_up("JDA_EMULATED_FAIL", piece,
+              "FUNCTION:NUMBER:CODE: a function of the driver, 'kernel' or 'copy'");
     }
-    books.fail(parts[0], std::atoll(parts[1].c_str()), std::atoi(parts[2].c_str()));
+    books.fail(parts[0], n, static_cast<int>(code));
   }
 }
 
