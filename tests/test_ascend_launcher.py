@@ -102,7 +102,7 @@ def test_only_what_is_wanted_moves(which, deterministic, launcher, books):
     assert [int(size) for size, start in copies if start == "host"] == sizes
     (back,) = (int(size) for size, start in copies if start == "device")
     assert back == call.results[which].nbytes
-    assert books.calls()["aclrtLaunchKernelWithArgsArray"] == 1
+    assert books.calls()["aclrtLaunchKernelWithHostArgs"] == 1
 
 
 WRONG = {
@@ -166,7 +166,7 @@ def test_threads_enqueue_at_once(shared, launcher, runtime, books):
 
     books.reset()
     in_threads([lambda i=i: work(i) for i in range(4)])
-    letters = {"aclrtMemsetAsync": "m", "aclrtLaunchKernelWithArgsArray": "l"}
+    letters = {"aclrtMemsetAsync": "m", "aclrtLaunchKernelWithHostArgs": "l"}
     letters["aclrtRecordEvent"] = "r"
     done = [line.split("(")[0] for line in books.trace().splitlines()]
     turns = "".join(letters.get(name, "") for name in done)
@@ -311,24 +311,24 @@ def test_a_failure_leaves_no_thread_waiting(launcher, books):
     """Those that wait for a stream are told too when no stream can be made any more."""
     one, calls = launcher(), [Call(cases.case("one map")) for _ in range(12)]
     codes: list[int] = []
+    done = [0] * len(calls)
 
-    def work(call: Call) -> None:
-        while (code := one.compute(call)) == OK:
-            pass
+    def work(number: int) -> None:
+        while (code := one.compute(calls[number])) == OK:
+            done[number] += 1
         codes.append(code)
 
     books.set(workers=1, transfer_microseconds=2000)
     succeed(one)
-    threads = [
-        threading.Thread(target=work, args=(call,), daemon=True) for call in calls
-    ]
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(calls))]
     for thread in threads:
         thread.start()
-    time.sleep(0.2)
+    while not all(done):
+        time.sleep(0.01)
     books.fail("aclrtCreateStream", 0, FAULT)
     books.fail("aclrtMemcpyAsync", 0, FAULT)
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join()
     assert codes == [INTERNAL] * len(threads)
 
 
@@ -370,9 +370,9 @@ def test_chunks_of_a_batch_overlap(launcher, books):
         assert one.compute(call) == OK, one.error()
         done = [line.split("(")[0] for line in books.trace().splitlines()]
         order = [
-            {"aclrtLaunchKernelWithArgsArray": "L", "aclrtSynchronizeStream": "S"}[name]
+            {"aclrtLaunchKernelWithHostArgs": "L", "aclrtSynchronizeStream": "S"}[name]
             for name in done
-            if name in ("aclrtLaunchKernelWithArgsArray", "aclrtSynchronizeStream")
+            if name in ("aclrtLaunchKernelWithHostArgs", "aclrtSynchronizeStream")
         ]
         assert "".join(order) == "LLSLSS"
     assert books.live()["streams"] - before == 2
@@ -511,7 +511,7 @@ def test_each_call_on_a_card_may_fail(launcher, runtime, books):
     before = books.live()
     assert enqueue() == ["", ""]
     counts = books.calls()
-    assert counts["aclrtLaunchKernelWithArgsArray"] == 3
+    assert counts["aclrtLaunchKernelWithHostArgs"] == 3
     for function, count in counts.items():
         if function in ("aclrtGetDevice", "aclrtSynchronizeStream"):
             continue
@@ -551,7 +551,7 @@ def test_calls_of_chunks_from_the_host_may_fail(launcher, books):
     assert told == ""
     cases.assert_gradients_within(right, judged)
     kept, counts = books.live(), books.calls()
-    assert counts["aclrtLaunchKernelWithArgsArray"] == 3
+    assert counts["aclrtLaunchKernelWithHostArgs"] == 3
     assert counts["aclrtRecordEvent"] and counts["aclrtSynchronizeEvent"]
     for function, count in counts.items():
         if function == "aclrtGetDevice":  # "no card yet" is an answer
@@ -577,24 +577,28 @@ def test_calls_of_chunks_from_the_host_may_fail(launcher, books):
 # In processes of their own.
 
 
-def old_toolkit(folder: Path) -> Path:
-    """A driver without what CANN has only had for a while, under its old name."""
+def driver_without(folder: Path, *functions: str, name: str = "libacl_rt.so") -> Path:
+    """A driver that lacks functions."""
     folder.mkdir()
     library = (DRIVER / "libacl_rt.so").read_bytes()
-    for name in (
-        b"aclrtLaunchKernelWithArgsArray",
-        b"aclrtGetDeviceInfo",
-        b"aclrtGetDeviceResLimit",
-    ):
-        assert name + b"\0" in library
-        library = library.replace(name + b"\0", name[:-1] + b"X\0")
-    (folder / "libascendcl.so").write_bytes(library)
+    for function in functions:
+        exported = function.encode() + b"\0"
+        assert exported in library
+        library = library.replace(exported, exported[:-2] + b"X\0")
+    (folder / name).write_bytes(library)
     return folder
 
 
 def test_an_old_toolkit(compiled, tmp_path):
     """No compiler: kernels built ahead. No count of cores: what the name tells."""
-    driver = old_toolkit(tmp_path / "lib64")
+    driver = driver_without(
+        tmp_path / "lib64",
+        "aclrtBinaryLoadFromData",
+        "aclrtLaunchKernelWithArgsArray",
+        "aclrtGetDeviceInfo",
+        "aclrtGetDeviceResLimit",
+        name="libascendcl.so",
+    )
     kernels = tmp_path / "kernels.o"
     kernels.write_bytes(compiled)
     source = """
@@ -609,6 +613,61 @@ def test_an_old_toolkit(compiled, tmp_path):
         "built ahead, and this CANN cannot compile kernels at run time; tried"
     )
     assert lines[1].startswith(f"  {driver}/libacl_rtc.so: cannot open")
+
+
+LAUNCHES = ("aclrtLaunchKernelWithHostArgs", "aclrtLaunchKernelWithArgsArray")
+UNDESCRIBED = f"{INTERNAL} {LAUNCHES[1]} failed with code 107000: invalid parameter"
+
+
+@pytest.mark.parametrize("described", [0, 1])
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ((), ("right", "right")),
+        (LAUNCHES[1:], ("right", "right")),
+        (LAUNCHES[:1], (UNDESCRIBED, "right")),
+        (LAUNCHES, (f"{FAILED_PRECONDITION} no driver for Ascend cards is open",) * 2),
+    ],
+)
+def test_kernels_are_launched_by_what_there_is(
+    missing, told, described, compiled, tmp_path
+):
+    """Only one of the two functions wants kernels that describe their parameters."""
+    kernels = tmp_path / "kernels.o"
+    kernels.write_bytes(compiled)
+    line, *_ = output(
+        start(
+            "print(attempt()); print(one.error())",
+            tmp_path / "x",
+            driver_without(tmp_path / "lib64", *missing),
+            JDA_ASCEND_KERNELS=str(kernels),
+            JDA_EMULATED=f"kernel_parameters={described}",
+        )
+    )
+    assert line.startswith(told[described])
+    if told[described] == UNDESCRIBED:
+        assert line.endswith("the kernel does not have parameter information")
+
+
+def test_kernels_built_ahead_need_not_say_what_they_are(
+    compiled, launcher, books, tmp_path, monkeypatch
+):
+    """Neither which cores they are for nor what their parameters are."""
+    kernels = tmp_path / "kernels.o"
+    kernels.write_bytes(compiled)
+    monkeypatch.setenv("JDA_ASCEND_KERNELS", str(kernels))
+    one = launcher()
+    succeed(one)
+    assert one.describe()["kernels"] == str(kernels)
+    assert not books.findings()
+    for path in (tmp_path / "none", tmp_path):
+        monkeypatch.setenv("JDA_ASCEND_KERNELS", str(path))
+        one = launcher()
+        assert one.compute(Call(cases.case("one map"))) == FAILED_PRECONDITION
+        assert one.error() == (
+            f"the kernels of JDA_ASCEND_KERNELS={path} do not load: "
+            "there is no such file, or it is empty"
+        )
 
 
 def test_a_library_that_lacks_functions(tmp_path):

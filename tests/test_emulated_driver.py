@@ -35,9 +35,7 @@ def test_rules(folder: Path, tmp_path: Path) -> None:
     flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", f"-Wl,-rpath,{folder}"]
     libraries = [f"-L{folder}", "-lacl_rtc", "-lacl_rt", "-lpthread"]
     subprocess.run([compiler, *flags, RULES, "-o", program, *libraries], check=True)
-    result = subprocess.run(
-        [program], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
+    result = subprocess.run([program], cwd=tmp_path, capture_output=True, text=True)
     output = result.stdout + result.stderr
     assert result.returncode == 0, output
     last = re.fullmatch(r"(\d+) passed, 0 failed", result.stdout.splitlines()[-1])
@@ -122,7 +120,7 @@ def test_any_function_may_be_told_to_fail(folder: Path, function: str) -> None:
 
 
 def test_every_declared_function_is_there(folder: Path) -> None:
-    header = (ROOT / "csrc" / "ascend" / "launcher" / "acl.h").read_text()
+    header = (SOURCES / "acl.h").read_text()
     names = set(re.findall(r"^\S[^()]*?\b(acl\w+)\(", header, re.MULTILINE))
     assert len(names) > 30
     runtime = ctypes.CDLL(str(folder / "libacl_rt.so"))

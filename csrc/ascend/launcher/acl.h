@@ -39,8 +39,8 @@ enum {
   ACL_ERROR_RT_VECTOR_CORE_TIMEOUT = 507034,
   ACL_ERROR_RT_VECTOR_CORE_EXCEPTION = 507035,
   ACL_ERROR_RT_VECTOR_CORE_TRAP_EXCEPTION = 507036,
-  ACL_ERROR_RT_AIVEC_TRAP_READ_OVERFLOW = 507044,
-  ACL_ERROR_RT_AIVEC_TRAP_WRITE_OVERFLOW = 507045,
+  ACL_ERROR_RT_VECTOR_CORE_TRAP_READ_OVERFLOW = 507044,
+  ACL_ERROR_RT_VECTOR_CORE_TRAP_WRITE_OVERFLOW = 507045,
   ACL_ERROR_RT_STREAM_SYNC_TIMEOUT = 507046,
   ACL_ERROR_RT_DEVICE_MEM_ERROR = 507053,
   ACL_ERROR_RTC_INVALID_PROG = 176000,
@@ -48,9 +48,9 @@ enum {
   ACL_ERROR_RTC_INVALID_OPTION = 176002,
   ACL_ERROR_RTC_COMPILATION = 176003,
   ACL_ERROR_RTC_LINKING = 176004,
-  ACL_ERROR_RTC_CREATE_PROG = 276000,
+  ACL_ERROR_RTC_PROG_CREATION_FAILURE = 276000,
   ACL_ERROR_RTC_OUT_OF_MEMORY = 276001,
-  ACL_ERROR_RTC_INTERNAL = 576000
+  ACL_ERROR_RTC_FAILURE = 576000
 };
 
 typedef enum aclrtMemMallocPolicy {
@@ -186,15 +186,16 @@ aclError aclrtBinaryLoadFromData(const void* data, size_t bytes,
 aclError aclrtBinaryGetFunction(const aclrtBinHandle binary, const char* name,
                                 aclrtFuncHandle* function);
 aclError aclrtBinaryUnLoad(aclrtBinHandle binary);
-// arguments[i] points to the host's value of the i-th parameter of the kernel. Optional.
-aclError aclrtLaunchKernelWithArgsArray(void* function, uint32_t blocks, aclrtStream stream,
-                                        aclrtLaunchKernelCfg* config, void** arguments);
-// The same with all values in one block, each aligned as its type wants: what CANN before 9.1 has.
+// `arguments` holds the values of all parameters of the kernel, each aligned as its type wants.
 aclError aclrtLaunchKernelWithHostArgs(aclrtFuncHandle function, uint32_t blocks,
                                        aclrtStream stream, aclrtLaunchKernelCfg* config,
                                        void* arguments, size_t argument_bytes,
                                        aclrtPlaceHolderInfo* placeholders,
                                        size_t placeholder_count);  // optional
+// arguments[i] points to the value of the i-th parameter. Refused for a kernel whose binary does not
+// describe its parameters. Optional.
+aclError aclrtLaunchKernelWithArgsArray(void* function, uint32_t blocks, aclrtStream stream,
+                                        aclrtLaunchKernelCfg* config, void** arguments);
 
 // libacl_rtc.so: run-time compilation. Missing in older toolkits.
 

@@ -8,7 +8,8 @@
 
 #include "acl.h"
 
-// Every function of the driver: Required, Optional, or of the Compiler's own library.
+// Every function of the driver: Required, Optional, or of the Compiler's own library. Of the two
+// optional ones that launch kernels, one is needed.
 #define JDA_ACL_FUNCTIONS(Required, Optional, Compiler)                                            \
   Required(aclInit) Required(aclrtSetDevice) Required(aclrtGetDevice) Required(                    \
       aclrtGetDeviceCount) Optional(aclrtGetDeviceInfo) Optional(aclrtGetDeviceResLimit)           \

@@ -1,5 +1,7 @@
 #include "error.h"
 
+#include <utility>
+
 namespace jda_ascend {
 namespace {
 
@@ -27,8 +29,10 @@ constexpr Meaning kMeanings[] = {
     {ACL_ERROR_RT_VECTOR_CORE_TIMEOUT, JDA_ASCEND_INTERNAL, "the kernel took too long"},
     {ACL_ERROR_RT_VECTOR_CORE_EXCEPTION, JDA_ASCEND_INTERNAL, "the kernel failed on a vector core"},
     {ACL_ERROR_RT_VECTOR_CORE_TRAP_EXCEPTION, JDA_ASCEND_INTERNAL, "the kernel trapped"},
-    {ACL_ERROR_RT_AIVEC_TRAP_READ_OVERFLOW, JDA_ASCEND_INTERNAL, "the kernel read out of bounds"},
-    {ACL_ERROR_RT_AIVEC_TRAP_WRITE_OVERFLOW, JDA_ASCEND_INTERNAL, "the kernel wrote out of bounds"},
+    {ACL_ERROR_RT_VECTOR_CORE_TRAP_READ_OVERFLOW, JDA_ASCEND_INTERNAL,
+     "the kernel read out of bounds"},
+    {ACL_ERROR_RT_VECTOR_CORE_TRAP_WRITE_OVERFLOW, JDA_ASCEND_INTERNAL,
+     "the kernel wrote out of bounds"},
     {ACL_ERROR_RT_STREAM_SYNC_TIMEOUT, JDA_ASCEND_INTERNAL, "waited too long for the stream"},
     {ACL_ERROR_RT_DEVICE_MEM_ERROR, JDA_ASCEND_INTERNAL, "the card's memory is faulty"},
     {ACL_ERROR_RTC_INVALID_PROG, JDA_ASCEND_INTERNAL, "not a program"},
@@ -37,9 +41,9 @@ constexpr Meaning kMeanings[] = {
      "an option that the compiler does not know"},
     {ACL_ERROR_RTC_COMPILATION, JDA_ASCEND_FAILED_PRECONDITION, "the kernels do not compile"},
     {ACL_ERROR_RTC_LINKING, JDA_ASCEND_FAILED_PRECONDITION, "the kernels do not link"},
-    {ACL_ERROR_RTC_CREATE_PROG, JDA_ASCEND_INTERNAL, "the compiler did not start"},
+    {ACL_ERROR_RTC_PROG_CREATION_FAILURE, JDA_ASCEND_INTERNAL, "the compiler did not start"},
     {ACL_ERROR_RTC_OUT_OF_MEMORY, JDA_ASCEND_RESOURCE_EXHAUSTED, "no memory for the compiler"},
-    {ACL_ERROR_RTC_INTERNAL, JDA_ASCEND_INTERNAL, "internal error of the compiler"},
+    {ACL_ERROR_RTC_FAILURE, JDA_ASCEND_INTERNAL, "internal error of the compiler"},
 };
 
 constexpr Meaning kUnknown{0, JDA_ASCEND_INTERNAL, "a code that jda does not know"};
@@ -51,6 +55,8 @@ const Meaning& MeaningOf(aclError code) {
   return kUnknown;
 }
 
+thread_local std::string remarks;
+
 }  // namespace
 
 Error CallError(const char* call, aclError code, const std::string& detail) {
@@ -60,5 +66,11 @@ Error CallError(const char* call, aclError code, const std::string& detail) {
   if (!detail.empty()) text += "; the runtime says: " + detail;
   return Error(meaning.kind, text);
 }
+
+void Remark(const std::string& text) {
+  if (remarks.find(text) == std::string::npos) remarks += "; " + text;
+}
+
+std::string TakeRemarks() { return std::exchange(remarks, std::string()); }
 
 }  // namespace jda_ascend

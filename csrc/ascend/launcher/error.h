@@ -20,6 +20,11 @@ class Error : public std::runtime_error {
 // The error of a call that returned `code`; `detail` is what the runtime itself says, or "".
 Error CallError(const char* call, aclError code, const std::string& detail);
 
+// What else has to be told of a call of this thread that fails: clean-up does not throw. The error of
+// the call ends with it, once for each text.
+void Remark(const std::string& text);
+std::string TakeRemarks();
+
 }  // namespace jda_ascend
 
 #endif  // JDA_ASCEND_LAUNCHER_ERROR_H_

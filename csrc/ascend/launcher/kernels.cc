@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 
 #include <cstdlib>
+#include <fstream>
+#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -67,25 +69,38 @@ std::string CompilerIdentity(const Driver& driver) {
          "." + std::to_string(status.st_mtim.tv_nsec);
 }
 
+// The kernels need not say themselves that they are for vector cores: the magic does.
 Binary LoadFromMemory(const Driver& driver, const std::string& bytes) {
   aclrtBinaryLoadOption option = {};
   option.type = ACL_RT_BINARY_LOAD_OPT_MAGIC;
-  option.value.magic = ACL_RT_BINARY_MAGIC_ELF_AICORE;
+  option.value.magic = ACL_RT_BINARY_MAGIC_ELF_VECTOR_CORE;
   const aclrtBinaryLoadOptions options = {&option, 1};
   aclrtBinHandle binary = nullptr;
   driver.aclrtBinaryLoadFromData(bytes.data(), bytes.size(), &options, &binary);
   return Binary(binary);
 }
 
+std::string Contents(const std::string& path) {
+  const std::ifstream file(path, std::ios::binary);
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  if (!file || !bytes) {
+    throw Error(JDA_ASCEND_FAILED_PRECONDITION, "there is no such file, or it is empty");
+  }
+  return bytes.str();
+}
+
+// Where it can be helped, the runtime does not read the file: then it takes no magic.
 Binary LoadFromFile(const Driver& driver, const std::string& path) {
-  aclrtBinHandle binary = nullptr;
   try {
+    if (driver.aclrtBinaryLoadFromData.found()) return LoadFromMemory(driver, Contents(path));
+    aclrtBinHandle binary = nullptr;
     driver.aclrtBinaryLoadFromFile(path.c_str(), nullptr, &binary);
+    return Binary(binary);
   } catch (const Error& error) {
     throw Error(error.code,
                 "the kernels of JDA_ASCEND_KERNELS=" + path + " do not load: " + error.what());
   }
-  return Binary(binary);
 }
 
 Kernels WithFunctions(const Driver& driver, Binary binary, const std::string& origin) {

@@ -56,18 +56,18 @@ class Parameters {
     at_once.id = ACL_RT_LAUNCH_KERNEL_ATTR_SCHEM_MODE;
     at_once.value.schemMode = 1;
     aclrtLaunchKernelCfg config = {&at_once, 1};
-    if (driver.aclrtLaunchKernelWithArgsArray.found()) {
-      void* values[kMost + 1];
-      for (int i = 0; i < count_; ++i) values[i] = &arrays_[i];
-      values[count_] = &tiling;
-      driver.aclrtLaunchKernelWithArgsArray(kernel, blocks, stream, &config, values);
-    } else {
+    if (driver.aclrtLaunchKernelWithHostArgs.found()) {
       char block[sizeof arrays_ + sizeof tiling];
       const size_t head = count_ * sizeof arrays_[0];
       std::memcpy(block, arrays_, head);
       std::memcpy(block + head, &tiling, sizeof tiling);
       driver.aclrtLaunchKernelWithHostArgs(kernel, blocks, stream, &config, block,
                                            head + sizeof tiling, nullptr, 0);
+    } else {
+      void* values[kMost + 1];
+      for (int i = 0; i < count_; ++i) values[i] = &arrays_[i];
+      values[count_] = &tiling;
+      driver.aclrtLaunchKernelWithArgsArray(kernel, blocks, stream, &config, values);
     }
   }
 

@@ -55,18 +55,36 @@ std::shared_ptr<Loaded> load(Device& device, const void* data, size_t bytes) {
   return loaded;
 }
 
-void check_options(const aclrtBinaryLoadOptions* options) {
-  if (!options) return;
-  for (size_t i = 0; i < options->numOpt; ++i) {
+// The magic that the options give; 0: none.
+uint32_t magic_of(const aclrtBinaryLoadOptions* options, bool from_file) {
+  uint32_t magic = 0;
+  for (size_t i = 0; options && i < options->numOpt; ++i) {
     const aclrtBinaryLoadOption& option = options->options[i];
-    const bool known = option.type >= ACL_RT_BINARY_LOAD_OPT_LAZY_LOAD &&
-                       option.type <= ACL_RT_BINARY_LOAD_OPT_CPU_KERNEL_MODE;
-    const bool magic = option.value.magic == ACL_RT_BINARY_MAGIC_ELF_AICORE ||
-                       option.value.magic == ACL_RT_BINARY_MAGIC_ELF_VECTOR_CORE;
-    if (!known || (option.type == ACL_RT_BINARY_LOAD_OPT_MAGIC && !magic)) {
+    if (option.type < ACL_RT_BINARY_LOAD_OPT_LAZY_LOAD ||
+        option.type > ACL_RT_BINARY_LOAD_OPT_CPU_KERNEL_MODE) {
       refuse(ACL_ERROR_RT_PARAM_INVALID, "no such option of loading");
     }
+    if (option.type != ACL_RT_BINARY_LOAD_OPT_MAGIC) continue;
+    magic = option.value.magic;
+    if (from_file) refuse(ACL_ERROR_RT_PARAM_INVALID, "a file is loaded without a magic");
+    if (magic != ACL_RT_BINARY_MAGIC_ELF_AICORE && magic != ACL_RT_BINARY_MAGIC_ELF_VECTOR_CORE &&
+        magic != ACL_RT_BINARY_MAGIC_ELF_CUBE_CORE) {
+      refuse(ACL_ERROR_RT_PARAM_INVALID, "no such magic");
+    }
   }
+  return magic;
+}
+
+// All kernels here are for vector cores. Where a binary does not say so, the magic decides, and
+// without one a chip whose cores are split takes its kernels for cube kernels.
+void check_cores(Driver& driver, const Function& function) {
+  const Loaded& loaded = *function.loaded;
+  if (loaded.knows_types || loaded.magic == ACL_RT_BINARY_MAGIC_ELF_VECTOR_CORE) return;
+  const bool mixed = loaded.magic == ACL_RT_BINARY_MAGIC_ELF_AICORE;
+  driver.books.find("kernel-cores", function.name +
+                                        ": neither its binary nor the magic of loading " +
+                                        "says that it is for vector cores; it is taken for a " +
+                                        (mixed ? "mixed kernel" : "cube kernel"));
 }
 
 // The values of the arguments at the time of the call.
@@ -166,7 +184,6 @@ Effects run(Driver& driver, Device& device, const Function& function, uint32_t b
   options.seed = static_cast<uint64_t>(driver.settings["seed"]);
   options.automatic_sync = function.loaded->binary.automatic_sync;
   options.reserve_scratch = function.loaded->binary.reserve_scratch;
-  options.note_shared_blocks = false;
   const std::vector<void*> pointers = arguments.pointers();
   const emulator::Report report = emulator::launch(device.gm, options, static_cast<int>(blocks),
                                                    [&] { function.kernel->call(pointers.data()); });
@@ -221,6 +238,7 @@ void launch(Driver& driver, void* handle, uint32_t blocks, void* stream_handle,
     refuse(ACL_ERROR_RT_INVALID_HANDLE, "no such function, or not any more");
   }
   const std::shared_ptr<Function> function = known->second;
+  check_cores(driver, *function);
   const bool together = at_once(config);
   if (blocks == 0 || blocks > kMostBlocks) {
     refuse(ACL_ERROR_RT_PARAM_INVALID, text_of(blocks) + " blocks, not within 1 to 65535");
@@ -232,7 +250,7 @@ void launch(Driver& driver, void* handle, uint32_t blocks, void* stream_handle,
     driver.books.find("blocks-above-cores", function->name + ": " + text);
     refuse(ACL_ERROR_RT_PARAM_INVALID, text);
   }
-  auto arguments = std::make_shared<Arguments>(take(*function->kernel));
+  auto arguments = std::make_shared<Arguments>(take(*function));
   Operation operation;
   operation.kind = "kernel";
   operation.text = "kernel " + function->name + " on " + text_of(blocks) + " blocks" +
@@ -245,13 +263,16 @@ void launch(Driver& driver, void* handle, uint32_t blocks, void* stream_handle,
   submit(driver, stream, std::move(operation));
 }
 
-aclError load_from(const char* function, const std::string& data,
+aclError load_from(const char* function, const std::string& data, bool from_file,
                    const aclrtBinaryLoadOptions* options, aclrtBinHandle* binary) {
   return call(function, text_of(data.size()), [&](Driver& driver, Lock&) {
     Device& device = driver.device();
     if (!binary) refuse(ACL_ERROR_INVALID_PARAM, "nowhere to put the handle");
-    check_options(options);
+    const uint32_t magic = magic_of(options, from_file);
     const auto loaded = load(device, data.data(), data.size());
+    loaded->magic = magic;
+    loaded->knows_types = driver.settings["kernel_types"] != 0;
+    loaded->knows_parameters = driver.settings["kernel_parameters"] != 0;
     *binary = driver.new_handle();
     driver.binaries[*binary] = loaded;
   });
@@ -266,14 +287,14 @@ using namespace emulated;
 aclError aclrtBinaryLoadFromData(const void* data, size_t bytes,
                                  const aclrtBinaryLoadOptions* options, aclrtBinHandle* binary) {
   const std::string text = data ? std::string(static_cast<const char*>(data), bytes) : "";
-  return load_from("aclrtBinaryLoadFromData", text, options, binary);
+  return load_from("aclrtBinaryLoadFromData", text, false, options, binary);
 }
 
 aclError aclrtBinaryLoadFromFile(const char* path, aclrtBinaryLoadOptions* options,
                                  aclrtBinHandle* binary) {
   std::ifstream file(path ? path : "", std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  return load_from("aclrtBinaryLoadFromFile", text, options, binary);
+  return load_from("aclrtBinaryLoadFromFile", text, true, options, binary);
 }
 
 aclError aclrtBinaryGetFunction(const aclrtBinHandle binary, const char* name,
@@ -313,8 +334,13 @@ aclError aclrtBinaryUnLoad(aclrtBinHandle binary) {
 aclError aclrtLaunchKernelWithArgsArray(void* function, uint32_t blocks, aclrtStream stream,
                                         aclrtLaunchKernelCfg* config, void** values) {
   return call("aclrtLaunchKernelWithArgsArray", text_of(blocks), [&](Driver& driver, Lock&) {
-    launch(driver, function, blocks, stream, config,
-           [&](const Kernel& kernel) { return gathered(kernel, values); });
+    launch(driver, function, blocks, stream, config, [&](const Function& launched) {
+      // The runtime needs their sizes; the other launch gets them all in one block.
+      if (!launched.loaded->knows_parameters) {
+        refuse(ACL_ERROR_RT_PARAM_INVALID, "the kernel does not have parameter information");
+      }
+      return gathered(*launched.kernel, values);
+    });
   });
 }
 
@@ -327,7 +353,8 @@ aclError aclrtLaunchKernelWithHostArgs(aclrtFuncHandle function, uint32_t blocks
     if (placeholders || placeholder_count) {
       refuse(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "placeholders are not emulated");
     }
-    launch(driver, function, blocks, stream, config,
-           [&](const Kernel& kernel) { return unpacked(kernel, arguments, argument_bytes); });
+    launch(driver, function, blocks, stream, config, [&](const Function& launched) {
+      return unpacked(*launched.kernel, arguments, argument_bytes);
+    });
   });
 }

@@ -15,6 +15,9 @@ struct Loaded {
   void* library = nullptr;
   int file = -1;  // open as long as the library: its name is the file's number
   Binary binary{};
+  uint32_t magic = 0;             // that it was loaded with; 0: none
+  bool knows_types = false;       // it says itself which cores its kernels are for
+  bool knows_parameters = false;  // it describes their parameters
   ~Loaded();
 };
 

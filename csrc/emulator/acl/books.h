@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "../../ascend/launcher/acl.h"
+#include "acl.h"
 
 namespace emulated {
 

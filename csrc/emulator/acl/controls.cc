@@ -30,6 +30,7 @@ int jda_emulated_set(const char* name, int64_t value) {
     const auto known = driver.settings.numbers.find(name);
     if (known == driver.settings.numbers.end()) return 0;
     known->second = value;
+    driver.changed.notify_all();
     return 1;
   });
 }
@@ -60,6 +61,7 @@ int64_t jda_emulated_live(const char* what) {
         {"events", driver.events.size()},
         {"binaries", driver.binaries.size()},
         {"programs", driver.programs},
+        {"transfers", driver.transfers},
     };
     const auto known = all.find(what);
     return known == all.end() ? -1 : known->second;
@@ -81,5 +83,8 @@ const char* jda_emulated_trace(void) {
 }
 
 void jda_emulated_reset(void) {
-  locked([](Driver& driver) { driver.reset(); });
+  locked([](Driver& driver) {
+    driver.reset();
+    driver.changed.notify_all();
+  });
 }

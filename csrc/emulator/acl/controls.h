@@ -15,8 +15,9 @@ const char* jda_emulated_driver(void);
 // "memory" (bytes of a device), "seed" (of the kernels' order of execution, 0: program order),
 // "workers" (1: streams that are created from now on work on threads of their own; 0: when a
 // synchronisation needs them), "transfer_microseconds" (that every copy takes longer on such a
-// thread). 0: there is no such number. Also by the environment variable JDA_EMULATED, as in
-// "cores=8,seed=3".
+// thread; 0 also ends those under way), "kernel_types" and "kernel_parameters" (1: binaries that are
+// loaded from now on say which cores their kernels are for, and describe their parameters). 0: there
+// is no such number. Also by the environment variable JDA_EMULATED, as in "cores=8,seed=3".
 int jda_emulated_set(const char* name, int64_t value);
 void jda_emulated_set_soc(const char* name);
 
@@ -26,8 +27,8 @@ void jda_emulated_set_soc(const char* name);
 void jda_emulated_fail(const char* function, int64_t n, int code);
 
 int64_t jda_emulated_calls(const char* function);
-// "device", "device_bytes", "pinned", "pinned_bytes", "streams", "events", "binaries", "programs":
-// what exists now. "device_peak": the largest "device_bytes" so far. -1: there is no such number.
+// "device", "device_bytes", "pinned", "pinned_bytes", "streams", "events", "binaries", "programs",
+// "transfers" (copies under way on threads of streams): what exists now. "device_peak": the largest "device_bytes" so far. -1: there is no such number.
 int64_t jda_emulated_live(const char* what);
 
 // Broken rules, a line each; and the calls and the operations of streams in order, a line each. The

@@ -9,8 +9,6 @@ namespace emulated {
 
 namespace {
 
-constexpr int kUninitialised = 100001;
-
 struct Chosen {
   int device = -1;
   uint64_t generation = 0;
@@ -20,7 +18,7 @@ thread_local Chosen chosen;
 void need_initialisation(Driver& driver) {
   if (driver.initialised) return;
   driver.books.find("not-initialised", "a call before aclInit");
-  refuse(kUninitialised, "aclInit was not called");
+  refuse(ACL_ERROR_UNINITIALIZE, "aclInit was not called");
 }
 
 // Everything that belongs to the context goes with it.
@@ -104,7 +102,7 @@ aclError aclrtSetDevice(int32_t id) {
   });
 }
 
-extern "C" aclError aclrtResetDevice(int32_t id) {
+aclError aclrtResetDevice(int32_t id) {
   return call("aclrtResetDevice", std::to_string(id), [&](Driver& driver, Lock&) {
     Device& device = driver.device(id);
     if (device.references == 0) refuse(ACL_ERROR_RT_CONTEXT_NULL, "the device was not set");

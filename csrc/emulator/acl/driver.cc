@@ -65,6 +65,8 @@ Settings::Settings()
               {"core_limit", 0},
               {"memory", int64_t{64} << 30},
               {"seed", 0},
+              {"kernel_types", 0},
+              {"kernel_parameters", 0},
               {"workers", 0},
               {"transfer_microseconds", 0}},
       soc("Ascend910B1") {

@@ -51,6 +51,7 @@ struct Driver {
   std::map<void*, std::shared_ptr<Function>> functions;
   std::map<uintptr_t, uint64_t> pinned;  // host memory: start and bytes
   int64_t programs = 0;                  // of the run-time compiler
+  int64_t transfers = 0;                 // copies under way on threads of streams
   uint64_t device_bytes = 0, device_peak = 0;
   int last_stream = 0;
   Clock host;  // what the host has synchronised with

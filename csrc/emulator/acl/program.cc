@@ -131,7 +131,7 @@ struct Scratch {
   std::filesystem::path path;
   Scratch() {
     std::string name = (std::filesystem::temp_directory_path() / "jda-emulated-XXXXXX").string();
-    if (!mkdtemp(name.data())) refuse(ACL_ERROR_RTC_INTERNAL, "no temporary folder");
+    if (!mkdtemp(name.data())) refuse(ACL_ERROR_RTC_FAILURE, "no temporary folder");
     path = name;
   }
   ~Scratch() {
@@ -153,10 +153,10 @@ bool succeeds(const std::vector<std::string>& command, const std::filesystem::pa
   const int failed =
       posix_spawnp(&child, arguments[0], &actions, nullptr, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
-  if (failed) refuse(ACL_ERROR_RTC_INTERNAL, command[0] + ": " + std::strerror(failed));
+  if (failed) refuse(ACL_ERROR_RTC_FAILURE, command[0] + ": " + std::strerror(failed));
   int status = 0;
   while (waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) refuse(ACL_ERROR_RTC_INTERNAL, "the compiler was lost");
+    if (errno != EINTR) refuse(ACL_ERROR_RTC_FAILURE, "the compiler was lost");
   }
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
@@ -165,7 +165,7 @@ bool succeeds(const std::vector<std::string>& command, const std::filesystem::pa
 std::filesystem::path driver_library() {
   Dl_info info;
   if (!dladdr(reinterpret_cast<void*>(&aclInit), &info)) {
-    refuse(ACL_ERROR_RTC_INTERNAL, "the driver's library is not found");
+    refuse(ACL_ERROR_RTC_FAILURE, "the driver's library is not found");
   }
   return std::filesystem::canonical(info.dli_fname);
 }
@@ -222,7 +222,7 @@ aclError call_alone(const char* function, Body body) {
   } catch (const std::bad_alloc&) {
     refusal = {ACL_ERROR_RTC_OUT_OF_MEMORY, "the host has no memory left"};
   } catch (const std::exception& error) {
-    refusal = {ACL_ERROR_RTC_INTERNAL, error.what()};
+    refusal = {ACL_ERROR_RTC_FAILURE, error.what()};
   }
   const Lock lock(driver.mutex);
   std::string line = std::string(function) + "()";

@@ -78,6 +78,15 @@ void wait_for(Driver& driver, Lock& lock, Record& record) {
   if (!record.done) finish(driver, lock, *record.stream, record.number);
 }
 
+// Lets the time of a copy go by, unless the control says meanwhile that it takes none.
+void transfer(Driver& driver, Lock& lock, const Stream& stream) {
+  const std::chrono::microseconds delay(driver.settings["transfer_microseconds"]);
+  ++driver.transfers;
+  driver.changed.wait_for(
+      lock, delay, [&] { return stream.ended || driver.settings["transfer_microseconds"] == 0; });
+  --driver.transfers;
+}
+
 void work(Driver& driver, std::shared_ptr<Stream> stream) {
   Lock lock(driver.mutex);
   while (true) {
@@ -88,12 +97,7 @@ void work(Driver& driver, std::shared_ptr<Stream> stream) {
       const std::shared_ptr<Record> record = next.wait;
       wait_for(driver, lock, *record);
     }
-    const int64_t delay = driver.settings["transfer_microseconds"];
-    if (delay && !std::strcmp(next.kind, "copy")) {
-      lock.unlock();
-      std::this_thread::sleep_for(std::chrono::microseconds(delay));
-      lock.lock();
-    }
+    if (!std::strcmp(next.kind, "copy")) transfer(driver, lock, *stream);
     if (stream->ended) return;
     execute(driver, *stream);
   }
