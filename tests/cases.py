@@ -63,6 +63,14 @@ def invisible(rng: Generator, shape: tuple[int, ...], _: Pyramids) -> np.ndarray
     return np.where(np.arange(2) == axis, rng.choice(outside, (*shape, 2)), locations)
 
 
+def lonely(rng: Generator, shape: tuple[int, ...], _: Pyramids) -> np.ndarray:
+    """One sample for each batch item, in the middle of all."""
+    locations = np.full((*shape, 2), -1.0)
+    _, anchors, points, cameras = shape
+    locations[:, anchors // 2, points // 2, cameras // 2] = rng.uniform(0.1, 0.9, 2)
+    return locations
+
+
 def remarkable(rng: Generator, shape: tuple[int, ...], maps: Pyramids) -> np.ndarray:
     """On edges, pixel centres and pixel borders, next to them, and not finite."""
     sizes = np.unique([size for scales in maps for pair in scales for size in pair])
@@ -225,6 +233,15 @@ ZOO: dict[str, Shape] = {
     "page channels": Shape(TWO_CAMERAS, channels=256, groups=8),
     "sixteen groups": Shape(TWO_CAMERAS, channels=64, groups=16),
     "many groups": Shape(ONE, channels=256, groups=128),
+    "many groups and cameras": Shape(TWO_CAMERAS, channels=256, groups=128),
+    "40 groups": Shape(TWO_CAMERAS, points=9, channels=320, groups=40, locate=inside),
+    "65 groups": Shape(ONE, channels=130, groups=65),
+    "four samples of 256 groups": Shape(
+        ONE, anchors=2, points=2, channels=256, groups=256, locate=inside
+    ),
+    "2048 channels": Shape(TWO_CAMERAS, channels=2048, groups=8, locate=inside),
+    "cameras that differ in scale 0": Shape((((6, 9), (3, 5)), ((4, 11), (3, 5)))),
+    "one of 3072 points": Shape(ONE, anchors=1, points=3072, locate=lonely),
     "300 points": Shape(ONE, anchors=2, points=300, locate=inside, channels=16),
     "300 points on a large map": Shape(
         (((33, 70),),), anchors=1, points=300, locate=inside, channels=32

@@ -11,7 +11,6 @@
 
 namespace jda_ascend {
 
-constexpr int32_t kPlaced = 0;       // event of V_S
 constexpr int32_t kFirstPairs = 64;  // of the first block, which everything waits for
 
 class Blocks : public Maps {
@@ -30,8 +29,8 @@ class Blocks : public Maps {
   // The first of the numbers 0, 1, 2, ... that FillNumbers() goes on with.
   __aicore__ inline void SeedNumbers() {
     for (int32_t i = 0; i < kLanes; ++i) iota_.SetValue(i, static_cast<float>(i));
-    SetFlag<HardEvent::S_V>(0);
-    WaitFlag<HardEvent::S_V>(0);
+    SetFlag<HardEvent::S_V>(kNumbersEvent);
+    WaitFlag<HardEvent::S_V>(kNumbersEvent);
   }
 
   // What a vector operation may read behind the last valid element is written once.
@@ -82,7 +81,7 @@ class Blocks : public Maps {
   // Once they are there: which of them the block has, and whose they are.
   __aicore__ inline void FinishBlock(Block& block) {
     block.number = ++newest_block_;
-    WaitFlag<HardEvent::V_S>(kPlaced);
+    WaitFlag<HardEvent::V_S>(kPlacedEvent);
     FindRuns(block, block.pairs);
     block.pitch = static_cast<int32_t>(AlignUp(block.pairs, kLanes));
     taken_ += block.pairs;
@@ -156,8 +155,8 @@ class Blocks : public Maps {
   __aicore__ inline void PlacePairs(const Block& block) {
     const int32_t count = static_cast<int32_t>(AlignUp(block.pairs, kLanes));
     const LocalTensor<float> number = scratch_[0];
-    SetFlag<HardEvent::S_V>(0);
-    WaitFlag<HardEvent::S_V>(0);
+    SetFlag<HardEvent::S_V>(kReadEvent);
+    WaitFlag<HardEvent::S_V>(kReadEvent);
     PipeBarrier<PIPE_V>();
     Take(place_[kY * plane_], compact_[0], count);
     Take(place_[kX * plane_], compact_[kCompact], count);
@@ -165,7 +164,7 @@ class Blocks : public Maps {
     PipeBarrier<PIPE_V>();
     Cast(pairs_[block.buffer * plane_], number, RoundMode::CAST_RINT, static_cast<uint32_t>(count));
     if (t.cameras > 1) FindCameras(number, count);
-    SetFlag<HardEvent::V_S>(kPlaced);
+    SetFlag<HardEvent::V_S>(kPlacedEvent);
   }
 
   // The next elements of a row of compact_, which start anywhere.

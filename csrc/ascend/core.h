@@ -3,6 +3,7 @@
 #ifndef JDA_ASCEND_CORE_H_
 #define JDA_ASCEND_CORE_H_
 
+#include "events.h"
 #include "kernel_operator.h"
 #include "tiling.h"
 
@@ -47,6 +48,17 @@ class Core {
   __aicore__ inline void StoreRows(const GlobalTensor<float>& to, const LocalTensor<float>& from,
                                    int32_t rows, int32_t groups) {
     DataCopyPad(to, from, RowCopy(rows, groups));
+  }
+
+  // `zeros` again and again.
+  __aicore__ inline void StoreZeros(const GlobalTensor<float>& to, int64_t first, int64_t count,
+                                    const LocalTensor<float>& zeros) {
+    const int64_t most = zeros.GetSize();
+    for (int64_t done = 0; done < count; done += most) {
+      const uint32_t bytes = static_cast<uint32_t>(Smaller(most, count - done) * sizeof(float));
+      DataCopyPad(to[static_cast<uint64_t>(first + done)], zeros,
+                  DataCopyExtParams{1, bytes, 0, 0, 0});
+    }
   }
 
   const Tiling& t;

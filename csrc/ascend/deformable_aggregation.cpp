@@ -1,6 +1,7 @@
 // Deformable aggregation, forward: every anchor's weighted sum of bilinear samples.
 
 #include "stream.h"
+#include "vector_kernel.h"
 
 namespace jda_ascend {
 
@@ -23,15 +24,23 @@ class Forward : public Stream<Forward> {
 
   __aicore__ inline void Run() {
     if (t.pairs == 0) {
-      SetFlag<HardEvent::V_MTE3>(0);
-      WaitFlag<HardEvent::V_MTE3>(0);
-      for (int64_t a = core_; a < t.batch * t.anchors; a += t.cores) StoreOut(a, zero_);
+      StoreNothing();
       return;
     }
     Prepare();
     Share();
     if (begin_ < share_end_) Aggregate();
     if (t.cores > 1) Combine();
+  }
+
+  __aicore__ inline void OnStart() {
+    SetFlag<HardEvent::MTE3_V>(kSumsEvent);
+    SetFlag<HardEvent::MTE3_V>(kSumsEvent + 1);
+  }
+
+  __aicore__ inline void OnFinish() {
+    WaitFlag<HardEvent::MTE3_V>(kSumsEvent);
+    WaitFlag<HardEvent::MTE3_V>(kSumsEvent + 1);
   }
 
   __aicore__ inline void OnChunk() {}
@@ -62,12 +71,8 @@ class Forward : public Stream<Forward> {
  private:
   __aicore__ inline void Aggregate() {
     next_out_ = begin_ / t.anchor_pairs;
-    SetFlag<HardEvent::MTE3_V>(0);
-    SetFlag<HardEvent::MTE3_V>(1);
     Stream::Run(begin_, share_end_, 0, t.tiles);
     StoreEmptyBefore((share_end_ - 1) / t.anchor_pairs + 1);
-    WaitFlag<HardEvent::MTE3_V>(0);
-    WaitFlag<HardEvent::MTE3_V>(1);
   }
 
   // In both rows of all samples: near column * its coefficient + far column * its coefficient, in
@@ -162,7 +167,7 @@ class Forward : public Stream<Forward> {
   // Sums of anchors that the block is the first to touch start at zero.
   __aicore__ inline void OpenBlock(const Batch& batch) {
     const Block& block = blocks_[batch.block];
-    WaitFlag<HardEvent::MTE3_V>(batch.block);
+    WaitFlag<HardEvent::MTE3_V>(kSumsEvent + batch.block);
     for (int32_t run = 0; run < block.runs; ++run) {
       if (block.anchor[run] != open_anchor_) Duplicate(Sum(block.slot[run]), 0.0f, t.row_pitch);
     }
@@ -171,8 +176,8 @@ class Forward : public Stream<Forward> {
   // Stores the anchors that are complete: all but the last, if the next block goes on with it.
   __aicore__ inline void CloseBlock(const Batch& batch) {
     const Block& block = blocks_[batch.block];
-    SetFlag<HardEvent::V_MTE3>(batch.block);
-    WaitFlag<HardEvent::V_MTE3>(batch.block);
+    SetFlag<HardEvent::V_MTE3>(kSumsEvent + batch.block);
+    WaitFlag<HardEvent::V_MTE3>(kSumsEvent + batch.block);
     const int64_t following = AnchorAfter(batch);
     open_anchor_ = block.anchor[block.runs - 1] == following ? following : -1;
     for (int32_t run = 0; run < block.runs; ++run) {
@@ -181,7 +186,7 @@ class Forward : public Stream<Forward> {
       Store(block.anchor[run], Sum(block.slot[run]));
       next_out_ = block.anchor[run] + 1;
     }
-    SetFlag<HardEvent::MTE3_V>(batch.block);
+    SetFlag<HardEvent::MTE3_V>(kSumsEvent + batch.block);
   }
 
   __aicore__ inline void StoreEmptyBefore(int64_t anchor) {
@@ -206,7 +211,17 @@ class Forward : public Stream<Forward> {
   }
 
   __aicore__ inline uint64_t Partial(int32_t core) const {
-    return static_cast<uint64_t>(core * t.channels);
+    return static_cast<uint64_t>(core * AlignUp(t.channels, kLanes));
+  }
+
+  // Zeros for every anchor, in ranges of whole blocks.
+  __aicore__ inline void StoreNothing() {
+    const int64_t all = t.batch * t.anchors * t.channels;
+    const int64_t each = AlignUp((all + t.cores - 1) / t.cores, kLanes);
+    const int64_t first = Smaller(core_ * each, all);
+    SetFlag<HardEvent::V_MTE3>(kZeroEvent);
+    WaitFlag<HardEvent::V_MTE3>(kZeroEvent);
+    StoreZeros(gm_out_, first, Smaller(first + each, all) - first, zero_);
   }
 
   // The core that has an anchor's first pairs adds what the others found, in their order: results
@@ -221,8 +236,8 @@ class Forward : public Stream<Forward> {
     Adds(zero_, unfinished_, 0.0f, t.row_pitch);
     int32_t core = core_ + 1;
     while (core < t.cores && Slot(core) < (anchor + 1) * t.anchor_pairs) AddPartials(anchor, core);
-    SetFlag<HardEvent::V_MTE3>(0);
-    WaitFlag<HardEvent::V_MTE3>(0);
+    SetFlag<HardEvent::V_MTE3>(kCombinedEvent);
+    WaitFlag<HardEvent::V_MTE3>(kCombinedEvent);
     StoreOut(anchor, zero_);
   }
 
@@ -230,8 +245,8 @@ class Forward : public Stream<Forward> {
   __aicore__ inline void AddPartials(int64_t anchor, int32_t& core) {
     const int32_t room = 2 * t.block_anchors;
     int32_t held = 0;
-    SetFlag<HardEvent::V_MTE2>(0);
-    WaitFlag<HardEvent::V_MTE2>(0);
+    SetFlag<HardEvent::V_MTE2>(kPartialsEvent);
+    WaitFlag<HardEvent::V_MTE2>(kPartialsEvent);
     int64_t begin = Slot(core);
     while (core < t.cores && held < room && begin < (anchor + 1) * t.anchor_pairs) {
       const int64_t end = core + 1 == t.cores ? t.pairs : Slot(core + 1);
@@ -241,8 +256,8 @@ class Forward : public Stream<Forward> {
       ++core;
       begin = end;
     }
-    SetFlag<HardEvent::MTE2_V>(0);
-    WaitFlag<HardEvent::MTE2_V>(0);
+    SetFlag<HardEvent::MTE2_V>(kPartialsEvent);
+    WaitFlag<HardEvent::MTE2_V>(kPartialsEvent);
     for (int32_t i = 0; i < held; ++i) {
       PipeBarrier<PIPE_V>();
       Add(zero_, zero_, Sum(i), t.row_pitch);
@@ -258,11 +273,11 @@ class Forward : public Stream<Forward> {
 
 }  // namespace jda_ascend
 
-extern "C" __global__ __aicore__ void deformable_aggregation(
-    GM_ADDR feature_maps, GM_ADDR spatial_shape, GM_ADDR scale_start_index,
-    GM_ADDR sample_locations, GM_ADDR weight, GM_ADDR out, GM_ADDR workspace,
-    jda_ascend::Tiling tiling) {
-  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);
+JDA_VECTOR_KERNEL void deformable_aggregation(GM_ADDR feature_maps, GM_ADDR spatial_shape,
+                                              GM_ADDR scale_start_index, GM_ADDR sample_locations,
+                                              GM_ADDR weight, GM_ADDR out, GM_ADDR workspace,
+                                              jda_ascend::Tiling tiling) {
+  JDA_ON_VECTOR_CORES;
   AscendC::TPipe pipe;
   jda_ascend::Forward(tiling, pipe, feature_maps, spatial_shape, scale_start_index,
                       sample_locations, weight, out, workspace)

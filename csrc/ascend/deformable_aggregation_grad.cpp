@@ -10,6 +10,7 @@
 //   map:       b[y, x] w[g] q[g, d] added to row (y, x)
 
 #include "stream.h"
+#include "vector_kernel.h"
 
 namespace jda_ascend {
 
@@ -56,15 +57,34 @@ class Backward : public Stream<Backward> {
       return;
     }
     Share();
-    if (begin_ < share_end_) Differentiate(begin_, share_end_, 0, t.tiles);
+    if (begin_ < share_end_) Stream::Run(begin_, share_end_, 0, t.tiles);
+  }
+
+  __aicore__ inline void OnStart() {
+    newest_cotangent_ = -1;
+    if (wants_weight_) {
+      SetFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent);
+      SetFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent + 1);
+    }
+    if (wants_locations_) SetFlag<HardEvent::MTE3_V>(kLocationGradientEvent);
+    if (wants_features_) SetFlag<HardEvent::MTE3_V>(kFeatureGradientEvent);
+  }
+
+  __aicore__ inline void OnFinish() {
+    if (wants_weight_) {
+      WaitFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent);
+      WaitFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent + 1);
+    }
+    if (wants_locations_) WaitFlag<HardEvent::MTE3_V>(kLocationGradientEvent);
+    if (wants_features_) WaitFlag<HardEvent::MTE3_V>(kFeatureGradientEvent);
   }
 
   // Gradients of what is not visible are zero.
   __aicore__ inline void OnChunk() {
     if (visible_ == chunk_pairs_) return;
     const int64_t weights = t.scales * t.groups;
-    if (wants_weight_) StoreZeros(gm_grad_weight_, chunk_ * weights, chunk_pairs_ * weights);
-    if (wants_locations_) StoreZeros(gm_grad_locations_, chunk_ * 2, chunk_pairs_ * 2);
+    if (wants_weight_) StoreZeros(gm_grad_weight_, chunk_ * weights, chunk_pairs_ * weights, zero_);
+    if (wants_locations_) StoreZeros(gm_grad_locations_, chunk_ * 2, chunk_pairs_ * 2, zero_);
     PipeBarrier<PIPE_MTE3>();  // gradients of the visible pairs go to the same places
   }
 
@@ -79,7 +99,7 @@ class Backward : public Stream<Backward> {
   }
 
   __aicore__ inline void BeforeWeights(int32_t buffer) {
-    if (wants_weight_) WaitFlag<HardEvent::MTE3_MTE2>(buffer);
+    if (wants_weight_) WaitFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent + buffer);
   }
 
   __aicore__ inline void Compute(const Batch& batch) {
@@ -102,11 +122,6 @@ class Backward : public Stream<Backward> {
   }
 
  private:
-  // Events. V_MTE3: 0 and 1 weights, 2 feature maps, 4 locations. MTE3_V: 0 locations, 2 feature
-  // maps.
-  static constexpr int32_t kGradientEvent = 2;
-  static constexpr int32_t kLocationEvent = 4;
-
   __aicore__ inline void Clear(const LocalTensor<float>& area) {
     Duplicate(area, 0.0f, static_cast<int32_t>(area.GetSize()));
   }
@@ -118,46 +133,7 @@ class Backward : public Stream<Backward> {
     for (int64_t unit = core_; unit < t.batch * t.tiles; unit += t.cores) {
       const int64_t item = unit / t.tiles;
       const int32_t tile = static_cast<int32_t>(unit % t.tiles);
-      Differentiate(item * item_pairs, (item + 1) * item_pairs, tile, tile + 1);
-    }
-  }
-
-  __aicore__ inline void Differentiate(int64_t begin, int64_t end, int32_t first_tile,
-                                       int32_t last_tile) {
-    newest_cotangent_ = -1;
-    Preset();
-    Stream::Run(begin, end, first_tile, last_tile);
-    Drain();
-  }
-
-  __aicore__ inline void Preset() {
-    if (wants_weight_) {
-      SetFlag<HardEvent::MTE3_MTE2>(0);
-      SetFlag<HardEvent::MTE3_MTE2>(1);
-    }
-    if (wants_locations_) SetFlag<HardEvent::MTE3_V>(0);
-    if (wants_features_) {
-      SetFlag<HardEvent::MTE3_V>(kGradientEvent);
-    }
-  }
-
-  __aicore__ inline void Drain() {
-    if (wants_weight_) {
-      WaitFlag<HardEvent::MTE3_MTE2>(0);
-      WaitFlag<HardEvent::MTE3_MTE2>(1);
-    }
-    if (wants_locations_) WaitFlag<HardEvent::MTE3_V>(0);
-    if (wants_features_) {
-      WaitFlag<HardEvent::MTE3_V>(kGradientEvent);
-    }
-  }
-
-  __aicore__ inline void StoreZeros(const GlobalTensor<float>& to, int64_t first, int64_t count) {
-    const int64_t most = zero_.GetSize();
-    for (int64_t done = 0; done < count; done += most) {
-      const uint32_t bytes = static_cast<uint32_t>(Smaller(most, count - done) * sizeof(float));
-      DataCopyPad(to[static_cast<uint64_t>(first + done)], zero_,
-                  DataCopyExtParams{1, bytes, 0, 0, 0});
+      Stream::Run(item * item_pairs, (item + 1) * item_pairs, tile, tile + 1);
     }
   }
 
@@ -184,16 +160,16 @@ class Backward : public Stream<Backward> {
       done = end;
     }
     PipeBarrier<PIPE_V>();
-    WaitFlag<HardEvent::MTE3_V>(kGradientEvent);
+    WaitFlag<HardEvent::MTE3_V>(kFeatureGradientEvent);
     const LocalTensor<float> rows = gradients_;
     for (int32_t corner = 0; corner < 4; ++corner) {
       MultiplyByCoefficient(rows[CornerRow(corner / 2, 0, corner % 2)],
                             bilinear_[Bilinear(batch, corner / 2, corner % 2)], batch.count);
     }
-    SetFlag<HardEvent::V_MTE3>(kGradientEvent);
-    WaitFlag<HardEvent::V_MTE3>(kGradientEvent);
+    SetFlag<HardEvent::V_MTE3>(kFeatureGradientEvent);
+    WaitFlag<HardEvent::V_MTE3>(kFeatureGradientEvent);
     AddToFeatures(batch, rows);
-    SetFlag<HardEvent::MTE3_V>(kGradientEvent);
+    SetFlag<HardEvent::MTE3_V>(kFeatureGradientEvent);
   }
 
   // to[2 i] = scaled[i] * coefficient[i]
@@ -351,8 +327,8 @@ class Backward : public Stream<Backward> {
   __aicore__ inline void StoreWeightGradient(const Batch& batch) {
     const Block& block = blocks_[batch.block];
     const int32_t groups = GroupsOf(batch.tile);
-    SetFlag<HardEvent::V_MTE3>(batch.weights);
-    WaitFlag<HardEvent::V_MTE3>(batch.weights);
+    SetFlag<HardEvent::V_MTE3>(kStoredWeightsEvent + batch.weights);
+    WaitFlag<HardEvent::V_MTE3>(kStoredWeightsEvent + batch.weights);
     for (int32_t i = 0; i < block.pairs;) {
       const int32_t run = RunOfPairs(block, i, block.pairs);
       DataCopyExtParams copy = WeightCopy(groups, run);
@@ -363,7 +339,7 @@ class Backward : public Stream<Backward> {
                   Weights(batch.weights, i, 0), copy);
       i += run;
     }
-    SetFlag<HardEvent::MTE3_MTE2>(batch.weights);
+    SetFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent + batch.weights);
   }
 
   // Adds what one scale gives, for all pairs of the block.
@@ -400,20 +376,20 @@ class Backward : public Stream<Backward> {
     const uint8_t repeats = static_cast<uint8_t>(plane_ / kLanes);
     uint64_t x_lanes[2] = {t.y_axis == 0 ? 0xaaaaaaaaaaaaaaaaULL : 0x5555555555555555ULL, 0};
     PipeBarrier<PIPE_V>();
-    WaitFlag<HardEvent::MTE3_V>(0);
+    WaitFlag<HardEvent::MTE3_V>(kLocationGradientEvent);
     Brcb(by_y, location_, repeats, BrcbRepeatParams{1, kLanes});
     Brcb(by_x, location_[plane_], repeats, BrcbRepeatParams{1, kLanes});
     PipeBarrier<PIPE_V>();
     Adds(by_y, by_x, 0.0f, x_lanes, repeats, UnaryRepeatParams{1, 1, kLanes, kLanes});
-    SetFlag<HardEvent::V_MTE3>(kLocationEvent);
-    WaitFlag<HardEvent::V_MTE3>(kLocationEvent);
+    SetFlag<HardEvent::V_MTE3>(kLocationGradientEvent);
+    WaitFlag<HardEvent::V_MTE3>(kLocationGradientEvent);
     for (int32_t i = 0; i < block.pairs;) {
       const int32_t run = RunOfPairs(block, i, block.pairs);
       DataCopyPad(gm_grad_locations_[static_cast<uint64_t>(2 * Pair(block, i))], by_y[i * kLanes],
                   DataCopyExtParams{static_cast<uint16_t>(run), 2 * sizeof(float), 0, 0, 0});
       i += run;
     }
-    SetFlag<HardEvent::MTE3_V>(0);
+    SetFlag<HardEvent::MTE3_V>(kLocationGradientEvent);
   }
 
   bool wants_features_, wants_locations_, wants_weight_;
@@ -426,12 +402,14 @@ class Backward : public Stream<Backward> {
 }  // namespace jda_ascend
 
 // A gradient that is not wanted is null. grad_feature_maps is added to: the host clears it.
-extern "C" __global__ __aicore__ void deformable_aggregation_grad(
-    GM_ADDR feature_maps, GM_ADDR spatial_shape, GM_ADDR scale_start_index,
-    GM_ADDR sample_locations, GM_ADDR weight, GM_ADDR cotangent, GM_ADDR grad_feature_maps,
-    GM_ADDR grad_sample_locations, GM_ADDR grad_weight, GM_ADDR workspace,
-    jda_ascend::Tiling tiling) {
-  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);
+JDA_VECTOR_KERNEL void deformable_aggregation_grad(GM_ADDR feature_maps, GM_ADDR spatial_shape,
+                                                   GM_ADDR scale_start_index,
+                                                   GM_ADDR sample_locations, GM_ADDR weight,
+                                                   GM_ADDR cotangent, GM_ADDR grad_feature_maps,
+                                                   GM_ADDR grad_sample_locations,
+                                                   GM_ADDR grad_weight, GM_ADDR workspace,
+                                                   jda_ascend::Tiling tiling) {
+  JDA_ON_VECTOR_CORES;
   AscendC::TPipe pipe;
   jda_ascend::Backward(tiling, pipe, feature_maps, spatial_shape, scale_start_index,
                        sample_locations, weight, cotangent, grad_feature_maps,

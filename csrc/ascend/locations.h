@@ -7,7 +7,6 @@
 
 namespace jda_ascend {
 
-constexpr int32_t kRawEvent = 3;  // of MTE2_V and V_MTE2
 constexpr float kInvisible = -1.0f;
 
 class Locations : public Core {
@@ -89,6 +88,7 @@ class Locations : public Core {
   __aicore__ inline void FindVisible(const LocalTensor<uint8_t>& visible) {
     const uint32_t count = PaddedPairs();
     constexpr uint32_t kBytes = kChunk / 8;
+    ResetMask();  // GatherMask leaves an empty one, and it is not promised that compares ignore it
     PipeBarrier<PIPE_V>();
     CompareScalar(bits_[0], planes_[0], 0.0f, CMPMODE::GT, count);
     CompareScalar(bits_[kBytes], planes_[0], 1.0f, CMPMODE::LT, count);

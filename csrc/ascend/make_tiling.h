@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <string>
 
 #include "tiling.h"
@@ -35,6 +36,7 @@ constexpr int64_t kMaxMaps = 1024;
 constexpr int64_t kMaxStride = 255;  // 32-byte blocks between repeats
 constexpr int64_t kMaxCopyBlocks = 4095;
 constexpr int64_t kZeroBytes = 2048;  // what the backward kernel clears at once
+constexpr int64_t kBlockWords = 4;    // granules whose bits fill a block
 constexpr int64_t kLine = 512;        // bytes: what GM transfers like to be aligned to
 
 inline int64_t Up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
@@ -179,6 +181,16 @@ inline bool ChooseCut(const Call& call, const Card& card, int64_t least_tiles, T
   return false;
 }
 
+// No two cores write into one 32-byte block of GM: no document says what becomes of it.
+inline int64_t ShareUnit(const Call& call, const Tiling& t) {
+  const auto whole_blocks = [](int64_t floats) { return kLanes / std::gcd(floats, kLanes); };
+  if (call.direction == Direction::kBackward) {  // gradients of locations and of weights
+    return std::max(whole_blocks(2), whole_blocks(call.scales * call.groups));
+  }
+  const int64_t anchors = whole_blocks(call.channels);
+  return anchors == 1 ? 1 : anchors * t.anchor_pairs;  // a row may be the sum of several cores
+}
+
 inline void LayOutWorkspace(Tiling& t) {
   int64_t end = 0;
   const auto put = [&end](int64_t& offset, int64_t bytes) {
@@ -190,7 +202,7 @@ inline void LayOutWorkspace(Tiling& t) {
   put(t.totals, int64_t{t.cores} * 32);
   put(t.begins, int64_t{t.cores} * 32);
   put(t.bits, t.granules * static_cast<int64_t>(sizeof(uint64_t)));
-  put(t.partials, t.cores * t.channels * static_cast<int64_t>(sizeof(float)));
+  put(t.partials, t.cores * Up(t.channels, kLanes) * static_cast<int64_t>(sizeof(float)));
   t.workspace_bytes = end;
 }
 
@@ -214,8 +226,7 @@ inline std::string MakeTiling(const Call& call, const Card& card, Tiling& t) {
   t.anchor_pairs = call.points * call.cameras;
   t.pairs = call.scales == 0 ? 0 : call.batch * call.anchors * t.anchor_pairs;
   t.granules = in::Up(t.pairs, kGranule) / kGranule;
-  // Of the backward kernel a whole block of location gradients.
-  t.share_unit = call.direction == Direction::kForward ? 1 : 4;
+  t.share_unit = in::ShareUnit(call, t);
   t.group_channels = static_cast<int32_t>(call.channels / call.groups);
   t.group_pitch = static_cast<int32_t>(in::Up(t.group_channels, kLanes));
 
@@ -234,7 +245,7 @@ inline std::string MakeTiling(const Call& call, const Card& card, Tiling& t) {
   if (call.deterministic) {
     t.cores = static_cast<int32_t>(std::clamp<int64_t>(call.batch * t.tiles, 1, t.cores));
   }
-  t.counted_granules = in::Up(t.granules, t.cores) / t.cores;
+  t.counted_granules = in::Up(in::Up(t.granules, t.cores) / t.cores, in::kBlockWords);
   in::LayOutWorkspace(t);
   return "";
 }

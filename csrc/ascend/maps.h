@@ -24,8 +24,7 @@ class Maps : public Split {
     const DataCopyPadExtParams<int32_t> unpadded{false, 0, 0, 0};
     DataCopyPad(map_sizes_, gm_shapes_, DataCopyExtParams{1, 2 * bytes, 0, 0, 0}, unpadded);
     DataCopyPad(IntMapTable(kFirst), gm_starts_, DataCopyExtParams{1, bytes, 0, 0, 0}, unpadded);
-    SetFlag<HardEvent::MTE2_V>(0);
-    SetFlag<HardEvent::MTE2_S>(0);
+    SetFlag<HardEvent::MTE2_V>(kMapsEvent);
   }
 
   __aicore__ inline void FindMaps() {
@@ -35,19 +34,16 @@ class Maps : public Split {
     const LocalTensor<int32_t> heights = scratch_.ReinterpretCast<int32_t>();
     uint64_t taken = 0;
     PipeBarrier<PIPE_V>();
-    WaitFlag<HardEvent::MTE2_V>(0);
+    WaitFlag<HardEvent::MTE2_V>(kMapsEvent);
     GatherMask(heights, map_sizes_, even, true, 2 * maps, all, taken);
     GatherMask(IntMapTable(kIntWidth), map_sizes_, odd, true, 2 * maps, all, taken);
     PipeBarrier<PIPE_V>();
     Cast(MapTable(kHeight), heights, RoundMode::CAST_RINT, maps);
     Cast(MapTable(kMapWidth), IntMapTable(kIntWidth), RoundMode::CAST_RINT, maps);
-    SetFlag<HardEvent::V_S>(0);
-    WaitFlag<HardEvent::V_S>(0);
-    WaitFlag<HardEvent::MTE2_S>(0);
+    SetFlag<HardEvent::V_S>(kTablesEvent);  // and what was loaded, which the vector unit waited for
+    WaitFlag<HardEvent::V_S>(kTablesEvent);
     same_sizes_ = true;
     for (uint32_t map = 0; map < maps; ++map) CheckMap(map);
-    SetFlag<HardEvent::S_V>(0);
-    WaitFlag<HardEvent::S_V>(0);
   }
 
   // Height, width (as float and as int32) and first row of every map.

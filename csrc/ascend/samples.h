@@ -9,8 +9,6 @@
 
 namespace jda_ascend {
 
-constexpr int32_t kGeometryReady = kPlaced + 1;  // events of V_S: one for each buffer
-
 class Samples : public Blocks {
  protected:
   __aicore__ inline Samples(const Tiling& tiling, TPipe& pipe, GM_ADDR shapes, GM_ADDR starts,
@@ -42,8 +40,9 @@ class Samples : public Blocks {
     const LocalTensor<float> size = keeps ? Geometry(block, kSizeY) : scratch_[4 * both];
     const LocalTensor<float> far = keeps ? Geometry(block, kFarY) : pixel;
     const LocalTensor<float> near = scratch_[3 * both];
-    SetFlag<HardEvent::S_V>(0);
-    WaitFlag<HardEvent::S_V>(0);
+    // What the scalar unit wrote to the tables of maps, and read of an earlier block.
+    SetFlag<HardEvent::S_V>(kLookedUpEvent);
+    WaitFlag<HardEvent::S_V>(kLookedUpEvent);
     PipeBarrier<PIPE_V>();
     FindSizes(block, size, cell.ReinterpretCast<int32_t>());
     PipeBarrier<PIPE_V>();
@@ -67,12 +66,12 @@ class Samples : public Blocks {
           (corner % 2 == 0 ? near : far)[n], n);
     }
     FindRows(block, cell, spare, keeps ? pixel : size, near.ReinterpretCast<int32_t>(), n);
-    SetFlag<HardEvent::V_S>(kGeometryReady + block.buffer);
+    SetFlag<HardEvent::V_S>(kGeometryEvent + block.buffer);
   }
 
   // Before the scalar unit reads the geometry of the block.
   __aicore__ inline void AwaitGeometry(const Block& block) {
-    WaitFlag<HardEvent::V_S>(kGeometryReady + block.buffer);
+    WaitFlag<HardEvent::V_S>(kGeometryEvent + block.buffer);
   }
 
   // The bilinear coefficients of the next samples of the step, each filling a block. True if the

@@ -38,8 +38,8 @@ class Split : public Locations {
     int64_t total = 0, sent = FirstCounted(core_);
     int32_t held = 0;
     while (NextChunk(words_[held].ReinterpretCast<uint8_t>())) {
-      SetFlag<HardEvent::V_S>(0);
-      WaitFlag<HardEvent::V_S>(0);
+      SetFlag<HardEvent::V_S>(kWordsEvent);
+      WaitFlag<HardEvent::V_S>(kWordsEvent);
       const int32_t end = held + static_cast<int32_t>(PaddedPairs() / kGranule);
       for (; held < end; ++held) total += Cost(words_.GetValue(held));
       if (held < kWords && next_ < end_) continue;
@@ -65,8 +65,8 @@ class Split : public Locations {
     LoadBits(first, first.granule, words_);
     LoadBits(last, last.granule, others);
     AwaitBits();
-    if (core_ > 0) begin_ = PairAt(first, words_);
-    if (core_ + 1 < t.cores) share_end_ = PairAt(last, others);
+    if (core_ > 0) begin_ = WholeUnits(PairAt(first, words_));
+    if (core_ + 1 < t.cores) share_end_ = WholeUnits(PairAt(last, others));
   }
 
   // All cores have finished their writes to GM when any goes on.
@@ -75,22 +75,21 @@ class Split : public Locations {
   // Publishes one number of this core, by the next meeting.
   __aicore__ inline void StoreSlot(const GlobalTensor<int64_t>& gm, int64_t value) {
     slot_.SetValue(0, value);
-    SetFlag<HardEvent::S_MTE3>(0);
-    WaitFlag<HardEvent::S_MTE3>(0);
+    SetFlag<HardEvent::S_MTE3>(kSlotEvent);
+    WaitFlag<HardEvent::S_MTE3>(kSlotEvent);
     DataCopyPad(gm[static_cast<uint64_t>(core_) * kInt64Lanes], slot_,
                 DataCopyExtParams{1, kInt64Lanes * sizeof(int64_t), 0, 0, 0});
   }
 
-  // Fetches the numbers of all cores from `first` on, for Slot().
+  // Fetches the numbers of all cores from `first` on, for Slot(). Comes behind Meet(), so that nothing
+  // reads the numbers before any more.
   __aicore__ inline void LoadSlots(const GlobalTensor<int64_t>& gm, int32_t first) {
-    SetFlag<HardEvent::S_MTE2>(0);
-    WaitFlag<HardEvent::S_MTE2>(0);
     const uint32_t at = static_cast<uint32_t>(first * kInt64Lanes);
     const uint32_t bytes = (t.cores - first) * kInt64Lanes * sizeof(int64_t);
     DataCopyPad(slots_[at], gm[at], DataCopyExtParams{1, bytes, 0, 0, 0},
                 DataCopyPadExtParams<int64_t>{false, 0, 0, 0});
-    SetFlag<HardEvent::MTE2_S>(0);
-    WaitFlag<HardEvent::MTE2_S>(0);
+    SetFlag<HardEvent::MTE2_S>(kSlotsEvent);
+    WaitFlag<HardEvent::MTE2_S>(kSlotsEvent);
   }
 
   __aicore__ inline int64_t Slot(int32_t core) const { return slots_.GetValue(core * kInt64Lanes); }
@@ -113,10 +112,10 @@ class Split : public Locations {
   __aicore__ inline void StoreBits(int64_t granule, int32_t count) {
     DataCopyPad(gm_bits_[granule], words_,
                 DataCopyExtParams{1, static_cast<uint32_t>(count * sizeof(uint64_t)), 0, 0, 0});
-    SetFlag<HardEvent::S_V>(0);
-    WaitFlag<HardEvent::S_V>(0);
-    SetFlag<HardEvent::MTE3_V>(0);
-    WaitFlag<HardEvent::MTE3_V>(0);
+    SetFlag<HardEvent::S_V>(kCountedEvent);
+    WaitFlag<HardEvent::S_V>(kCountedEvent);
+    SetFlag<HardEvent::MTE3_V>(kStoredBitsEvent);
+    WaitFlag<HardEvent::MTE3_V>(kStoredBitsEvent);
   }
 
   // Where a share begins: `cost` into granules [granule, end).
@@ -138,8 +137,8 @@ class Split : public Locations {
     int64_t left = search.cost;
     for (int64_t granule = search.granule; granule < search.end;) {
       if (granule > search.granule) {
-        SetFlag<HardEvent::S_MTE2>(0);
-        WaitFlag<HardEvent::S_MTE2>(0);
+        SetFlag<HardEvent::S_MTE2>(kBitsEvent);
+        WaitFlag<HardEvent::S_MTE2>(kBitsEvent);
         LoadBits(search, granule, words);
         AwaitBits();
       }
@@ -148,21 +147,25 @@ class Split : public Locations {
         const uint64_t bits = words.GetValue(i);
         const int64_t cost = Cost(bits);
         if (cost >= left) {
-          return Smaller(granule * kGranule + UnitsWorth(bits, left), t.pairs);
+          return granule * kGranule + PairsWorth(bits, left);
         }
         left -= cost;
       }
     }
-    return Smaller(search.end * kGranule, t.pairs);
+    return search.end * kGranule;
   }
 
-  // How many of a granule's pairs, in whole units, make up `cost`.
-  __aicore__ inline int32_t UnitsWorth(uint64_t bits, int64_t cost) const {
+  __aicore__ inline int64_t WholeUnits(int64_t pair) const {
+    return Smaller(AlignUp(pair, t.share_unit), t.pairs);
+  }
+
+  // How many of a granule's pairs make up `cost`.
+  __aicore__ inline int32_t PairsWorth(uint64_t bits, int64_t cost) const {
     int32_t pairs = 0;
-    for (int32_t step = kGranule / 2; step >= t.share_unit; step /= 2) {
+    for (int32_t step = kGranule / 2; step > 0; step /= 2) {
       if (Cost(bits & ((uint64_t{1} << (pairs + step)) - 1)) < cost) pairs += step;
     }
-    return pairs + t.share_unit;
+    return pairs + 1;
   }
 
   __aicore__ inline void LoadBits(const Search& search, int64_t granule,
@@ -174,8 +177,8 @@ class Split : public Locations {
   }
 
   __aicore__ inline void AwaitBits() {
-    SetFlag<HardEvent::MTE2_S>(0);
-    WaitFlag<HardEvent::MTE2_S>(0);
+    SetFlag<HardEvent::MTE2_S>(kBitsEvent);
+    WaitFlag<HardEvent::MTE2_S>(kBitsEvent);
   }
 
   GlobalTensor<int32_t> gm_sync_;

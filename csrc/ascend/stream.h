@@ -3,10 +3,12 @@
 // one run.
 //
 // A kernel derives from Stream<Kernel>, calls Run(), and provides
+//   OnStart()              all pipes are idle, and every flag is down
 //   OnChunk()              a chunk was compacted
 //   OnBlock(block)         MTE2 may load what the block needs
 //   BeforeWeights(buffer)  MTE2 is about to fill this weight buffer
 //   Compute(batch)         calls Await() first and Release() last
+//   OnFinish()             nothing more is computed: waits for the flags of OnStart()
 
 #ifndef JDA_ASCEND_STREAM_H_
 #define JDA_ASCEND_STREAM_H_
@@ -15,9 +17,6 @@
 
 namespace jda_ascend {
 
-// A flag may be set again only when the wait for it is known to be over, not merely dispatched. So
-// what happens once has an event of its own, and buffers that alternate have one each.
-constexpr int32_t kWeightsFree = 4;     // of V_MTE2: 4 and 5; 0 to 2 are corners, 3 raw locations
 constexpr int32_t kWeightsAtOnce = 32;  // samples whose weights are loaded along with a batch
 constexpr int32_t kMaxBuffers = 3;
 
@@ -64,14 +63,18 @@ class Stream : public CornerRows {
   }
 
   // Before the first vector operation that reads what was loaded for the batch.
-  __aicore__ inline void Await(const Batch& batch) { WaitFlag<HardEvent::MTE2_V>(batch.corners); }
+  __aicore__ inline void Await(const Batch& batch) {
+    WaitFlag<HardEvent::MTE2_V>(kCornersEvent + batch.corners);
+  }
 
   // After the last vector operation of the batch: all that MTE2 filled for it may be filled again.
-  __aicore__ inline void Release(const Batch& batch) { SetFlag<HardEvent::V_MTE2>(batch.corners); }
+  __aicore__ inline void Release(const Batch& batch) {
+    SetFlag<HardEvent::V_MTE2>(kCornersEvent + batch.corners);
+  }
 
   // After the last vector operation that reads the weights of the batch's tile.
   __aicore__ inline void ReleaseWeights(const Batch& batch) {
-    if (batch.closes_tile) SetFlag<HardEvent::V_MTE2>(kWeightsFree + batch.weights);
+    if (batch.closes_tile) SetFlag<HardEvent::V_MTE2>(kWeightsEvent + batch.weights);
   }
 
   // The anchor that follows a closing block in the stream, or -1.
@@ -87,6 +90,7 @@ class Stream : public CornerRows {
 
   __aicore__ inline void Start(int64_t begin, int64_t end, int32_t first, int32_t last) {
     PipeBarrier<PIPE_ALL>();  // flags of an earlier run are down, everything is initialised
+    kernel().OnStart();
     first_tile_ = first;
     last_tile_ = last;
     at_ = Batch{};
@@ -98,16 +102,17 @@ class Stream : public CornerRows {
     StartBlocks();
     StartRange(begin, end, t.anchors * t.anchor_pairs);
     if (wants_corners_) ClearCorners();
-    for (int32_t i = 0; i < t.buffers; ++i) SetFlag<HardEvent::V_MTE2>(i);
-    SetFlag<HardEvent::V_MTE2>(kWeightsFree);
-    SetFlag<HardEvent::V_MTE2>(kWeightsFree + 1);
+    for (int32_t i = 0; i < t.buffers; ++i) SetFlag<HardEvent::V_MTE2>(kCornersEvent + i);
+    SetFlag<HardEvent::V_MTE2>(kWeightsEvent);
+    SetFlag<HardEvent::V_MTE2>(kWeightsEvent + 1);
   }
 
   __aicore__ inline void Finish() {
-    for (int32_t i = 0; i < t.buffers; ++i) WaitFlag<HardEvent::V_MTE2>(i);
-    WaitFlag<HardEvent::V_MTE2>(kWeightsFree);
-    WaitFlag<HardEvent::V_MTE2>(kWeightsFree + 1);
+    for (int32_t i = 0; i < t.buffers; ++i) WaitFlag<HardEvent::V_MTE2>(kCornersEvent + i);
+    WaitFlag<HardEvent::V_MTE2>(kWeightsEvent);
+    WaitFlag<HardEvent::V_MTE2>(kWeightsEvent + 1);
     EndRange();
+    kernel().OnFinish();
   }
 
   // Loads the next batch into at_; false at the end, or while the next tile is not prepared yet.
@@ -116,7 +121,7 @@ class Stream : public CornerRows {
     const bool same_tile = at_.count > 0 && at_.scale + 1 < t.scales;
     if (!same_step && !same_tile && !ahead_ready_) return false;
     at_.corners = at_.corners + 1 == t.buffers ? 0 : at_.corners + 1;
-    WaitFlag<HardEvent::V_MTE2>(at_.corners);
+    WaitFlag<HardEvent::V_MTE2>(kCornersEvent + at_.corners);
     if (same_step) {
       at_.first += at_.count;
     } else if (same_tile) {
@@ -128,7 +133,7 @@ class Stream : public CornerRows {
     DescribeBatch();
     if (wants_corners_) LoadCorners(at_);
     if (ahead_ready_) LoadMoreWeights(AlignUp(kWeightsAtOnce, t.scales) / t.scales);
-    SetFlag<HardEvent::MTE2_V>(at_.corners);
+    SetFlag<HardEvent::MTE2_V>(kCornersEvent + at_.corners);
     return true;
   }
 
@@ -160,7 +165,7 @@ class Stream : public CornerRows {
   // before them run.
   __aicore__ inline void LoadMoreWeights(int64_t most) {
     if (loaded_ == 0) {
-      WaitFlag<HardEvent::V_MTE2>(kWeightsFree + ahead_.weights);
+      WaitFlag<HardEvent::V_MTE2>(kWeightsEvent + ahead_.weights);
       kernel().BeforeWeights(ahead_.weights);
     }
     const int64_t pairs = blocks_[ahead_.block].pairs;

@@ -41,7 +41,8 @@ struct Tiling {
   int64_t anchor_pairs;      // points * cameras
   int64_t pairs;             // batch * anchors * anchor_pairs
   int64_t granules;          // that all pairs make
-  int64_t counted_granules;  // that one core counts
+  int64_t counted_granules;  // that one core counts, whose bits fill whole blocks of GM
+  int64_t share_unit;  // pairs: shares end at multiples of it, so that results fill whole blocks
 
   int32_t cores;
   int32_t y_axis;          // position of y in a location
@@ -59,8 +60,6 @@ struct Tiling {
   int32_t row_pitch;     // floats of a row of all tiles
   int32_t buffers;       // of corner rows: batches that are loaded before they are computed
   int32_t planes;        // of the geometry of a block
-  int32_t share_unit;    // pairs: shares end at multiples of it within a granule
-  int32_t reserved;
 
   // Workspace in GM, byte offsets. The host zeroes the first `workspace_zeroed` bytes.
   int64_t sync, totals, begins, bits, partials, workspace_bytes, workspace_zeroed;

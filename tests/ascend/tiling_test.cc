@@ -110,7 +110,17 @@ void check_work(const Call& call, const Card& card, const Tiling& t) {
   EXPECT(t.sync == 0 && t.workspace_zeroed >= 32 * t.cores);
   EXPECT(t.totals >= t.workspace_zeroed && t.begins >= t.totals + 32 * t.cores);
   EXPECT(t.bits >= t.begins + 32 * t.cores && t.partials >= t.bits + 8 * t.granules);
-  EXPECT(t.workspace_bytes >= t.partials + 4LL * t.cores * call.channels);
+  EXPECT(t.workspace_bytes >= t.partials + 32LL * t.cores * ((call.channels + 7) / 8));
+  // Where one core's part of an array ends and the next one's begins, whole blocks end too.
+  EXPECT(t.counted_granules * 8 % 32 == 0);
+  if (call.direction == Direction::kBackward) {
+    EXPECT(t.share_unit * 8 % 32 == 0 && t.share_unit * call.scales * call.groups * 4 % 32 == 0);
+  } else if (call.channels * 4 % 32 == 0) {
+    EXPECT(t.share_unit == 1);
+  } else if (t.pairs > 0) {
+    EXPECT(t.share_unit % t.anchor_pairs == 0);
+    EXPECT(t.share_unit / t.anchor_pairs * call.channels * 4 % 32 == 0);
+  }
 }
 
 void check_all(Call call, const Card& card, bool must_fit) {
