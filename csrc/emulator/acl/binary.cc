@@ -182,6 +182,7 @@ Effects run(Driver& driver, Device& device, const Function& function, uint32_t b
   emulator::Options options;
   options.cores = static_cast<int>(driver.settings["cores"]);
   options.seed = static_cast<uint64_t>(driver.settings["seed"]);
+  options.worst_casts = options.seed != 0;
   options.automatic_sync = function.loaded->binary.automatic_sync;
   options.reserve_scratch = function.loaded->binary.reserve_scratch;
   const std::vector<void*> pointers = arguments.pointers();
