@@ -492,7 +492,6 @@ def python(source, **environment):
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -81,7 +81,6 @@ def test_program(programs: Path, name: str, tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
     )
     output = result.stdout + result.stderr
     assert result.returncode == 0, output

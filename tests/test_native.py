@@ -54,7 +54,6 @@ def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
     )
 
 
