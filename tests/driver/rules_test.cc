@@ -62,7 +62,17 @@ extern "C" __global__ __aicore__ void count_blocks(GM_ADDR out) {
   SetAtomicNone();
 }
 
-extern "C" __global__ __aicore__ void meet(GM_ADDR counters) {
+// By a macro, of which there may be several forms.
+#ifdef NOT_HERE
+#define A_KERNEL extern "C" \
+    __global__ __aicore__
+#define SAYS(what) nothing(what)
+#else
+#define A_KERNEL extern "C" __global__
+#define SAYS(what)
+#endif
+
+A_KERNEL void meet(GM_ADDR counters) {
   TPipe pipe;
   TBuf<TPosition::VECCALC> buffer;
   pipe.InitBuffer(buffer, 4096);
@@ -930,6 +940,10 @@ TEST(failures_on_demand) {
   jda_emulated_fail("aclrtMalloc", 2, ACL_ERROR_RT_MEMORY_ALLOCATION);
   CHECK(allocate() == 0 && allocate() == ACL_ERROR_RT_MEMORY_ALLOCATION && allocate() == 0);
   CHECK(jda_emulated_live("device") == 2 && jda_emulated_calls("aclrtMalloc") == 3);
+  // Each of them counts every call, those that fail too.
+  jda_emulated_fail("aclrtMalloc", 1, 111111);
+  jda_emulated_fail("aclrtMalloc", 2, 222222);
+  CHECK(allocate() == 111111 && allocate() == 222222 && allocate() == 0);
   jda_emulated_fail("aclrtMalloc", 0, 123456);
   CHECK(allocate() == 123456 && allocate() == 123456);
   jda_emulated_reset();

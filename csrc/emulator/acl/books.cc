@@ -26,15 +26,17 @@ void remember_error(const std::string& text) { recent = text; }
 
 aclError Books::enter(const std::string& function) {
   ++calls_[function];
-  for (auto failure = failures_.begin(); failure != failures_.end(); ++failure) {
-    if (failure->function != function) continue;
-    if (failure->left == 0) return failure->code;
-    if (--failure->left > 0) continue;
-    const aclError code = failure->code;
-    failures_.erase(failure);
-    return code;
+  aclError code = ACL_SUCCESS;
+  for (auto failure = failures_.begin(); failure != failures_.end();) {
+    const bool always = failure->left == 0;
+    if (failure->function != function || (!always && --failure->left > 0)) {
+      ++failure;
+      continue;
+    }
+    if (code == ACL_SUCCESS) code = failure->code;
+    failure = always ? std::next(failure) : failures_.erase(failure);
   }
-  return ACL_SUCCESS;
+  return code;
 }
 
 void Books::fail(const std::string& function, int64_t n, aclError code) {

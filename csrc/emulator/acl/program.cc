@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <cstdlib>
@@ -15,6 +16,7 @@
 #include <fstream>
 #include <iterator>
 #include <set>
+#include <sstream>
 
 #include "driver.h"
 #include "kernel.h"
@@ -100,22 +102,51 @@ std::string code_of(const std::string& source) {
 
 bool in_name(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
 
-// The names of functions declared __global__: what stands before a parenthesis and is no attribute.
+// What declares a kernel: __global__, and macros that stand for it. Directives become blanks.
+std::vector<std::string> marks_of(std::string& code) {
+  std::vector<std::string> marks = {"__global__"};
+  for (size_t begin = 0, end = 0; begin < code.size(); begin = end + 1) {
+    end = std::min(code.find('\n', begin), code.size());
+    const size_t first = code.find_first_not_of(" \t", begin);
+    if (first >= end || code[first] != '#') continue;
+    while (end < code.size() && code[end - 1] == '\\') {
+      end = std::min(code.find('\n', end + 1), code.size());
+    }
+    const std::string line = code.substr(first + 1, end - first - 1);
+    std::istringstream words(line);
+    std::string directive, name;
+    words >> directive >> name;
+    if (directive == "define" && line.find(marks[0]) != std::string::npos) marks.push_back(name);
+    std::fill(code.begin() + begin, code.begin() + end, ' ');
+  }
+  return marks;
+}
+
+// What stands before the next parenthesis, unless that is one of an attribute; "": nothing does.
+std::string function_after(const std::string& code, size_t at) {
+  for (size_t open = code.find('(', at); open != std::string::npos;
+       open = code.find('(', open + 1)) {
+    size_t end = open;
+    while (end > at && std::isspace(static_cast<unsigned char>(code[end - 1]))) --end;
+    size_t begin = end;
+    while (begin > at && in_name(code[begin - 1])) --begin;
+    const std::string name = code.substr(begin, end - begin);
+    if (name.rfind("__", 0) != 0) return name;
+  }
+  return "";
+}
+
+// The names of functions declared as kernels.
 std::set<std::string> kernels_of(const std::string& source) {
-  const std::string code = code_of(source), mark = "__global__";
+  std::string code = code_of(source);
   std::set<std::string> names;
-  for (size_t at = code.find(mark); at != std::string::npos; at = code.find(mark, at)) {
-    at += mark.size();
-    for (size_t open = code.find('(', at); open != std::string::npos;
-         open = code.find('(', open + 1)) {
-      size_t end = open;
-      while (end > at && std::isspace(static_cast<unsigned char>(code[end - 1]))) --end;
-      size_t begin = end;
-      while (begin > at && in_name(code[begin - 1])) --begin;
-      const std::string name = code.substr(begin, end - begin);
-      if (name.rfind("__", 0) == 0) continue;
+  for (const std::string& mark : marks_of(code)) {
+    for (size_t at = code.find(mark); at != std::string::npos; at = code.find(mark, at)) {
+      const bool inside = at > 0 && in_name(code[at - 1]);
+      at += mark.size();
+      if (inside || (at < code.size() && in_name(code[at]))) continue;
+      const std::string name = function_after(code, at);
       if (!name.empty()) names.insert(name);
-      break;
     }
   }
   return names;
