@@ -24,42 +24,18 @@ from calls import (
     Call,
     Launcher,
 )
-from launched import DRIVER, FAULT, both_outputs, output, require_driver, start, succeed
+from launched import (
+    DRIVER,
+    FAULT,
+    Compiler,
+    both_outputs,
+    output,
+    require_driver,
+    start,
+    succeed,
+)
 
 require_driver()
-
-
-class Compiler:
-    """A compiler that needs no time, unless it is told to."""
-
-    def __init__(self, folder: Path, kernels: bytes, seconds: float = 0) -> None:
-        self.path, self.log = folder / "compiler", folder / "calls"
-        self.made = folder / "made"
-        self.made.write_bytes(kernels[:-8])  # less the driver's own checksum
-        self.path.write_text(
-            textwrap.dedent(f"""\
-            #!/bin/sh
-            echo call >> {self.log}
-            sleep {seconds}
-            while [ "$1" != -o ]; do shift; done
-            cp {self.made} "$2"
-            """)
-        )
-        self.path.chmod(0o700)
-
-    @property
-    def calls(self) -> int:
-        return len(self.log.read_text().splitlines()) if self.log.exists() else 0
-
-
-@pytest.fixture
-def compiler(
-    compiled: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Compiler:
-    found = Compiler(tmp_path, compiled)
-    monkeypatch.setenv("CXX", str(found.path))
-    monkeypatch.setenv("JDA_ASCEND_CACHE", str(tmp_path / "cache" / "deep"))
-    return found
 
 
 def entry_of(folder: Path) -> Path:

@@ -76,15 +76,23 @@ int VectorCores(const Driver& driver, int card, const std::string& soc) {
   return limit > 0 && limit < static_cast<uint32_t>(cores) ? static_cast<int>(limit) : cores;
 }
 
+// The thread's current card, if it has one.
+std::optional<int32_t> CardOfThread() {
+  const auto& ask = TheDriver().aclrtGetDevice;
+  int32_t card = 0;
+  const aclError code = ask.Try(&card);
+  if (code == ACL_ERROR_RT_CONTEXT_NULL) return std::nullopt;
+  if (code != ACL_SUCCESS) RaiseCallError(ask.name(), code);
+  return card;
+}
+
 }  // namespace
 
 CurrentCard::CurrentCard(int card) {
-  const Driver& driver = TheDriver();
-  int32_t now = 0;
-  const bool any = driver.aclrtGetDevice.Try(&now) == ACL_SUCCESS;
-  if (any && now == card) return;
-  driver.aclrtSetDevice(card);
-  if (any) previous_ = now;
+  const std::optional<int32_t> now = CardOfThread();
+  if (now == card) return;
+  TheDriver().aclrtSetDevice(card);
+  previous_ = now;
 }
 
 CurrentCard::~CurrentCard() {
@@ -123,9 +131,8 @@ std::string Device::kernel_origin() {
 int ConfiguredCard() { return EnvironmentNumber("JDA_ASCEND_DEVICE", 0); }
 
 int ThreadsCard() {
-  int32_t card = 0;
-  const bool any = TheDriver().aclrtGetDevice.Try(&card) == ACL_SUCCESS;
-  return any ? card : ConfiguredCard();
+  const std::optional<int32_t> card = CardOfThread();
+  return card ? *card : ConfiguredCard();
 }
 
 Device& TheDevice(int card) {

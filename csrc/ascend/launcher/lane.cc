@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string>
 
 #include "error.h"
 
@@ -11,6 +12,8 @@ namespace {
 constexpr size_t kBufferBytes = size_t{4} << 20;
 constexpr size_t kAlignment = 64;
 constexpr int kMostLanes = 4;
+
+aclError Wait(const Lane& lane) { return TheDriver().aclrtSynchronizeStream.Try(lane.stream()); }
 
 }  // namespace
 
@@ -129,9 +132,15 @@ void Lanes::Return(std::unique_ptr<Lane> lane) {
 }
 
 void Lanes::GiveUp(std::unique_ptr<Lane> lane) {
-  TheDriver().aclrtSynchronizeStream.Try(lane->stream());
-  lane.reset();
+  const aclError code = Wait(*lane);
+  if (code == ACL_SUCCESS) {
+    lane.reset();
+  } else {
+    Remark("aclrtSynchronizeStream failed too, with code " + std::to_string(code) +
+           ": what the call took on the card and in pinned memory is kept, as it may be in use");
+  }
   const std::lock_guard<std::mutex> lock(mutex_);
+  if (lane != nullptr) stuck_.push_back(std::move(lane));
   --lent_;
   // All: one that cannot make a lane for itself would wake no other.
   returned_.notify_all();
@@ -140,6 +149,8 @@ void Lanes::GiveUp(std::unique_ptr<Lane> lane) {
 void Lanes::Trim() {
   const std::lock_guard<std::mutex> lock(mutex_);
   idle_.clear();
+  const auto done = [](const auto& lane) { return Wait(*lane) == ACL_SUCCESS; };
+  stuck_.erase(std::remove_if(stuck_.begin(), stuck_.end(), done), stuck_.end());
 }
 
 }  // namespace jda_ascend

@@ -76,7 +76,7 @@ class Lanes {
   explicit Lanes(size_t most_kept_bytes) : most_kept_bytes_(most_kept_bytes) {}
 
   // A lane on loan. It goes back if the call succeeded; otherwise it is given up, after waiting for
-  // the work that uses it.
+  // the work that uses it. What cannot be waited for is kept: the card may still use it.
   class Loan {
    public:
     Loan() = default;
@@ -99,7 +99,7 @@ class Lanes {
   Loan Take();     // waits until there is one
   Loan TryTake();  // none if all are lent
 
-  // Frees what lanes that are not lent hold on the card.
+  // Frees what lanes that are not lent hold, but for those that still cannot be waited for.
   void Trim();
 
  private:
@@ -111,6 +111,7 @@ class Lanes {
   std::mutex mutex_;
   std::condition_variable returned_;
   std::vector<std::unique_ptr<Lane>> idle_;
+  std::vector<std::unique_ptr<Lane>> stuck_;  // given up, and not waited for
   int lent_ = 0;
 };
 

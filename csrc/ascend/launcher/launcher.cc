@@ -15,22 +15,25 @@ namespace {
 thread_local std::string last_error;
 thread_local std::string description;
 
+int Fail(int code, const char* text) {
+  last_error = text + TakeRemarks();
+  return code;
+}
+
 // Runs `body`; what it throws becomes a code and a text.
 template <typename Body>
 int Guard(const Body& body) {
   last_error.clear();
+  TakeRemarks();
   try {
     body();
     return JDA_ASCEND_OK;
   } catch (const Error& error) {
-    last_error = error.what();
-    return error.code;
+    return Fail(error.code, error.what());
   } catch (const std::bad_alloc&) {
-    last_error = "no memory on the host";
-    return JDA_ASCEND_RESOURCE_EXHAUSTED;
+    return Fail(JDA_ASCEND_RESOURCE_EXHAUSTED, "no memory on the host");
   } catch (const std::exception& error) {
-    last_error = error.what();
-    return JDA_ASCEND_INTERNAL;
+    return Fail(JDA_ASCEND_INTERNAL, error.what());
   }
 }
 

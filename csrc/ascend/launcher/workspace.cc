@@ -1,5 +1,9 @@
 #include "workspace.h"
 
+#include <string>
+
+#include "error.h"
+
 namespace jda_ascend {
 namespace {
 
@@ -7,6 +11,13 @@ constexpr size_t kLeastBytes = size_t{1} << 18;
 
 // More are kept only while that many are in flight and all of them are too small.
 constexpr size_t kMostBlocks = 16;
+
+// A card that cannot be asked may still be at work.
+bool IsComplete(const Event& event) {
+  aclrtEventRecordedStatus status = ACL_EVENT_RECORDED_STATUS_NOT_READY;
+  return TheDriver().aclrtQueryEventStatus.Try(event.get(), &status) == ACL_SUCCESS &&
+         status == ACL_EVENT_RECORDED_STATUS_COMPLETE;
+}
 
 }  // namespace
 
@@ -18,11 +29,24 @@ void Workspaces::Use(size_t bytes, aclrtStream stream, const std::function<void(
     use(block->memory.get());
     driver.aclrtRecordEvent(block->event.get(), stream);
   } catch (...) {
-    // Nothing tells when the card is done with the block, unless we wait.
-    driver.aclrtSynchronizeStream.Try(stream);
-    blocks_.erase(block);
+    Recover(block);
     throw;
   }
+}
+
+// After an error: some work on the block may have been enqueued, and its event does not tell when the
+// card is done with that.
+void Workspaces::Recover(Blocks::iterator block) {
+  const Driver& driver = TheDriver();
+  if (driver.aclrtRecordEvent.Try(block->event.get(), block->stream) == ACL_SUCCESS) return;
+  const aclError code = driver.aclrtSynchronizeStream.Try(block->stream);
+  if (code == ACL_SUCCESS) {
+    blocks_.erase(block);
+    return;
+  }
+  stuck_.splice(stuck_.end(), blocks_, block);
+  Remark("aclrtSynchronizeStream failed too, with code " + std::to_string(code) +
+         ": a workspace on the card is kept, as it may be in use");
 }
 
 Workspaces::Blocks::iterator Workspaces::Take(size_t bytes, aclrtStream stream) {
@@ -33,7 +57,7 @@ Workspaces::Blocks::iterator Workspaces::Take(size_t bytes, aclrtStream stream) 
     const auto next = std::next(block);
     const bool small = block->bytes < bytes;
     const bool superfluous = block->stream == stream || blocks_.size() >= kMostBlocks;
-    if ((!small || superfluous) && Idle(block)) {
+    if ((!small || superfluous) && IsComplete(block->event)) {
       if (!small) {
         block->stream = stream;
         return block;
@@ -61,24 +85,11 @@ Workspaces::Blocks::iterator Workspaces::Allocate(size_t bytes, aclrtStream stre
   return std::prev(blocks_.end());
 }
 
-bool Workspaces::Idle(Blocks::iterator block) {
-  aclrtEventRecordedStatus status = ACL_EVENT_RECORDED_STATUS_NOT_READY;
-  try {
-    TheDriver().aclrtQueryEventStatus(block->event.get(), &status);
-  } catch (...) {
-    TheDriver().aclrtSynchronizeEvent.Try(block->event.get());
-    blocks_.erase(block);
-    throw;
-  }
-  return status == ACL_EVENT_RECORDED_STATUS_COMPLETE;
-}
-
 void Workspaces::Trim() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  while (!blocks_.empty()) {
-    TheDriver().aclrtSynchronizeEvent.Try(blocks_.front().event.get());
-    blocks_.pop_front();
-  }
+  blocks_.remove_if([](const Block& block) {
+    return TheDriver().aclrtSynchronizeEvent.Try(block.event.get()) == ACL_SUCCESS;
+  });
 }
 
 }  // namespace jda_ascend

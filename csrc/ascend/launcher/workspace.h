@@ -21,7 +21,7 @@ class Workspaces {
   // enqueues must not be mixed with what another one enqueues on the same stream.
   void Use(size_t bytes, aclrtStream stream, const std::function<void(void*)>& use);
 
-  // Frees all blocks, after waiting for the work that uses them.
+  // Frees all blocks, after waiting for the work that uses them; not those that cannot be waited for.
   void Trim();
 
  private:
@@ -35,10 +35,11 @@ class Workspaces {
 
   Blocks::iterator Take(size_t bytes, aclrtStream stream);
   Blocks::iterator Allocate(size_t bytes, aclrtStream stream);
-  bool Idle(Blocks::iterator block);
+  void Recover(Blocks::iterator block);
 
   std::mutex mutex_;
   Blocks blocks_;
+  Blocks stuck_;  // that the card may use for ever: nothing tells when it is done with them
 };
 
 }  // namespace jda_ascend
