@@ -129,3 +129,27 @@ def test_a_workspace_that_the_card_may_use_is_kept(tmp_path):
         f"{KEPT}a workspace on the card is kept, as it may be in use"
     )
     assert told[1:] == [f"{OK} ", "1 ''"]
+
+
+def test_a_fault_on_the_card_is_told_once_and_ends_it(tmp_path):
+    """Nothing can be waited for any more: what the calls had is kept, and no more."""
+    source = """
+    from emulated_books import EmulatedDriver
+    driver = EmulatedDriver()
+    print(attempt())
+    driver.fail("kernel", 1, 507035)
+    print(attempt())
+    kept = driver.live()
+    for _ in range(3):
+        print(attempt())
+    print(driver.live() == kept, repr(driver.findings()))
+    """
+    right, first, *later, last = output(start(source, tmp_path))
+    assert right == "right"
+    assert first.startswith(
+        f"{INTERNAL} aclrtSynchronizeStream failed with code 507035"
+    )
+    assert first.count("aclrtSynchronizeStream failed too, with code 507035") == 1
+    for line in later:
+        assert re.match(f"{INTERNAL} aclrt\\w+ failed with code 507035", line)
+    assert last == "True ''"
