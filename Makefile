@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 NATIVE := CMakeLists.txt $(wildcard csrc/cpu/* csrc/ascend/* csrc/ascend/launcher/* csrc/emulator/* csrc/emulator/acl/*)
 CXX_FILES := $(wildcard csrc/*/*.h csrc/*/*.cc csrc/*/*.cpp csrc/*/*/*.h csrc/*/*/*.cc tests/*/*.h tests/*/*.cc benchmarks/*.cc)
 
-.PHONY: demo test test-oldest test-newest test-npu build lint benchmark wheel clean check-tools
+.PHONY: demo test test-mutants test-oldest test-newest test-npu build lint benchmark wheel clean check-tools
 
 demo: build  ## deformable aggregation on a six-camera scene, forward and backward, on the CPU
 	$(BIN)/python examples/six_cameras.py
 
 test: build  ## the test suite; what this machine can run must not be skipped
 	JDA_REQUIRE_CPU=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+
+test-mutants: build  ## every mutant of the Ascend kernels, of which the test suite tries a sample
+	$(BIN)/python tests/ascend/mutation.py --all
 
 # What the version of JAX matters to. From the folder of the tests, so that the installed package is
 # found, not the sources.

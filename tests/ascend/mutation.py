@@ -1,137 +1,349 @@
-"""Delete one synchronisation call of the kernels at a time: is it missed?
+"""Which mutants of the kernels does nothing notice?
 
-All mutants are one library: a copy of the kernels in which every SetFlag, WaitFlag and
-PipeBarrier asks a variable whether it is the one that is left out. A mutant is caught
-by a finding, a wrong result, a deadlock or a crash.
+mutants.py makes them; they are one library. A mutant dies of a finding of the emulator,
+a wrong result, a result that depends on the order, an error, a crash, or of running
+much farther than the kernels do. It is noticed too where it is right but does more work
+than the kernels, by the emulator's model. What survives has to be listed in
+survivors.toml with the reason why it is equivalent, and what is listed has to survive.
+
+    python tests/ascend/mutation.py          what always runs, and a sample of the rest
+    python tests/ascend/mutation.py --all    every mutant
 """
 
+import argparse
 import ctypes
+import mmap
 import os
-import re
-import shutil
+import random
+import resource
+import signal
 import sys
 import tempfile
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cases
 import emulated
 import limits
+import mutants
 import numpy as np
 import oracle
 
-CALL = re.compile(r"(?:SetFlag|WaitFlag|PipeBarrier)<[^;]*;")
-NAMES = (
-    "rig",
-    "rig clustered",
-    "page channels",
-    "odd channels",
-    "many channels",
-    "wide groups",
-    "300 points and a batch",
-    "300 points at one place",
-    "many anchors",
-    "all invisible",
-    "no points",
-)
+FLAGS = ("-Wno-narrowing", "-include", str(emulated.HERE / "mutant.h"))
+LISTED = emulated.HERE / "survivors.toml"
+ALWAYS = ("synchronisation", "pair")
+SAMPLE, SEED = 300, 0
+JOBS = 2
+FIRST = ("rig", "odd channels", "300 points and a batch", "page channels")
+GAVE_UP, SLOWER = 3, 4  # exit statuses; the first one is that of mutant.cc
+LAST_RESORT = 600  # seconds; what runs that long is reported
+MEMORY = 8 << 30
+Cost = list[float]
+Check = Callable[[ctypes.CDLL], Cost]
 
 
-def mutate(folder: Path) -> list[str]:
-    """Writes the kernels with a switch for every call; returns where the calls are."""
-    sites: list[str] = []
-
-    def switch(match: re.Match[str]) -> str:
-        sites.append(f"{name}:{number}: {match.group()}")
-        return f"if (jda_mutant != {len(sites) - 1}) {match.group()}"
-
-    for source in sorted(p for p in emulated.KERNELS.iterdir() if p.is_file()):
-        name, lines = source.name, []
-        for number, line in enumerate(source.read_text().splitlines(), 1):  # noqa: B007
-            code = line.split("//")[0]
-            lines.append(CALL.sub(switch, code))
-        text = "\n".join(lines) + "\n"
-        if source.name == "tiling.h":
-            text = text.replace("namespace jda_ascend {", "extern int jda_mutant;\n"
-                                "namespace jda_ascend {", 1)  # fmt: skip
-        (folder / source.name).write_text(text)
-    return sites
+class Verdict(NamedTuple):
+    mutant: mutants.Mutant
+    fate: str  # "died", "slower", "survived"
+    how: str  # of what and where
 
 
-def build(folder: Path) -> tuple[ctypes.CDLL, list[str]]:
+def build(folder: Path) -> tuple[ctypes.CDLL, list[mutants.Mutant]]:
     kernels = folder / "ascend"
     kernels.mkdir()
-    sites = mutate(kernels)
-    variable = folder / "mutant.cc"
-    variable.write_text("int jda_mutant = -1;\n")
-    shutil.copy(emulated.HERE / "driver.cc", kernels)
+    changed, found = mutants.mutate(mutants.sources(emulated.KERNELS))
+    for name, text in changed.items():
+        (kernels / name).write_text(text)
     sources = [
         *emulated.emulator_sources(),
         *emulated.kernel_sources(kernels),
-        kernels / "driver.cc",
-        variable,
+        emulated.HERE / "driver.cc",
+        emulated.HERE / "mutant.cc",
     ]
-    objects = emulated.compile_objects(sources, folder, include=[kernels])
-    return emulated.link(objects, folder / "mutants.so"), sites
+    objects = emulated.compile_objects(sources, folder, *FLAGS, include=[kernels])
+    library = emulated.link(objects, folder / "mutants.so")
+    for name, kind in (
+        ("jda_mutant", ctypes.c_int),
+        ("jda_mutant_steps", ctypes.c_longlong),
+        ("jda_mutant_most_steps", ctypes.c_longlong),
+    ):
+        getattr(library, name).restype = ctypes.POINTER(kind)
+    return library, found
 
 
-def is_right(library: ctypes.CDLL) -> bool:
-    for name in NAMES:
-        inputs, judged = cases.case(name), cases.judged_case(name)
-        for options in ({"cores": 1}, {"cores": 48}, {"cores": 3, "seed": 5}):
-            run = emulated.emulate(library, inputs, **options)
-            if run.findings:
-                return False
+# ---- what a mutant has to get right, what kills most comes first
+
+
+def check(
+    inputs: cases.Inputs,
+    judged: cases.Judgement,
+    backward: bool,
+    library: ctypes.CDLL,
+    seeds: Iterable[int] = (0,),
+    **options: object,
+) -> Cost:
+    """One direction, in one or more orders, on which results do not depend."""
+    first, cost = None, []
+    for seed in seeds:
+        cotangent = judged.cotangent if backward else None
+        run = emulated.emulate(library, inputs, cotangent, seed=seed, **options)
+        assert not run.findings, run.findings
+        if backward:
+            compare_gradients(run.results, judged, options.get("order", "yx"))
+        else:
             oracle.assert_within(run.results[0], judged.out, judged.out_scale)
-            run = emulated.emulate(library, inputs, judged.cotangent, **options)
-            if run.findings:
-                return False
-            cases.assert_gradients_within(run.results, judged)
-        if not is_deterministic(library, inputs, judged):
-            return False
-    inputs, judged = limits.case("5000 pairs")
-    run = emulated.emulate(library, inputs, cores=2)
-    if run.findings:
-        return False
-    oracle.assert_within(run.results[0], judged.out, judged.out_scale)
-    return True
+        for got, before in zip(run.results, first or run.results, strict=True):
+            assert got is None or got.tobytes() == before.tobytes(), "depends on order"
+        first = run.results
+        if seed == 0:
+            cost += cost_of(run.answer)
+    return cost
 
 
-def is_deterministic(library, inputs, judged) -> bool:
-    gradients = []
-    for seed in (0, 1, 2):
-        options = {"cores": 4, "deterministic": 1, "seed": seed}
-        run = emulated.emulate(library, inputs, judged.cotangent, **options)
-        if run.findings:
-            return False
-        gradients.append(run.results[0])
-    return all(np.array_equal(gradients[0], other) for other in gradients[1:])
+def cost_of(answer: emulated.Answer) -> Cost:
+    """What the emulator's model says of a run in program order."""
+    busy, instructions = list(answer.busy), list(answer.instructions)
+    return [
+        answer.microseconds,
+        answer.bytes_in,
+        answer.bytes_out,
+        *busy,
+        *instructions,
+    ]
 
 
-def survives(library: ctypes.CDLL, mutant: int) -> bool:
-    """In a process of its own: a mutant may crash or hang."""
-    child = os.fork()
-    if child == 0:
-        import signal
+def compare_gradients(results, judged: cases.Judgement, order: object) -> None:
+    features, locations, weight = (
+        right.astype(np.float32) if got is None else got
+        for got, right in zip(results, judged.grads, strict=True)
+    )
+    if order == "xy" and results[1] is not None:
+        locations = locations[..., ::-1]
+    cases.assert_gradients_within((features, locations, weight), judged)
 
-        signal.alarm(60)
-        ctypes.c_int.in_dll(library, "jda_mutant").value = mutant
+
+def problems() -> Iterator[tuple[str, cases.Inputs, cases.Judgement]]:
+    for name in (*FIRST, *(name for name in cases.ZOO if name not in FIRST)):
+        yield name, cases.case(name), cases.judged_case(name)
+    for name in limits.SHAPES:
+        yield name, *limits.case(name)
+
+
+def checks() -> Iterator[tuple[str, Check]]:
+    every = list(problems())
+    for options in (
+        {"cores": 3},
+        {"cores": 4, "seeds": (5,)},
+        {"cores": 48},
+        {"cores": 1},
+        {"cores": 48, "seeds": (7,)},
+    ):
+        yield from both_directions(every, **options)
+    for name, inputs, judged in every:
+        options = {"cores": 2, "deterministic": 1, "seeds": (0, 1, 2)}
+        if name in cases.ZOO:
+            yield f"{name}, {options}", partial(check, inputs, judged, True, **options)
+    swapped = [
+        (n, cases.swap_order(i), j) for n, i, j in every if n in cases.BOTH_ORDERS
+    ]
+    yield from both_directions(swapped, cores=3, order="xy")
+    for i in range(1, 7):
+        wants = bool(i & 1), bool(i & 2), bool(i & 4)
+        some = [problem for problem in every if problem[0] in ("rig", "odd channels")]
+        yield from both_directions(some, cores=3, wants=wants)
+    for bad in (np.nan, np.inf):
+        poisoned = [
+            (n, cases.poisoned(i, bad), j) for n, i, j in every if n in cases.POISONABLE
+        ]
+        yield from both_directions(poisoned, cores=3)
+
+
+def both_directions(every, **options: object) -> Iterator[tuple[str, Check]]:
+    for name, inputs, judged in every:
+        for backward in (False, True):
+            if "wants" in options and not backward:
+                continue
+            label = f"{name}, {'backward' if backward else 'forward'}, {options}"
+            yield label, partial(check, inputs, judged, backward, **options)
+
+
+def check_tiling(library: ctypes.CDLL) -> Cost:
+    assert library.jda_check_tiling() == 0, "the test of the tiling fails"
+    return []
+
+
+def assert_same(library: ctypes.CDLL, other: ctypes.CDLL) -> None:
+    """Switches alone change no bit and no cost."""
+    for name, inputs, judged in problems():
+        for cotangent in (None, judged.cotangent):
+            a, b = (emulated.emulate(x, inputs, cotangent) for x in (library, other))
+            assert cost_of(a.answer) == cost_of(b.answer), name
+            for got, right in zip(a.results, b.results, strict=True):
+                assert got is right is None or got.tobytes() == right.tobytes(), name
+
+
+# ---- judging
+
+
+class Judge:
+    """Runs mutants, each in a process of its own: one may crash or hang.
+
+    A patient judge goes on where a mutant is slower, and sees whether it dies later.
+    """
+
+    def __init__(self, library: ctypes.CDLL, patient: bool):
+        assert_same(library, emulated.library())
+        self.library, self.patient = library, patient
+        self.checks = list(checks())
+        self.checks.insert(2 * len(FIRST), ("tiling", check_tiling))
+        self.known = {label: self._run(call) for label, call in self.checks}
+
+    def _run(self, call: Check) -> tuple[int, Cost]:
+        """Steps and modelled cost."""
+        steps = self.library.jda_mutant_steps().contents
+        steps.value = 0
+        cost = call(self.library)
+        return steps.value, cost
+
+    def verdicts(
+        self, every: list[mutants.Mutant], chosen: Iterable[int]
+    ) -> Iterator[Verdict]:
+        notes = [mmap.mmap(-1, 1024) for _ in range(JOBS)]
+        running: dict[int, tuple[int, mmap.mmap]] = {}
+        waiting = iter(chosen)
+        while True:
+            while notes and (number := next(waiting, None)) is not None:
+                note = notes.pop()
+                running[self._start(number, every[number], note)] = number, note
+            if not running:
+                return
+            child, status = os.wait()
+            number, note = running.pop(child)
+            notes.append(note)
+            yield self._verdict(every[number], os.waitstatus_to_exitcode(status), note)
+
+    def _start(self, number: int, mutant: mutants.Mutant, note: mmap.mmap) -> int:
+        child = os.fork()
+        if child:
+            return child
         try:
-            os._exit(0 if is_right(library) else 1)
-        except BaseException:
+            signal.alarm(LAST_RESORT)
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.library.jda_mutant().contents.value = number
+            os._exit(self._fate(mutant, note))
+        except BaseException as error:
+            at = note[:].rstrip(b"\0").decode()
+            write(note, f"{at}: {' '.join(str(error).split())}")
             os._exit(1)
-    return os.waitpid(child, 0)[1] == 0
+
+    def _fate(self, mutant: mutants.Mutant, note: mmap.mmap) -> int:
+        """Exit status of a mutant that passes; `note` says where it was slower."""
+        slower = ""
+        for label, call in self.checks:
+            if label == "tiling" and mutant.file != "make_tiling.h":
+                continue
+            write(note, label)
+            steps, known = self.known[label]
+            self.library.jda_mutant_most_steps().contents.value = 10 * steps + 1_000_000
+            _, cost = self._run(call)
+            if any(c > 1.00001 * k for c, k in zip(cost, known, strict=True)):
+                slower = slower or label
+                if not self.patient:
+                    break
+        write(note, slower)
+        return SLOWER if slower else 0
+
+    def _verdict(self, mutant: mutants.Mutant, status: int, note: mmap.mmap) -> Verdict:
+        text = note[:].rstrip(b"\0").decode(errors="replace")
+        if status == GAVE_UP:
+            text += ": does not end"
+        elif status < 0:
+            text += f": {signal.Signals(-status).name}"
+        fate = {0: "survived", SLOWER: "slower"}.get(status, "died")
+        return Verdict(mutant, fate, text)
 
 
-def survivors() -> tuple[list[str], int]:
+def write(note: mmap.mmap, text: str) -> None:
+    note[:] = text.encode()[: len(note)].ljust(len(note), b"\0")
+
+
+def listed() -> dict[str, str]:
+    """The reason of every mutant that is known to be equivalent."""
+    groups = tomllib.loads(LISTED.read_text())["equivalent"]
+    return {key: group["reason"] for group in groups for key in group["mutants"]}
+
+
+def sample(every: list[mutants.Mutant], size: int | None) -> list[int]:
+    """What always runs and `size` of the others, or all."""
+    always = [i for i, mutant in enumerate(every) if mutant.kind in ALWAYS]
+    others = [i for i, mutant in enumerate(every) if mutant.kind not in ALWAYS]
+    if size is None or size >= len(others):
+        return always + others
+    return always + sorted(random.Random(SEED).sample(others, size))
+
+
+def report(every: list[mutants.Mutant], verdicts: list[Verdict]) -> bool:
+    """Prints what is wrong; true if nothing is."""
+    known = listed()
+    fates = Counter((v.mutant.kind, v.fate) for v in verdicts)
+    for kind, count in Counter(mutant.kind for mutant in every).items():
+        numbers = (f"{fates[kind, f]} {f}" for f in ("died", "slower", "survived"))
+        print(f"{count:5} {kind}: {', '.join(numbers)}")
+    survived = [v for v in verdicts if v.fate == "survived"]
+    unexplained = [v.mutant.key for v in survived if v.mutant.key not in known]
+    wrong = {
+        "no test notices": unexplained,
+        "listed as equivalent, but noticed": [
+            f"{v.mutant.key} ({v.fate}: {v.how})"
+            for v in verdicts
+            if v.fate != "survived" and v.mutant.key in known
+        ],
+        "listed, but there is no such mutant": sorted(
+            known.keys() - {mutant.key for mutant in every}
+        ),
+        "died of the clock alone": [
+            v.mutant.key for v in verdicts if v.how.endswith("SIGALRM")
+        ],
+    }
+    for what, keys in wrong.items():
+        for key in keys:
+            print(f"{what}: {key}")
+    tried, left = len(verdicts), len(unexplained)
+    print(f"{len(every)} mutants, {tried} tried, {left} unexplained survivors")
+    return not any(wrong.values())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--all", action="store_true", help="not a sample: every mutant")
+    parser.add_argument("--only", default="", help="mutants whose key has this text")
+    parser.add_argument(
+        "--verbose", action="store_true", help="what every mutant dies of"
+    )
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        library, sites = build(Path(folder))
-        if not survives(library, -1):
-            raise RuntimeError("the kernels fail as they are")
-        return [s for i, s in enumerate(sites) if survives(library, i)], len(sites)
+        start = time.monotonic()
+        library, every = build(Path(folder))
+        judge = Judge(library, patient=arguments.all)
+        chosen = sample(every, None if arguments.all or arguments.only else SAMPLE)
+        chosen = [i for i in chosen if arguments.only in every[i].key]
+        print(f"ready after {time.monotonic() - start:.0f} s", file=sys.stderr)
+        verdicts = []
+        for verdict in judge.verdicts(every, chosen):
+            verdicts.append(verdict)
+            if arguments.verbose:
+                print(
+                    f"{verdict.mutant.key} => {verdict.fate}: {verdict.how}", flush=True
+                )
+    return 0 if report(every, verdicts) else 1
 
 
 if __name__ == "__main__":
-    left, count = survivors()
-    print(f"{count} mutants, {len(left)} survive")
-    print("\n".join(left))
-    sys.exit(1 if left else 0)
+    sys.exit(main())

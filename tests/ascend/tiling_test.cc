@@ -164,9 +164,9 @@ void check_page_limits() {
   }
 }
 
-// Any group that divides c, c up to 1024.
-void check_groups() {
-  for (int64_t channels = 1; channels <= 1024; ++channels) {
+// Any group that divides c.
+void check_groups(int64_t most_channels) {
+  for (int64_t channels = 1; channels <= most_channels; ++channels) {
     for (int64_t groups = 1; groups <= channels; ++groups) {
       if (channels % groups != 0) continue;
       check_all({1, 1000, channels, 900, 13, 6, 4, groups, 0}, {48}, true);
@@ -174,13 +174,13 @@ void check_groups() {
   }
 }
 
-void check_random() {
+void check_random(int calls) {
   std::mt19937_64 random(7);
   const auto up_to = [&random](double most) {
     const double exponent = std::uniform_real_distribution<>(0, std::log2(most + 1))(random);
     return static_cast<int64_t>(std::exp2(exponent));
   };
-  for (int i = 0; i < 20000; ++i) {
+  for (int i = 0; i < calls; ++i) {
     const int64_t groups = up_to(1024), scales = up_to(16);
     const Call call{up_to(1000), up_to(2e9), groups * std::max<int64_t>(1, up_to(2048 / groups)),
                     up_to(1e6),  up_to(1e5), up_to(64),
@@ -216,13 +216,37 @@ void check_errors() {
   EXPECT(error(call).find("c / group=25000") == 0);
 }
 
+// The largest of each limit is taken, one more is not.
+void check_ends_of_limits() {
+  const auto error = [](Call call) {
+    Tiling t;
+    return jda_ascend::MakeTiling(call, {48}, t);
+  };
+  const Tiling t{};
+  Call call{1, INT32_MAX, 32, 2, 3, 512, 2, 4, 0};
+  EXPECT(error(call).empty());
+  ++call.rows;
+  EXPECT(error(call) == "num_feat=2147483648 on Ascend, where it is less than 2^31");
+  call = {1, 100, 2047, 2, 3, 2, 2, 2047, 0};  // whose rows are too long for UB
+  EXPECT(error(call).find("c / group=1 on Ascend") == 0);
+  call.channels = call.groups = 2048;
+  EXPECT(error(call) == "group=2048 on Ascend, where it is at most 2047");
+  call = {1, 100, 32, 2, 3, 205, 5, 4, 0};
+  EXPECT(error(call) == "cam * scale=1025 on Ascend, where it is at most 1024");
+  call = {1, 100, 2040, 2, 3, 2, 2, 1, 0};
+  EXPECT(error(call).empty());
+  ++call.channels;
+  EXPECT(error(call).find("c / group=2041 on Ascend, where a block of pairs") == 0);
+}
+
 }  // namespace
 
 int main() {
   check_page_limits();
-  check_groups();
-  check_random();
+  check_groups(1024);
+  check_random(20000);
   check_errors();
+  check_ends_of_limits();
   std::printf("%d failures\n", failures);
   return failures != 0;
 }
