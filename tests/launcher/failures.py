@@ -7,11 +7,11 @@ or `none` to print the calls of the runtime.
 """
 
 import ctypes
-import itertools
 import os
 import random
 import re
 import sys
+import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -91,12 +91,12 @@ class FirstCalls(FromTheHost):
         folder: Path,
     ) -> None:
         super().__init__(launcher, runtime, calls)
-        self.caches = (folder / f"cache {number}" for number in itertools.count())
+        self.folder = folder
 
     def begin(self) -> None:
         super().begin()
         self.one = self.launcher()
-        os.environ["JDA_ASCEND_CACHE"] = str(next(self.caches))
+        os.environ["JDA_ASCEND_CACHE"] = tempfile.mkdtemp(dir=self.folder)
 
 
 class OnTheCard(Route):
