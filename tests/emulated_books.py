@@ -1,4 +1,4 @@
-"""Controls and books of the emulated driver (csrc/emulator/acl/controls.h)."""
+"""Controls and books of the emulated driver (emulator/driver/controls.h)."""
 
 import ctypes
 from collections import Counter

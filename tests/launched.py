@@ -105,6 +105,7 @@ class Compiler:
         self.path.write_text(
             textwrap.dedent(f"""\
             #!/bin/sh
+            case " $* " in *" -E "*) exit 0;; esac  # the preprocessor only
             echo call >> {self.log}
             sleep {seconds}
             while [ "$1" != -o ]; do shift; done

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-SOURCES = Path(__file__).resolve().parents[1] / "csrc"
-LAUNCHER = SOURCES / "ascend" / "launcher" / "acl.h"
-DRIVER = SOURCES / "emulator" / "acl" / "acl.h"
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCHER = ROOT / "csrc" / "ascend" / "launcher" / "acl.h"
+DRIVER = ROOT / "emulator" / "driver" / "acl.h"
 
 TABLE = """
 #include <cstddef>

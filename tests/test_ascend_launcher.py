@@ -5,7 +5,6 @@ launcher of its own sees what a new process would: no card and no kernel is know
 """
 
 import ctypes
-import os
 import re
 import subprocess
 import threading
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cases
-import jax.ffi
+import cxx
 import numpy as np
 import oracle
 import pytest
@@ -32,7 +31,6 @@ from calls import (
 from launched import (
     DRIVER,
     FAULT,
-    HERE,
     both,
     check,
     output,
@@ -45,14 +43,9 @@ require_driver()
 
 
 @pytest.fixture(scope="module")
-def frame(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+def frame() -> ctypes.CDLL:
     """XLA's side of a handler (launcher/frame.cc)."""
-    library = tmp_path_factory.mktemp("frame") / "frame.so"
-    include = f"-isystem{jax.ffi.include_dir()}"
-    flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", include]
-    compiler = os.environ.get("CXX", "c++")
-    subprocess.run([compiler, *flags, HERE / "frame.cc", "-o", library], check=True)
-    return ctypes.CDLL(str(library))
+    return ctypes.CDLL(str(cxx.build("frame") / "frame.so"))
 
 
 def bring_back(arrays: list[OnCard]) -> None:

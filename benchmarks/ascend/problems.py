@@ -8,6 +8,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "ascend")]
 import cases  # noqa: E402
+import cxx  # noqa: E402, F401
 import emulated  # noqa: E402, F401
 
 

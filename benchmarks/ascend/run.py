@@ -1,24 +1,22 @@
 """Modelled times of the Ascend C kernels against naively written ones.
 
 A model, not a measurement: nothing here ran on an NPU. Both kernels run under the
-emulator in csrc/emulator, whose cost model and its sources are in csrc/emulator/cost.h.
+emulator, whose cost model and its sources are in emulator/core/machine/cost.h.
 """
 
-import tempfile
-from pathlib import Path
+import ctypes
 
 import numpy as np
 import problems
-from problems import cases, emulated
+from problems import cases, cxx, emulated
 
-HERE = Path(__file__).resolve().parent
 LATENCIES = (0, 500, 1000)
 
 
-def build() -> object:
-    folder = Path(tempfile.mkdtemp())
-    extra = [HERE / "naive_launch.cc"]
-    return emulated.build(folder, "-DJDA_WITH_NAIVE", extra=extra)
+def build() -> ctypes.CDLL:
+    return ctypes.CDLL(
+        str(cxx.build("kernels_with_naive") / "ascend/kernels_with_naive.so")
+    )
 
 
 def cleared(inputs: cases.Inputs, cotangent: np.ndarray | None, naive: int) -> int:

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <string>
 
+#include "emulator.h"
 #include "kernel_operator.h"
-#include "launch.h"
 #include "make_tiling.h"
 
 extern "C" void deformable_aggregation(GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR, GM_ADDR,

@@ -1,21 +1,18 @@
 """The Ascend C kernels, compiled for the host and run under the emulator."""
 
 import ctypes
-import fcntl
-import hashlib
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import cxx
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 KERNELS = ROOT / "csrc" / "ascend"
-EMULATOR = ROOT / "csrc" / "emulator"
-HERE = ROOT / "tests" / "ascend"
-FLAGS = ("-std=c++20", "-O2", "-fPIC", "-w")
+EMULATOR = ROOT / "emulator" / "core"
 
 
 class Request(ctypes.Structure):
@@ -57,46 +54,6 @@ class Run:
     def findings(self) -> str:
         count, text = self.answer.findings, self.answer.text.decode(errors="replace")
         return f"{count} findings\n{text}" if count else ""
-
-
-def compile_objects(
-    sources: Sequence[Path], folder: Path, *flags: str, include: Sequence[Path] = ()
-) -> list[Path]:
-    """One object per source, two compilers at a time."""
-    folders = [*include, KERNELS, EMULATOR]
-    objects, jobs = [], []
-    for source in sources:
-        target = folder / f"{source.parent.name}-{source.stem}.o"
-        command = ["g++", *FLAGS, *flags, *(f"-I{f}" for f in folders)]
-        jobs.append((source, [*command, "-c", str(source), "-o", str(target)]))
-        objects.append(target)
-    running: list[subprocess.Popen[bytes]] = []
-    for _, command in jobs:
-        if len(running) == 2 and running.pop(0).wait():
-            raise RuntimeError("a kernel or the emulator does not compile")
-        running.append(subprocess.Popen(command))
-    if any([job.wait() for job in running]):
-        raise RuntimeError("a kernel or the emulator does not compile")
-    return objects
-
-
-def link(objects: Sequence[Path], target: Path) -> ctypes.CDLL:
-    command = ["g++", "-shared", *map(str, objects), "-o", str(target), "-lpthread"]
-    subprocess.run(command, check=True)
-    return ctypes.CDLL(str(target))
-
-
-def emulator_sources() -> list[Path]:
-    return sorted(EMULATOR.glob("*.cc"))
-
-
-def kernel_sources(folder: Path = KERNELS) -> list[Path]:
-    return sorted(folder.glob("*.cpp"))
-
-
-def build(folder: Path, *flags: str, extra: Sequence[Path] = ()) -> ctypes.CDLL:
-    sources = [*emulator_sources(), *kernel_sources(), HERE / "driver.cc", *extra]
-    return link(compile_objects(sources, folder, *flags), folder / "kernels.so")
 
 
 def request_of(inputs: Sequence[np.ndarray], order: str, **options: object) -> Request:
@@ -157,38 +114,14 @@ def emulate(
     return Run(tuple(results), answer)
 
 
-def fingerprint(*flags: str) -> str:
-    """Of everything that goes into the library."""
-    names = [f for f in (*KERNELS.iterdir(), *EMULATOR.iterdir(), *HERE.iterdir())]
-    digest = hashlib.sha256(repr(flags).encode())
-    for name in sorted(names):
-        if name.suffix in (".h", ".cc", ".cpp"):
-            digest.update(name.name.encode() + name.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def library_folder() -> Path:
-    return ROOT / "build" / "ascend" / fingerprint()
-
-
 @cache
 def library() -> ctypes.CDLL:
-    """Built once for all processes of a test run, and again when a source changes."""
-    folder = library_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "done").exists():
-            build(folder)
-            (folder / "done").touch()
-    return ctypes.CDLL(str(folder / "kernels.so"))
+    return ctypes.CDLL(str(cxx.build("kernels") / "ascend" / "kernels.so"))
 
 
-def relink(folder: Path, source: Path) -> ctypes.CDLL:
-    """The library with another source of one kernel, which has the name of its own."""
-    library()
-    (changed,) = compile_objects([source], folder)
-    objects = sorted(library_folder().glob("*.o"))
-    assert changed.name in {path.name for path in objects}
-    same = [path for path in objects if path.name != changed.name]
-    return link([changed, *same], folder / "relinked.so")
+def library_of(kernels: Path, folder: Path, **settings: object) -> ctypes.CDLL:
+    """Of other kernels than the project's own, with the emulator that is there."""
+    emulator = cxx.build("ascend_emulator") / "emulator/core/libascend_emulator.a"
+    settings |= {"JDA_KERNELS": kernels, "JDA_EMULATOR": emulator}
+    built = cxx.build("kernels", source=HERE, folder=folder, **settings)
+    return ctypes.CDLL(str(built / "kernels.so"))

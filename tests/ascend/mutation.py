@@ -63,14 +63,12 @@ def build(folder: Path) -> tuple[ctypes.CDLL, list[mutants.Mutant]]:
     changed, found = mutants.mutate(mutants.sources(emulated.KERNELS))
     for name, text in changed.items():
         (kernels / name).write_text(text)
-    sources = [
-        *emulated.emulator_sources(),
-        *emulated.kernel_sources(kernels),
-        emulated.HERE / "driver.cc",
-        emulated.HERE / "mutant.cc",
-    ]
-    objects = emulated.compile_objects(sources, folder, *FLAGS, include=[kernels])
-    library = emulated.link(objects, folder / "mutants.so")
+    library = emulated.library_of(
+        kernels,
+        folder / "build",
+        JDA_KERNEL_OPTIONS=";".join(FLAGS),
+        JDA_MORE_SOURCES=emulated.HERE / "mutant.cc",
+    )
     for name, kind in (
         ("jda_mutant", ctypes.c_int),
         ("jda_mutant_steps", ctypes.c_longlong),

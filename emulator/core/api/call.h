@@ -1,0 +1,184 @@
+// What vector calls have in common: the mask registers that a call sets and how it leaves them, and
+// checks of its tensors. The instructions themselves are the machine's.
+#pragma once
+
+#include "machine/vector.h"
+#include "tensor.h"
+
+namespace api {
+
+template <class F>
+void check_field(const char* name, Site site, const char* field, const F& value) {
+  if (value.fits()) return;
+  current().error("field-range",
+                  std::string(name) + ": " + field + " is " + std::to_string(value.value) +
+                      ", which its register field cannot hold",
+                  site);
+}
+
+// The mask argument of a call: a number of lanes, or their bits. MASK_PLACEHOLDER goes with
+// isSetMask = false.
+struct MaskArgument {
+  bool count;
+  uint64_t high, low;
+
+  static MaskArgument first(uint64_t lanes) { return {true, 0, lanes}; }
+  static MaskArgument pattern(const uint64_t* mask, uint32_t size_of) {
+    return {false, size_of == 2 ? mask[1] : 0, mask[0]};
+  }
+};
+
+// Which lanes a call works on: a count of elements, or a mask and repeats.
+struct CountForm {
+  int64_t count;
+};
+struct MaskForm {
+  MaskArgument mask;
+  bool set_mask;
+  int64_t repeats;
+};
+
+class Call {
+ public:
+  Call(const char* name, Site site) : core(current()), name(name), site(site) {}
+  Call(const char* name, Site site, const CountForm& form, uint32_t bytes) : Call(name, site) {
+    count(form.count, bytes);
+  }
+  Call(const char* name, Site site, const MaskForm& form, uint32_t bytes) : Call(name, site) {
+    masked(form.mask, form.set_mask, form.repeats, bytes);
+  }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+  ~Call() {
+    if (counted_) core.reset_masks();
+  }
+
+  // The count form: counter mode for this call alone, then back to a full mask.
+  void count(int64_t elements, uint32_t bytes) {
+    if (elements < 0) {
+      core.error("count-range", std::string(name) + " of " + std::to_string(elements) + " elements",
+                 site);
+      elements = 0;
+    }
+    core.set_mask_mode(true);
+    core.set_vector_mask(0, elements);
+    counted_ = true;
+    lanes = selected_lanes(core.mask, 1, bytes);
+  }
+  void masked(const MaskArgument& mask, bool set_mask, int64_t repeats, uint32_t bytes);
+  // Instructions that sets no mask, or all of it.
+  void whole(int64_t repeats, uint32_t bytes) {
+    lanes = Lanes::contiguous(repeats * (kRepeat / bytes), kRepeat / bytes);
+  }
+
+  template <class T>
+  Operand operand(const AscendC::LocalTensor<T>& tensor, const char* what, int64_t block_stride,
+                  int64_t repeat_stride) {
+    const Operand o{tensor.address(), sizeof(T), static_cast<uint32_t>(block_stride),
+                    static_cast<uint32_t>(repeat_stride)};
+    if (lanes.repeats) tensor.check(name, site, what, extent(lanes, o), kBlock);
+    return o;
+  }
+  template <class T>
+  Operand target(const AscendC::LocalTensor<T>& tensor, int64_t block_stride,
+                 int64_t repeat_stride) {
+    if (block_stride == 0 && lanes.per_repeat * sizeof(T) > kBlock) {
+      core.report("stride-zero", Severity::unspecified,
+                  std::string(name) + " with dstBlkStride 0: the order of the blocks is undefined",
+                  site);
+    }
+    return operand(tensor, "dst", block_stride, repeat_stride);
+  }
+  VectorInstruction instruction() { return VectorInstruction(core, name, site, lanes); }
+
+  Core& core;
+  const char* const name;
+  const Site site;
+  Lanes lanes;
+
+ private:
+  bool counted_ = false;
+};
+
+inline void Call::masked(const MaskArgument& mask, bool set_mask, int64_t repeats, uint32_t bytes) {
+  const uint32_t per_repeat = kRepeat / bytes;
+  if (repeats < 0 || repeats > kMaxRepeats) {
+    core.error("repeat-range",
+               std::string(name) + ": repeatTime is " + std::to_string(repeats) +
+                   ", which is not within 0 to 255",
+               site);
+    repeats = std::max<int64_t>(0, repeats);
+  }
+  if (!set_mask) {
+    if (!core.mask.owned) {
+      core.report("mask-inherited", Severity::unspecified,
+                  std::string(name) +
+                      " with isSetMask = false uses the mask that another call "
+                      "left in the register",
+                  site);
+    }
+  } else if (!mask.count) {
+    core.set_vector_mask(mask.high, mask.low);
+  } else if (core.mask.counter) {
+    core.set_vector_mask(0, mask.low);
+  } else {
+    if (mask.low > per_repeat) {
+      core.error("mask-range",
+                 std::string(name) + ": mask is " + std::to_string(mask.low) + ", of " +
+                     std::to_string(per_repeat) + " lanes in a repeat",
+                 site);
+    }
+    const int64_t n = std::min<uint64_t>(mask.low, 128);
+    core.set_vector_mask(first_lanes(n - 64), first_lanes(n));
+  }
+  lanes = selected_lanes(core.mask, repeats, bytes);
+}
+
+// Strides of the count form: whole repeats, one after another. Narrower operands of a wide
+// instruction take fewer blocks.
+constexpr int64_t packed(uint32_t size_of, uint32_t widest) { return 8 * size_of / widest; }
+
+struct BinaryStrides {
+  int64_t dst_block = 1, src0_block = 1, src1_block = 1, dst = 8, src0 = 8, src1 = 8;
+};
+struct UnaryStrides {
+  int64_t dst_block = 1, src_block = 1, dst = 8, src = 8;
+};
+
+inline BinaryStrides strides(const char* name, Site site, const AscendC::BinaryRepeatParams& p) {
+  check_field(name, site, "dstBlkStride", p.dstBlkStride);
+  check_field(name, site, "src0BlkStride", p.src0BlkStride);
+  check_field(name, site, "src1BlkStride", p.src1BlkStride);
+  check_field(name, site, "dstRepStride", p.dstRepStride);
+  check_field(name, site, "src0RepStride", p.src0RepStride);
+  check_field(name, site, "src1RepStride", p.src1RepStride);
+  return {p.dstBlkStride, p.src0BlkStride, p.src1BlkStride,
+          p.dstRepStride, p.src0RepStride, p.src1RepStride};
+}
+inline UnaryStrides strides(const char* name, Site site, const AscendC::UnaryRepeatParams& p) {
+  check_field(name, site, "dstBlkStride", p.dstBlkStride);
+  check_field(name, site, "srcBlkStride", p.srcBlkStride);
+  check_field(name, site, "dstRepStride", p.dstRepStride);
+  check_field(name, site, "srcRepStride", p.srcRepStride);
+  return {p.dstBlkStride, p.srcBlkStride, p.dstRepStride, p.srcRepStride};
+}
+inline UnaryStrides strides(const char* name, Site site, const AscendC::CopyRepeatParams& p) {
+  check_field(name, site, "dstStride", p.dstStride);
+  check_field(name, site, "srcStride", p.srcStride);
+  check_field(name, site, "dstRepeatSize", p.dstRepeatSize);
+  check_field(name, site, "srcRepeatSize", p.srcRepeatSize);
+  return {p.dstStride, p.srcStride, p.dstRepeatSize, p.srcRepeatSize};
+}
+
+// A parameter that takes its type from the others.
+template <class T>
+using Same = std::common_type_t<T>;
+
+template <class T, class U>
+constexpr void check_fused_types() {
+  static_assert((std::is_same_v<T, U> && one_of<T, half, float>) ||
+                    (std::is_same_v<T, float> && std::is_same_v<U, half>),
+                "half with half, float with float, or half into float");
+}
+
+}  // namespace api

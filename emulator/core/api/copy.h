@@ -1,0 +1,210 @@
+// Copies, and the atomic mode.
+#pragma once
+
+#include "call.h"
+
+namespace api {
+
+// The count form moves whole blocks: what is left over is silently not copied.
+template <class T>
+uint32_t whole_blocks(uint64_t count, Site site) {
+  const uint64_t bytes = count * sizeof(T);
+  if (bytes % kBlock) {
+    current().error("copy-rounds-down",
+                    "DataCopy of " + std::to_string(bytes) + " bytes copies " +
+                        std::to_string(bytes / kBlock * kBlock) + ": use DataCopyPad",
+                    site);
+  }
+  if (bytes / kBlock > kMaxGap) {
+    current().error("field-range", "DataCopy: more than 65535 blocks in one copy", site);
+  }
+  return bytes / kBlock * kBlock;
+}
+
+inline void check_block_count(const char* name, Site site, const AscendC::Short& count) {
+  check_field(name, site, "blockCount", count);
+  if (count.value <= kMaxBlockCount) return;
+  current().error(
+      "block-count",
+      std::string(name) + ": blockCount is " + std::to_string(count.value) + ", more than 4095",
+      site);
+}
+
+struct BlockRows {
+  Rows rows;
+  uint64_t src_step, dst_step;
+};
+
+inline BlockRows block_rows(const AscendC::DataCopyParams& p, Site site) {
+  check_block_count("DataCopy", site, p.blockCount);
+  check_field("DataCopy", site, "blockLen", p.blockLen);
+  check_field("DataCopy", site, "srcGap", p.srcGap);
+  check_field("DataCopy", site, "dstGap", p.dstGap);
+  BlockRows b;
+  b.rows.count = p.blockCount.value;
+  b.rows.bytes = p.blockLen.value * kBlock;
+  b.src_step = (p.blockLen.value + p.srcGap.value) * kBlock;
+  b.dst_step = (p.blockLen.value + p.dstGap.value) * kBlock;
+  return b;
+}
+
+inline Rows padded_rows(const AscendC::DataCopyExtParams& p, uint32_t size_of, bool into_ub,
+                        Site site) {
+  Core& core = current();
+  check_block_count("DataCopyPad", site, p.blockCount);
+  check_field("DataCopyPad", site, "srcStride", p.srcStride);
+  check_field("DataCopyPad", site, "dstStride", p.dstStride);
+  const auto found = [&](const char* rule, Severity severity, const std::string& what) {
+    core.report(rule, severity,
+                "DataCopyPad: blockLen is " + std::to_string(p.blockLen.value) + " bytes, " + what,
+                site);
+  };
+  if (p.blockLen.value < 0 || p.blockLen.value > kMaxPadBytes) {
+    found("field-range", Severity::error, "not within 0 to 2097151");
+  }
+  if (p.blockLen.value % size_of) {
+    found("block-length", Severity::error, "which are not whole elements");
+  }
+  const int64_t gm_gap = into_ub ? p.srcStride.value : p.dstStride.value;
+  if (gm_gap % size_of) {
+    found("block-length", Severity::unspecified, "and the stride in GM no whole elements");
+  }
+  Rows rows;
+  rows.count = p.blockCount.value;
+  rows.bytes = p.blockLen.value;
+  rows.gm_step = p.blockLen.value + gm_gap;
+  rows.size_of = size_of;
+  rows.pads = true;
+  return rows;
+}
+
+inline void set_padding(Rows& rows, const AscendC::Byte& left, const AscendC::Byte& right,
+                        bool is_pad, const void* value, uint32_t size_of, Site site) {
+  check_field("DataCopyPad", site, "leftPadding", left);
+  check_field("DataCopyPad", site, "rightPadding", right);
+  if (left.value * size_of > kBlock || right.value * size_of > kBlock) {
+    current().error("padding-range", "DataCopyPad: a padding is longer than 32 bytes", site);
+  }
+  rows.left = left.value * size_of;
+  rows.right = right.value * size_of;
+  rows.defined_padding = is_pad;
+  std::memcpy(rows.element, value, size_of);
+}
+
+template <class T>
+void check_gm(const AscendC::GlobalTensor<T>& tensor, const Rows& rows, const char* name,
+              Site site) {
+  if (rows.count == 0 || rows.bytes == 0) return;
+  for (uint32_t r = 0; r < rows.count; ++r) tensor.check(name, site, r * rows.gm_step, rows.bytes);
+}
+
+template <class T>
+void copy_in(const AscendC::LocalTensor<T>& dst, const AscendC::GlobalTensor<T>& src,
+             const Rows& rows, const char* name, Site site, GmUse use = GmUse::read) {
+  if (rows.count && rows.bytes) {
+    dst.check(name, site, "dst", (rows.count - 1) * rows.ub_step + rows.row_in_ub(), kBlock);
+  }
+  check_gm(src, rows, name, site);
+  emulator::copy_in(current(), name, site, dst.address(), src.place(), rows, use);
+}
+
+template <class T>
+void copy_out(const AscendC::GlobalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
+              const Rows& rows, const char* name, Site site, GmUse use = GmUse::write) {
+  Core& core = current();
+  if (rows.count && rows.bytes) {
+    src.check(name, site, "src", (rows.count - 1) * rows.ub_step + rows.bytes, kBlock);
+  }
+  check_gm(dst, rows, name, site);
+  if (core.atomic.kind && core.atomic.kind != atomic_kind<T>()) {
+    core.error("atomic-type", std::string(name) + ": the tensor's type is not that of SetAtomicAdd",
+               site);
+  }
+  emulator::copy_out(core, name, site, dst.place(), src.address(), rows, use);
+}
+
+template <class T>
+void copy_within(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
+                 const BlockRows& b, Site site) {
+  const Rows& rows = b.rows;
+  if (rows.count && rows.bytes) {
+    dst.check("DataCopy", site, "dst", (rows.count - 1) * b.dst_step + rows.bytes, kBlock);
+    src.check("DataCopy", site, "src", (rows.count - 1) * b.src_step + rows.bytes, kBlock);
+  }
+  emulator::copy_within(current(), "DataCopy", site, dst.address(), b.dst_step, src.address(),
+                        b.src_step, rows.count, rows.bytes);
+}
+
+}  // namespace api
+
+namespace AscendC {
+
+template <class T>
+void DataCopy(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const uint32_t count,
+              Site site = Site::here()) {
+  emulator::Rows rows;
+  rows.bytes = api::whole_blocks<T>(count, site);
+  api::copy_in(dst, src, rows, "DataCopy", site);
+}
+template <class T>
+void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const uint32_t count,
+              Site site = Site::here()) {
+  emulator::Rows rows;
+  rows.bytes = api::whole_blocks<T>(count, site);
+  api::copy_out(dst, src, rows, "DataCopy", site);
+}
+template <class T>
+void DataCopy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint32_t count,
+              Site site = Site::here()) {
+  api::BlockRows b{{}, 0, 0};
+  b.rows.bytes = api::whole_blocks<T>(count, site);
+  api::copy_within(dst, src, b, site);
+}
+template <class T>
+void DataCopy(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const DataCopyParams& params,
+              Site site = Site::here()) {
+  auto b = api::block_rows(params, site);
+  b.rows.gm_step = b.src_step;
+  b.rows.ub_step = b.dst_step;
+  api::copy_in(dst, src, b.rows, "DataCopy", site);
+}
+template <class T>
+void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const DataCopyParams& params,
+              Site site = Site::here()) {
+  auto b = api::block_rows(params, site);
+  b.rows.gm_step = b.dst_step;
+  b.rows.ub_step = b.src_step;
+  api::copy_out(dst, src, b.rows, "DataCopy", site);
+}
+template <class T>
+void DataCopy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const DataCopyParams& params,
+              Site site = Site::here()) {
+  api::copy_within(dst, src, api::block_rows(params, site), site);
+}
+
+template <class T>
+void DataCopyPad(const LocalTensor<T>& dst, const GlobalTensor<T>& src,
+                 const DataCopyExtParams& params, const DataCopyPadExtParams<T>& pad,
+                 Site site = Site::here()) {
+  emulator::Rows rows = api::padded_rows(params, sizeof(T), true, site);
+  api::set_padding(rows, pad.leftPadding, pad.rightPadding, pad.isPad, &pad.paddingValue, sizeof(T),
+                   site);
+  rows.ub_step = rows.row_in_ub() + params.dstStride.value * emulator::kBlock;
+  api::copy_in(dst, src, rows, "DataCopyPad", site);
+}
+template <class T>
+void DataCopyPad(const GlobalTensor<T>& dst, const LocalTensor<T>& src,
+                 const DataCopyExtParams& params, Site site = Site::here()) {
+  emulator::Rows rows = api::padded_rows(params, sizeof(T), false, site);
+  rows.ub_step = rows.row_in_ub() + params.srcStride.value * emulator::kBlock;
+  api::copy_out(dst, src, rows, "DataCopyPad", site);
+}
+template <class T>
+void SetAtomicAdd(Site site = Site::here()) {
+  static_assert(emulator::atomic_kind<T>() != 0, "SetAtomicAdd does not take this type");
+  emulator::current().atomic = {emulator::atomic_kind<T>(), site};
+}
+inline void SetAtomicNone() { emulator::current().atomic = {}; }
+inline void DisableDmaAtomic() { SetAtomicNone(); }
+
+}  // namespace AscendC

@@ -1,0 +1,71 @@
+// Small things that kernels take for granted: arithmetic, constants, and UB without a TPipe.
+#pragma once
+
+#include "tensor.h"
+
+namespace AscendC {
+
+constexpr uint32_t ONE_BLK_SIZE = 32, ONE_REPEAT_BYTE_SIZE = 256, DEFAULT_C0_SIZE = 32;
+constexpr uint8_t B8_BYTE_SIZE = 1, B16_BYTE_SIZE = 2, B32_BYTE_SIZE = 4, B64_BYTE_SIZE = 8;
+constexpr uint8_t B16_DATA_NUM_PER_BLOCK = 16, B32_DATA_NUM_PER_BLOCK = 8;
+constexpr int32_t B16_DATA_NUM_PER_REPEAT = 128, B32_DATA_NUM_PER_REPEAT = 64;
+
+// In 32 bits, as on the device: wider arguments are cut.
+constexpr uint32_t DivCeil(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+constexpr uint32_t AlignUp(uint32_t a, uint32_t unit) { return DivCeil(a, unit) * unit; }
+
+enum class Hardware : uint8_t { GM, UB };
+
+// Takes UB from its start on, one piece behind the other, without alignment or bound. Not together
+// with a TPipe, which starts there too.
+template <Hardware hardware = Hardware::UB>
+class LocalMemAllocator {
+ public:
+  static_assert(hardware == Hardware::UB, "a vector core has UB alone");
+
+  uint32_t GetCurAddr() const { return head_; }
+  template <TPosition position, class T>
+  LocalTensor<T> Alloc(uint32_t elements, Site site = Site::here()) {
+    const uint32_t address = head_;
+    head_ += elements * sizeof(T);
+    if (head_ > api::ub_limit()) {
+      emulator::current().error("ub-overflow",
+                                "LocalMemAllocator takes UB to " + std::to_string(head_) +
+                                    " bytes, of which a kernel may use " +
+                                    std::to_string(api::ub_limit()),
+                                site);
+    }
+    auto& used = api::library().ub_used;
+    used = head_ > used ? head_ : used;
+    return LocalTensor<T>(position, address, elements);
+  }
+  template <class T>
+  LocalTensor<T> Alloc(uint32_t elements, Site site = Site::here()) {
+    return Alloc<TPosition::VECCALC, T>(elements, site);
+  }
+  template <TPosition position, class T, uint32_t elements>
+  LocalTensor<T> Alloc(Site site = Site::here()) {
+    return Alloc<position, T>(elements, site);
+  }
+  template <class T, uint32_t elements>
+  LocalTensor<T> Alloc(Site site = Site::here()) {
+    return Alloc<TPosition::VECCALC, T>(elements, site);
+  }
+
+ private:
+  uint32_t head_ = 0;
+};
+
+}  // namespace AscendC
+
+// The compiler knows these without a namespace.
+template <class T>
+constexpr T min(T a, T b) {
+  return b < a ? b : a;
+}
+template <class T>
+constexpr T max(T a, T b) {
+  return a < b ? b : a;
+}
+#define likely(condition) __builtin_expect(!!(condition), 1)
+#define unlikely(condition) __builtin_expect(!!(condition), 0)

@@ -1,0 +1,40 @@
+// What the software on a core keeps: the buffers of its TPipe, and the event ids that are taken.
+#pragma once
+
+#include <vector>
+
+#include "machine/core.h"
+
+namespace api {
+
+using namespace emulator;
+
+// A buffer of a TPipe.
+struct Buffer {
+  enum State : uint8_t { free, allocated, queued, dequeued };
+  uint32_t address = 0, bytes = 0;
+  State state = allocated;
+  uint32_t generation = 0;
+  int free_event = -1;  // flag id that FreeTensor has set
+};
+
+struct Library {
+  std::vector<Buffer> buffers;
+  uint32_t ub_used = 0;
+  uint8_t reserved_events[kEvents] = {};  // bit mask of ids, AllocEventID
+  int soft_syncs = 0;
+  void* pipe = nullptr;  // the TPipe, for GetTPipePtr
+};
+
+inline Library& library() {
+  auto& software = current().software;
+  if (!software) software = std::make_shared<Library>();
+  return *static_cast<Library*>(software.get());
+}
+
+// Bytes of UB that a kernel may use.
+inline uint32_t ub_limit() {
+  return kUbBytes - kUbSystem - (current().options.reserve_scratch ? kUbScratch : 0);
+}
+
+}  // namespace api

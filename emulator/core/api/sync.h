@@ -1,0 +1,286 @@
+// Flags, barriers and the meeting of all cores.
+#pragma once
+
+#include <cstring>
+#include <string>
+
+#include "copy.h"
+
+namespace api {
+
+struct EventPipes {
+  Pipe from, to;
+};
+
+constexpr EventPipes event_pipes(AscendC::HardEvent event) {
+  using E = AscendC::HardEvent;
+  switch (event) {
+    case E::S_V:
+      return {Pipe::S, Pipe::V};
+    case E::V_S:
+      return {Pipe::V, Pipe::S};
+    case E::S_MTE2:
+      return {Pipe::S, Pipe::MTE2};
+    case E::MTE2_S:
+      return {Pipe::MTE2, Pipe::S};
+    case E::S_MTE3:
+      return {Pipe::S, Pipe::MTE3};
+    case E::MTE3_S:
+      return {Pipe::MTE3, Pipe::S};
+    case E::V_MTE2:
+      return {Pipe::V, Pipe::MTE2};
+    case E::MTE2_V:
+      return {Pipe::MTE2, Pipe::V};
+    case E::V_MTE3:
+      return {Pipe::V, Pipe::MTE3};
+    case E::MTE3_V:
+      return {Pipe::MTE3, Pipe::V};
+    case E::MTE2_MTE3:
+      return {Pipe::MTE2, Pipe::MTE3};
+    case E::MTE3_MTE2:
+      return {Pipe::MTE3, Pipe::MTE2};
+    case E::V_V:
+      return {Pipe::V, Pipe::V};
+  }
+  return {Pipe::S, Pipe::S};
+}
+
+inline bool check_event(Core& core, AscendC::HardEvent event, int id, const char* name, Site site) {
+  if (event == AscendC::HardEvent::V_V) {
+    core.error("event-illegal", std::string(name) + " of V_V, which the compiler keeps for itself",
+               site);
+  }
+  if (id < 0 || id >= kEventIds) {
+    core.error("event-id-range",
+               std::string(name) + " of event id " + std::to_string(id) + ", not within 0 to 7",
+               site);
+    return false;
+  }
+  const EventPipes pipes = event_pipes(event);
+  const bool reserved = library().reserved_events[event_index(pipes.from, pipes.to)] >> id & 1;
+  if (id >= kUserEventIds && !reserved) {
+    core.report("event-id-reserved", Severity::unspecified,
+                std::string(name) + " of event id " + std::to_string(id) +
+                    ": 6 and 7 are kept for the system and the compiler",
+                site);
+  }
+  return true;
+}
+
+inline int lowest_free_event(Pipe from, Pipe to, Site site) {
+  const uint8_t taken = library().reserved_events[event_index(from, to)];
+  for (int id = 0; id < kEventIds; ++id) {
+    if (!(taken >> id & 1)) return id;
+  }
+  current().error("event-ids",
+                  std::string("all 8 event ids of ") + kPipeName[index(from)] + "_" +
+                      kPipeName[index(to)] + " are taken: a release build hands out a ninth",
+                  site);
+  throw Abandoned();
+}
+
+inline int allocate_event(Pipe from, Pipe to, Site site) {
+  const int id = lowest_free_event(from, to, site);
+  library().reserved_events[event_index(from, to)] |= 1 << id;
+  return id;
+}
+
+inline void release_event(Pipe from, Pipe to, int id, Site site) {
+  uint8_t& taken = library().reserved_events[event_index(from, to)];
+  if (id < 0 || id >= kEventIds || !(taken >> id & 1)) {
+    current().error("event-ids",
+                    "ReleaseEventID of id " + std::to_string(id) + ", which is not allocated",
+                    site);
+    return;
+  }
+  taken &= ~(1 << id);
+}
+
+// As bodies of library calls do: with an id that nobody has allocated.
+template <Pipe from, Pipe to>
+void fetch_and_sync(Site site) {
+  const int id = lowest_free_event(from, to, site);
+  current().set_flag(from, to, id, site);
+  current().wait_flag(from, to, id, site);
+}
+
+// The soft SyncAll: counters in GM, a block of 32 bytes for each core. It takes ids that nobody has
+// allocated, which is id 0 where nobody allocates any; and it returns while MTE2 still has to wait
+// for S_MTE2, and on a core's first call MTE3 to store the counter. Source: the vendor's
+// SoftSyncAllImpl.
+class SoftSync {
+ public:
+  SoftSync(Core& core, const AscendC::GlobalTensor<int32_t>& workspace,
+           const AscendC::LocalTensor<int32_t>& local, Site site)
+      : core_(core), gm_(workspace), ub_(local), site_(site) {}
+
+  void run() {
+    core_.barrier_all();
+    check_workspace();
+    load(core_.index, 1);
+    const int32_t turn = ub_.GetValue(own(), site_) + 1;
+    const bool first = turn == 1;
+    ub_.SetValue(own(), turn, site_);
+    Meeting& meeting = core_.arrive(site_);
+    store();
+    meeting.came(core_.timeline.done(Pipe::MTE3));
+    int64_t sum = 0;
+    do {
+      await_change(turn);
+      core_.timeline.scalar_until(meeting.at);
+      load(0, core_.blocks);
+      if (first) {
+        ub_.SetValue(own(), 1, site_);
+        store();
+      }
+      sum = counters();
+      fetch_and_sync<Pipe::S, Pipe::MTE2>(site_);
+    } while (sum < int64_t{turn} * core_.blocks);
+  }
+
+ private:
+  static constexpr uint32_t kStep = kBlock / sizeof(int32_t);
+
+  uint32_t own() const { return core_.index * kStep; }
+
+  // Every counter is 0 before anybody has met: it is the host that clears them.
+  void check_workspace() {
+    if (library().soft_syncs++ > 0) return;
+    const GmPlace counter = gm_[own()].place();
+    if (!counter.home || !counter.home->holds(counter.address, kBlock)) return;
+    const uint8_t* bytes = counter.home->data + counter.home->offset(counter.address);
+    for (uint32_t b = 0; b < kBlock; ++b) {
+      if (bytes[b] == 0) continue;
+      core_.error("sync-all-workspace", "the workspace of SyncAll is not zero", site_);
+      throw Abandoned();
+    }
+  }
+
+  void load(int first, int count) {
+    Rows rows;
+    rows.bytes = count * kBlock;
+    copy_in(ub_[first * kStep], gm_[first * kStep], rows, "SyncAll", site_, GmUse::counter);
+    fetch_and_sync<Pipe::MTE2, Pipe::S>(site_);
+  }
+
+  void store() {
+    Rows rows;
+    rows.bytes = kBlock;
+    fetch_and_sync<Pipe::S, Pipe::MTE3>(site_);
+    copy_out(gm_[own()], ub_[own()], rows, "SyncAll", site_, GmUse::counter);
+    fetch_and_sync<Pipe::MTE3, Pipe::MTE2>(site_);
+  }
+
+  int64_t counters() const {
+    int64_t sum = 0;
+    for (int k = 0; k < core_.blocks; ++k) sum += ub_.GetValue(k * kStep, site_);
+    return sum;
+  }
+
+  // The device loads again at once. Here a core waits until that would tell something new. In
+  // program order it waits until all are there, which the model takes for the moment they are.
+  void await_change(int32_t turn) {
+    const int blocks = core_.blocks;
+    const auto counter = [](const uint8_t* memory, int k) {
+      int32_t value;
+      std::memcpy(&value, memory + k * kBlock, sizeof(value));
+      return value;
+    };
+    const GmPlace gm = gm_.place();
+    const uint8_t *in_gm = gm.home->data + gm.home->offset(gm.address),
+                  *in_ub = core_.ub() + ub_.address();
+    const auto all_there = [=] {
+      int64_t sum = 0;
+      for (int k = 0; k < blocks; ++k) sum += counter(in_gm, k);
+      return sum >= int64_t{turn} * blocks;
+    };
+    const auto news = [=] {
+      for (int k = 0; k < blocks; ++k) {
+        if (counter(in_gm, k) != counter(in_ub, k)) return true;
+      }
+      return all_there();
+    };
+    core_.adversarial() ? core_.poll(news, site_) : core_.poll(all_there, site_);
+  }
+
+  Core& core_;
+  const AscendC::GlobalTensor<int32_t>& gm_;
+  const AscendC::LocalTensor<int32_t>& ub_;
+  const Site site_;
+};
+
+}  // namespace api
+
+namespace AscendC {
+
+template <HardEvent event>
+void SetFlag(int32_t id, Site site = Site::here()) {
+  auto& core = emulator::current();
+  if (!api::check_event(core, event, id, "SetFlag", site)) return;
+  constexpr auto pipes = api::event_pipes(event);
+  core.set_flag(pipes.from, pipes.to, id, site);
+}
+
+template <HardEvent event>
+void WaitFlag(int32_t id, Site site = Site::here()) {
+  auto& core = emulator::current();
+  if (!api::check_event(core, event, id, "WaitFlag", site)) return;
+  constexpr auto pipes = api::event_pipes(event);
+  core.wait_flag(pipes.from, pipes.to, id, site);
+}
+
+template <pipe_t pipe>
+void PipeBarrier(Site site = Site::here()) {
+  static_assert(pipe != PIPE_S, "PipeBarrier takes PIPE_V, PIPE_MTE2, PIPE_MTE3 or PIPE_ALL");
+  auto& core = emulator::current();
+  if constexpr (pipe == PIPE_ALL) {
+    core.barrier_all();
+  } else {
+    core.barrier(static_cast<emulator::Pipe>(pipe), site);
+  }
+}
+
+// Waits for the memory of the scalar unit, whose stores the emulator never delays.
+template <MemDsbT>
+void DataSyncBarrier() {}
+
+// By the hardware: a flag between cores.
+template <bool isAIVOnly = true>
+void SyncAll(Site site = Site::here()) {
+  auto& core = emulator::current();
+  core.barrier_all();
+  emulator::Meeting& meeting = core.arrive(site);
+  meeting.came(core.timeline.now());
+  core.poll([&] { return meeting.arrived == core.blocks; }, site);
+  core.timeline.scalar_until(meeting.at + core.options.cost.hard_sync);
+}
+
+template <bool isAIVOnly = true>
+void SyncAll(const GlobalTensor<int32_t>& workspace, const LocalTensor<int32_t>& local,
+             int32_t used_cores = 0, Site site = Site::here()) {
+  auto& core = emulator::current();
+  if (used_cores && used_cores != core.blocks) {
+    core.error("sync-all-blocks", "SyncAll of some of the cores is not emulated", site);
+    throw emulator::Abandoned();
+  }
+  api::SoftSync(core, workspace, local, site).run();
+}
+
+inline void InitSocState() {
+  auto& core = emulator::current();
+  core.reset_masks();
+  core.atomic = {};
+}
+
+inline int64_t GetBlockIdx() { return emulator::current().index; }
+inline int64_t GetBlockNum() { return emulator::current().blocks; }
+inline int64_t GetSubBlockIdx() { return 0; }
+// In ticks of 50 MHz, as on the device; of the model, not of this machine.
+inline int64_t GetSystemCycle() {
+  auto& core = emulator::current();
+  return static_cast<int64_t>(core.timeline.now() / core.options.cost.clock_mhz * 50);
+}
+
+}  // namespace AscendC
+
+#define block_idx (AscendC::GetBlockIdx())

@@ -1,0 +1,282 @@
+// TPipe, TBuf and TQue: buffers of UB, and queues of them that synchronise by flags.
+#pragma once
+
+#include <deque>
+#include <vector>
+
+#include "sync.h"
+#include "tensor.h"
+
+namespace AscendC {
+
+template <TPosition position>
+class TBuf {
+ public:
+  template <class T>
+  LocalTensor<T> Get() const {
+    return view<T>(0, bytes_);
+  }
+  template <class T>
+  LocalTensor<T> Get(uint32_t elements, Site site = Site::here()) const {
+    return GetWithOffset<T>(elements, 0, site);
+  }
+  template <class T>
+  LocalTensor<T> GetWithOffset(uint32_t elements, uint32_t byte_offset,
+                               Site site = Site::here()) const {
+    const uint64_t end = byte_offset + static_cast<uint64_t>(elements) * sizeof(T);
+    if (end > bytes_) {
+      emulator::current().error("ub-bounds",
+                                "TBuf::Get of " + std::to_string(end) + " bytes from a buffer of " +
+                                    std::to_string(bytes_),
+                                site);
+    }
+    return view<T>(byte_offset, static_cast<int64_t>(elements) * sizeof(T));
+  }
+
+ private:
+  friend class TPipe;
+  template <class T>
+  LocalTensor<T> view(uint32_t offset, int64_t bytes) const {
+    return LocalTensor<T>::view(address_ + offset, bytes, position, -1, 0);
+  }
+  uint32_t address_ = 0, bytes_ = 0;
+};
+
+// Buffers go round: AllocTensor, EnQue, DeQue, FreeTensor. The first and last pipe that touch a
+// buffer, and so its flags, follow from the positions of its producer and consumer.
+template <TPosition source, TPosition target, int32_t depth, auto mask = 0>
+class TQueBind {
+ public:
+  template <class T>
+  LocalTensor<T> AllocTensor(Site site = Site::here()) {
+    auto& core = emulator::current();
+    for (int id : buffers_) {
+      api::Buffer& buffer = api::library().buffers[id];
+      if (buffer.state != api::Buffer::free) continue;
+      if (buffer.free_event >= 0) {
+        core.wait_flag(last(), first(), buffer.free_event, site);
+        api::release_event(last(), first(), buffer.free_event, site);
+        buffer.free_event = -1;
+      }
+      buffer.state = api::Buffer::allocated;
+      return LocalTensor<T>::view(buffer.address, buffer.bytes, source, id, buffer.generation);
+    }
+    core.error("queue-exhausted",
+               "AllocTensor while all " + std::to_string(buffers_.size()) +
+                   " buffers of the queue are in use",
+               site);
+    throw emulator::Abandoned();
+  }
+
+  template <class T>
+  bool EnQue(const LocalTensor<T>& tensor, Site site = Site::here()) {
+    auto& core = emulator::current();
+    api::Buffer* buffer = mine(tensor, site);
+    if (!buffer) return false;
+    if (buffer->state != api::Buffer::allocated && buffer->state != api::Buffer::dequeued) {
+      core.error("queue-state",
+                 "EnQue of a tensor that is not allocated, or that is in the queue already", site);
+      return false;
+    }
+    if (static_cast<int>(waiting_.size()) >= depth) {
+      core.error("queue-depth",
+                 "EnQue of more tensors than the depth of the queue, " + std::to_string(depth),
+                 site);
+    }
+    const int id = api::allocate_event(first(), middle(), site);
+    core.set_flag(first(), middle(), id, site, emulator::FlagOwner::queue);
+    buffer->state = api::Buffer::queued;
+    waiting_.push_back({tensor.buffer(), id});
+    return true;
+  }
+
+  template <class T>
+  LocalTensor<T> DeQue(Site site = Site::here()) {
+    auto& core = emulator::current();
+    if (waiting_.empty()) {
+      core.error("queue-empty", "DeQue of a queue that holds no tensor", site);
+      throw emulator::Abandoned();
+    }
+    const Waiting next = waiting_.front();
+    waiting_.pop_front();
+    core.wait_flag(first(), middle(), next.event, site);
+    api::release_event(first(), middle(), next.event, site);
+    api::Buffer& buffer = api::library().buffers[next.buffer];
+    buffer.state = api::Buffer::dequeued;
+    return LocalTensor<T>::view(buffer.address, buffer.bytes, target, next.buffer,
+                                buffer.generation);
+  }
+
+  template <class T>
+  void FreeTensor(const LocalTensor<T>& tensor, Site site = Site::here()) {
+    auto& core = emulator::current();
+    api::Buffer* buffer = mine(tensor, site);
+    if (!buffer) return;
+    if (buffer->state == api::Buffer::free || buffer->generation != tensor.generation()) {
+      core.error("queue-state", "FreeTensor of a tensor that is free already", site);
+      return;
+    }
+    if (buffer->state == api::Buffer::queued) {
+      core.error("queue-state", "FreeTensor of a tensor that is still in the queue", site);
+      return;
+    }
+    buffer->free_event = api::allocate_event(last(), first(), site);
+    core.set_flag(last(), first(), buffer->free_event, site, emulator::FlagOwner::queue);
+    buffer->state = api::Buffer::free;
+    ++buffer->generation;
+    core.judge.forget(buffer->address, buffer->bytes);
+  }
+
+  bool HasTensorInQue() const { return !waiting_.empty(); }
+  bool VacantInQue() const { return static_cast<int>(waiting_.size()) < depth; }
+  bool HasIdleBuffer() const {
+    for (int id : buffers_) {
+      if (api::library().buffers[id].state == api::Buffer::free) return true;
+    }
+    return false;
+  }
+  int32_t GetTensorCountInQue() const { return waiting_.size(); }
+
+ private:
+  friend class TPipe;
+  struct Waiting {
+    int buffer;
+    int event;
+  };
+  // The pipe that fills, the one that is waited for by EnQue's flag, and the one that frees.
+  static constexpr emulator::Pipe first() {
+    return source == TPosition::VECIN ? emulator::Pipe::MTE2 : emulator::Pipe::V;
+  }
+  static constexpr emulator::Pipe middle() { return last(); }
+  static constexpr emulator::Pipe last() {
+    return target == TPosition::VECOUT ? emulator::Pipe::MTE3 : emulator::Pipe::V;
+  }
+  template <class T>
+  api::Buffer* mine(const LocalTensor<T>& tensor, Site site) {
+    auto& core = emulator::current();
+    for (int id : buffers_) {
+      if (id == tensor.buffer()) return &api::library().buffers[id];
+    }
+    core.error("queue-state", "the tensor does not come from this queue", site);
+    return nullptr;
+  }
+
+  std::vector<int> buffers_;
+  std::deque<Waiting> waiting_;
+};
+
+template <TPosition position, int32_t depth, auto mask = 0>
+class TQue : public TQueBind<position, position, depth, mask> {};
+
+class TPipe {
+ public:
+  explicit TPipe(Site site = Site::here()) : site_(site) { Init(); }
+  ~TPipe() noexcept(false) {
+    if (alive_ && std::uncaught_exceptions() == outer_exceptions_) Destroy();
+  }
+  TPipe(const TPipe&) = delete;
+  TPipe& operator=(const TPipe&) = delete;
+
+  void Init() {
+    auto& core = emulator::current();
+    core.reset_masks();
+    core.atomic = {};
+    api::library().pipe = this;
+    api::library().ub_used = 0;
+  }
+  // Waits for the flags that queues still hold, and for all pipes.
+  void Destroy() {
+    auto& core = emulator::current();
+    Drain();
+    core.barrier_all();
+    api::library().pipe = nullptr;
+    alive_ = false;
+  }
+  void Reset() {
+    Drain();
+    api::library().ub_used = 0;
+  }
+
+  template <class Queue>
+  bool InitBuffer(Queue& queue, uint8_t count, uint32_t bytes, Site site = Site::here()) {
+    for (int k = 0; k < count; ++k) {
+      const uint32_t address = take(bytes, site);
+      queue.buffers_.push_back(api::library().buffers.size());
+      api::library().buffers.push_back(
+          {address, emulator::round_up(bytes, emulator::kBlock), api::Buffer::free, 0, -1});
+      owners_.push_back({api::library().buffers.size() - 1, Queue::last(), Queue::first()});
+    }
+    return true;
+  }
+  template <TPosition position>
+  bool InitBuffer(TBuf<position>& buffer, uint32_t bytes, Site site = Site::here()) {
+    buffer.address_ = take(bytes, site);
+    buffer.bytes_ = emulator::round_up(bytes, emulator::kBlock);
+    return true;
+  }
+
+  template <HardEvent event>
+  TEventID AllocEventID(Site site = Site::here()) {
+    constexpr auto pipes = api::event_pipes(event);
+    return api::allocate_event(pipes.from, pipes.to, site);
+  }
+  template <HardEvent event>
+  void ReleaseEventID(TEventID id, Site site = Site::here()) {
+    constexpr auto pipes = api::event_pipes(event);
+    api::release_event(pipes.from, pipes.to, id, site);
+  }
+  template <HardEvent event>
+  TEventID FetchEventID(Site site = Site::here()) {
+    return FetchEventID(event, site);
+  }
+  TEventID FetchEventID(HardEvent event, Site site = Site::here()) {
+    const auto pipes = api::event_pipes(event);
+    return api::lowest_free_event(pipes.from, pipes.to, site);
+  }
+
+ private:
+  struct Owner {
+    size_t buffer;
+    emulator::Pipe last, first;
+  };
+  uint32_t take(uint32_t bytes, Site site) {
+    auto& core = emulator::current();
+    auto& library = api::library();
+    const uint32_t address = library.ub_used;
+    library.ub_used += emulator::round_up(bytes, emulator::kBlock);
+    if (bytes == 0)
+      core.report("ub-empty-buffer", emulator::Severity::unspecified, "InitBuffer of 0 bytes",
+                  site);
+    if (library.ub_used > api::ub_limit()) {
+      core.error("ub-overflow",
+                 "InitBuffer takes UB to " + std::to_string(library.ub_used) +
+                     " bytes, of which a kernel may use " + std::to_string(api::ub_limit()),
+                 site);
+    }
+    if (library.ub_used > emulator::kUbBytes) throw emulator::Abandoned();
+    if (++taken_ > emulator::kMaxBuffers) {
+      core.error("buffer-count", "a TPipe holds at most 64 buffers", site);
+    }
+    return address;
+  }
+  void Drain() {
+    auto& core = emulator::current();
+    for (const Owner& owner : owners_) {
+      api::Buffer& buffer = api::library().buffers[owner.buffer];
+      if (buffer.free_event < 0) continue;
+      core.wait_flag(owner.last, owner.first, buffer.free_event, site_);
+      api::release_event(owner.last, owner.first, buffer.free_event, site_);
+      buffer.free_event = -1;
+    }
+  }
+
+  Site site_;
+  bool alive_ = true;
+  const int outer_exceptions_ = std::uncaught_exceptions();  // those of the host, if it cleans up
+  uint32_t taken_ = 0;
+  std::vector<Owner> owners_;
+};
+
+}  // namespace AscendC
+
+inline AscendC::TPipe* GetTPipePtr() { return static_cast<AscendC::TPipe*>(api::library().pipe); }

@@ -1,0 +1,199 @@
+// Data types and enumerations of Ascend C, and the qualifiers, which mean nothing on a host.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "machine/numbers.h"
+
+#ifndef __global__  // the run-time compiler finds kernels by it
+#define __global__
+#endif
+#define __aicore__
+#define __gm__
+#define __ubuf__
+#define __vector__
+#define __cube__
+#define __host__
+#define __mix__(...)
+#define __schedmode__(...)
+#define __sync_noalias__
+#define __BLOCK_LOCAL__
+#define __inout_pipe__(...)
+#define __in_pipe__(...)
+#define __out_pipe__(...)
+#define GM_ADDR uint8_t*
+#define ASCEND_IS_AIV (true)
+#define ASCEND_IS_AIC (false)
+#define KERNEL_TASK_TYPE_DEFAULT(type) \
+  static_assert(type == KERNEL_TYPE_AIV_ONLY, "vector kernels only")
+
+enum KernelMetaType {
+  KERNEL_TYPE_AIV_ONLY,
+  KERNEL_TYPE_AIC_ONLY,
+  KERNEL_TYPE_MIX_AIV_1_0,
+  KERNEL_TYPE_MIX_AIC_1_0,
+  KERNEL_TYPE_MIX_AIC_1_1,
+  KERNEL_TYPE_MIX_AIC_1_2,
+};
+
+enum pipe_t { PIPE_S, PIPE_V, PIPE_MTE2, PIPE_MTE3, PIPE_ALL };
+enum event_t {
+  EVENT_ID0,
+  EVENT_ID1,
+  EVENT_ID2,
+  EVENT_ID3,
+  EVENT_ID4,
+  EVENT_ID5,
+  EVENT_ID6,
+  EVENT_ID7
+};
+using TEventID = int8_t;
+
+namespace AscendC {
+
+using ::TEventID;
+
+enum class TPosition : uint8_t { GM, VECIN, VECOUT, VECCALC };
+using QuePosition = TPosition;
+
+enum class HardEvent : uint8_t {
+  S_V,
+  V_S,
+  S_MTE2,
+  MTE2_S,
+  S_MTE3,
+  MTE3_S,
+  V_MTE2,
+  MTE2_V,
+  V_MTE3,
+  MTE3_V,
+  MTE2_MTE3,
+  MTE3_MTE2,
+  V_V,
+};
+
+enum class RoundMode {
+  CAST_NONE,
+  CAST_RINT,
+  CAST_FLOOR,
+  CAST_CEIL,
+  CAST_ROUND,
+  CAST_TRUNC,
+  CAST_ODD,
+};
+enum class CMPMODE { LT, GT, EQ, LE, GE, NE };
+enum class MaskMode { NORMAL, COUNTER };
+enum class CacheMode { CACHE_MODE_DISABLE, CACHE_MODE_NORMAL };
+enum class CacheRwMode { READ, WRITE, RW };
+enum class MemDsbT : uint64_t { ALL, DDR, UB, SEQ };
+
+constexpr uint64_t MASK_PLACEHOLDER = 0;
+constexpr int32_t DEFAULT_BLK_STRIDE = 1;
+constexpr int32_t DEFAULT_REPEAT_STRIDE = 8;
+constexpr uint32_t DEFAULT_BLK_NUM = 8;
+
+// A field of a hardware register: takes any number, so that one which does not fit can be
+// reported rather than lost.
+template <class T>
+struct Field {
+  int64_t value = 0;
+  constexpr Field() = default;
+  template <class I>
+  constexpr Field(I value) : value(static_cast<int64_t>(value)) {}
+  constexpr operator T() const { return static_cast<T>(value); }
+  constexpr bool fits() const {
+    return value >= std::numeric_limits<T>::min() && value <= std::numeric_limits<T>::max();
+  }
+};
+using Byte = Field<uint8_t>;
+using Short = Field<uint16_t>;
+using Word = Field<uint32_t>;
+
+struct DataCopyParams {
+  Short blockCount = 1, blockLen = 0;  // blocks of 32 bytes, as the gaps
+  union {
+    Short srcGap;
+    Short srcStride;
+  };
+  union {
+    Short dstGap;
+    Short dstStride;
+  };
+  DataCopyParams() : srcGap(0), dstGap(0) {}
+  DataCopyParams(Short count, Short length, Short source_gap, Short target_gap)
+      : blockCount(count), blockLen(length), srcGap(source_gap), dstGap(target_gap) {}
+};
+
+struct DataCopyExtParams {
+  Short blockCount = 1;
+  Word blockLen = 0;                  // bytes
+  Word srcStride = 0, dstStride = 0;  // from end to start: bytes in GM, blocks in UB
+  Word rsv = 0;
+  DataCopyExtParams() = default;
+  DataCopyExtParams(Short count, Word length, Word source, Word target, Word reserved = 0)
+      : blockCount(count), blockLen(length), srcStride(source), dstStride(target), rsv(reserved) {}
+};
+
+template <class T>
+struct DataCopyPadExtParams {
+  bool isPad = false;
+  Byte leftPadding = 0, rightPadding = 0;  // elements
+  T paddingValue = T();
+  DataCopyPadExtParams() = default;
+  DataCopyPadExtParams(bool pad, Byte left, Byte right, T value)
+      : isPad(pad), leftPadding(left), rightPadding(right), paddingValue(value) {}
+};
+
+struct BinaryRepeatParams {
+  Byte dstBlkStride = 1, src0BlkStride = 1, src1BlkStride = 1;
+  Byte dstRepStride = 8, src0RepStride = 8, src1RepStride = 8;
+  BinaryRepeatParams() = default;
+  BinaryRepeatParams(Byte dst_block, Byte src0_block, Byte src1_block, Byte dst, Byte src0,
+                     Byte src1)
+      : dstBlkStride(dst_block),
+        src0BlkStride(src0_block),
+        src1BlkStride(src1_block),
+        dstRepStride(dst),
+        src0RepStride(src0),
+        src1RepStride(src1) {}
+};
+
+struct UnaryRepeatParams {
+  Short dstBlkStride = 1, srcBlkStride = 1;
+  Byte dstRepStride = 8, srcRepStride = 8;
+  UnaryRepeatParams() = default;
+  UnaryRepeatParams(Short dst_block, Short src_block, Byte dst, Byte src)
+      : dstBlkStride(dst_block), srcBlkStride(src_block), dstRepStride(dst), srcRepStride(src) {}
+};
+
+struct BrcbRepeatParams {
+  Short dstBlkStride = 1, dstRepStride = 8;
+  BrcbRepeatParams() = default;
+  BrcbRepeatParams(Short block, Short repeat) : dstBlkStride(block), dstRepStride(repeat) {}
+};
+
+struct CopyRepeatParams {
+  Short dstStride = 1, srcStride = 1, dstRepeatSize = 8, srcRepeatSize = 8;
+  CopyRepeatParams() = default;
+  CopyRepeatParams(Short dst_block, Short src_block, Short dst, Short src)
+      : dstStride(dst_block), srcStride(src_block), dstRepeatSize(dst), srcRepeatSize(src) {}
+};
+
+struct GatherMaskParams {
+  Byte src0BlockStride = 1;
+  Short repeatTimes = 0, src0RepeatStride = 8;
+  Byte src1RepeatStride = 8;
+  GatherMaskParams() = default;
+  GatherMaskParams(Byte block, Short repeats, Short src0, Byte src1)
+      : src0BlockStride(block),
+        repeatTimes(repeats),
+        src0RepeatStride(src0),
+        src1RepeatStride(src1) {}
+};
+
+struct SumParams {
+  uint32_t outter = 1, inner = 0, n = 0;
+};
+
+}  // namespace AscendC

@@ -1,0 +1,241 @@
+// Vector calls that work on each lane by itself. A table at the end gives names, types and meaning.
+#pragma once
+
+#include "call.h"
+
+namespace api {
+
+template <class T>
+constexpr bool arithmetic = one_of<T, half, float, int16_t, int32_t>;
+template <class T>
+constexpr bool floating = one_of<T, half, float>;
+template <class T>
+constexpr bool bitwise = one_of<T, int16_t, uint16_t>;
+template <class T>
+constexpr bool integer = one_of<T, int16_t, uint16_t, int32_t, uint32_t>;
+template <class T>
+constexpr bool storable = one_of<T, half, bfloat16_t, float, int16_t, uint16_t, int32_t, uint32_t>;
+
+template <class T, class Form, class F>
+void binary(const char* name, Site site, const Form& form, const BinaryStrides& s,
+            const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src0,
+            const AscendC::LocalTensor<T>& src1, Accumulation accumulation, F f) {
+  Call call(name, site, form, sizeof(T));
+  const Operand a = call.operand(src0, "src0", s.src0_block, s.src0);
+  const Operand b = call.operand(src1, "src1", s.src1_block, s.src1);
+  const Operand to = call.target(dst, s.dst_block, s.dst);
+  emulator::binary<T>(call.instruction(), to, a, b, accumulation, f);
+}
+
+template <class T, class U, class Form>
+void multiply_add(const char* name, Site site, const Form& form, const BinaryStrides& s,
+                  const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<U>& src0,
+                  const AscendC::LocalTensor<U>& src1) {
+  check_fused_types<T, U>();
+  Call call(name, site, form, sizeof(T));
+  const Operand a = call.operand(src0, "src0", s.src0_block, s.src0);
+  const Operand b = call.operand(src1, "src1", s.src1_block, s.src1);
+  const Operand to = call.target(dst, s.dst_block, s.dst);
+  emulator::multiply_add<T, U>(call.instruction(), to, a, b);
+}
+
+template <bool accumulates, class T, class U, class Form, class F>
+void unary(const char* name, Site site, const Form& form, const UnaryStrides& s,
+           const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<U>& src, F f) {
+  if constexpr (accumulates) check_fused_types<T, U>();
+  Call call(name, site, form, sizeof(T));
+  const Operand a = call.operand(src, "src", s.src_block, s.src);
+  const Operand to = call.target(dst, s.dst_block, s.dst);
+  emulator::unary<accumulates, T, U>(call.instruction(), to, a, f);
+}
+
+template <class T, class Form, class F>
+void fill(const char* name, Site site, const Form& form, const AscendC::LocalTensor<T>& dst,
+          int64_t block_stride, int64_t repeat_stride, F f) {
+  Call call(name, site, form, sizeof(T));
+  emulator::fill<T>(call.instruction(), call.target(dst, block_stride, repeat_stride), f);
+}
+
+inline CountForm form(int64_t count) { return {count}; }
+template <class T>
+MaskForm form(uint64_t mask, bool set_mask, const AscendC::Byte& repeats) {
+  return {MaskArgument::first(mask), set_mask, repeats.value};
+}
+template <class T>
+MaskForm form(const uint64_t* mask, bool set_mask, const AscendC::Byte& repeats) {
+  return {MaskArgument::pattern(mask, sizeof(T)), set_mask, repeats.value};
+}
+
+}  // namespace api
+
+namespace AscendC {
+
+// Every call has three forms: with a count, with a number of lanes, and with a pattern of lanes.
+// The macros below declare them; TYPES says which element types there are, EXPRESSION what a lane
+// computes.
+#define API_MASKED(NAME, T, params) \
+  #NAME, site, api::form<T>(mask, isSetMask, repeat_time), api::strides(#NAME, site, params)
+
+#define API_BINARY_FORM(NAME, TYPES, MASK, ACCUMULATION, EXPRESSION)                           \
+  template <class T, bool isSetMask = true>                                                    \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, \
+            uint64_t MASK, const Byte& repeat_time, const BinaryRepeatParams& params,          \
+            Site site = Site::here()) {                                                        \
+    static_assert(api::TYPES<T>, #NAME " does not take this type");                            \
+    api::binary<T>(API_MASKED(NAME, T, params), dst, src0, src1,                               \
+                   emulator::Accumulation::ACCUMULATION,                                       \
+                   [](auto a, auto b) { return EXPRESSION; });                                 \
+  }
+#define API_BINARY(NAME, TYPES, ACCUMULATION, EXPRESSION)                                      \
+  template <class T>                                                                           \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, \
+            const int32_t& count, Site site = Site::here()) {                                  \
+    static_assert(api::TYPES<T>, #NAME " does not take this type");                            \
+    api::binary<T>(#NAME, site, api::form(count), {}, dst, src0, src1,                         \
+                   emulator::Accumulation::none, [](auto a, auto b) { return EXPRESSION; });   \
+  }                                                                                            \
+  API_BINARY_FORM(NAME, TYPES, mask, ACCUMULATION, EXPRESSION)                                 \
+  API_BINARY_FORM(NAME, TYPES, mask[], ACCUMULATION, EXPRESSION)
+
+API_BINARY(Add, arithmetic, allowed, emulator::wrap(a) + emulator::wrap(b))
+API_BINARY(Sub, arithmetic, allowed, emulator::wrap(a) - emulator::wrap(b))
+API_BINARY(Mul, arithmetic, allowed, emulator::product(a, b))
+API_BINARY(Max, arithmetic, allowed, a > b || b != b ? a : b)
+API_BINARY(Min, arithmetic, allowed, a < b || b != b ? a : b)
+API_BINARY(Div, floating, none, a / b)
+API_BINARY(And, bitwise, none, (a & b))
+API_BINARY(Or, bitwise, none, (a | b))
+
+// dst += src0 * src1
+#define API_FUSED_FORM(MASK)                                                         \
+  template <class T, class U, bool isSetMask = true>                                 \
+  void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0,              \
+                 const LocalTensor<U>& src1, uint64_t MASK, const Byte& repeat_time, \
+                 const BinaryRepeatParams& params, Site site = Site::here()) {       \
+    api::multiply_add<T, U>(API_MASKED(MulAddDst, T, params), dst, src0, src1);      \
+  }
+API_FUSED_FORM(mask)
+API_FUSED_FORM(mask[])
+template <class T, class U>
+void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1,
+               const int32_t& count, Site site = Site::here()) {
+  const int64_t step = api::packed(sizeof(U), sizeof(T));
+  api::multiply_add<T, U>("MulAddDst", site, api::form(count), {1, 1, 1, 8, step, step}, dst, src0,
+                          src1);
+}
+
+#define API_UNARY_FORM(NAME, TYPES, MASK, EXPRESSION)                                             \
+  template <class T, bool isSetMask = true>                                                       \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, uint64_t MASK,                  \
+            const Byte& repeat_time, const UnaryRepeatParams& params, Site site = Site::here()) { \
+    static_assert(api::TYPES<T>, #NAME " does not take this type");                               \
+    api::unary<false, T, T>(API_MASKED(NAME, T, params), dst, src,                                \
+                            [](auto a) { return EXPRESSION; });                                   \
+  }
+#define API_UNARY(NAME, TYPES, EXPRESSION)                                              \
+  template <class T>                                                                    \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const int32_t& count, \
+            Site site = Site::here()) {                                                 \
+    static_assert(api::TYPES<T>, #NAME " does not take this type");                     \
+    api::unary<false, T, T>(#NAME, site, api::form(count), {}, dst, src,                \
+                            [](auto a) { return EXPRESSION; });                         \
+  }                                                                                     \
+  API_UNARY_FORM(NAME, TYPES, mask, EXPRESSION)                                         \
+  API_UNARY_FORM(NAME, TYPES, mask[], EXPRESSION)
+
+API_UNARY(Abs, floating, __builtin_fabsf(a))
+API_UNARY(Exp, floating, __builtin_expf(a))
+API_UNARY(Ln, floating, __builtin_logf(a))
+API_UNARY(Sqrt, floating, __builtin_sqrtf(a))
+API_UNARY(Rsqrt, floating, 1 / __builtin_sqrtf(a))
+API_UNARY(Reciprocal, floating, 1 / a)
+API_UNARY(Relu, floating, a > 0 || a != a ? a : 0)
+API_UNARY(Not, bitwise, ~a)
+
+#define API_SCALAR_FORM(NAME, TYPES, MASK, EXPRESSION)                                        \
+  template <class T, bool isSetMask = true>                                                   \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const api::Same<T>& scalar, \
+            uint64_t MASK, const Byte& repeat_time, const UnaryRepeatParams& params,          \
+            Site site = Site::here()) {                                                       \
+    static_assert(api::TYPES<T>, #NAME " does not take this type");                           \
+    api::unary<false, T, T>(                                                                  \
+        API_MASKED(NAME, T, params), dst, src,                                                \
+        [b = static_cast<emulator::Wide<T>>(scalar)](auto a) { return EXPRESSION; });         \
+  }
+#define API_SCALAR(NAME, TYPES, EXPRESSION)                                                   \
+  template <class T, bool isSetMask = true>                                                   \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const api::Same<T>& scalar, \
+            const int32_t& count, Site site = Site::here()) {                                 \
+    static_assert(api::TYPES<T>, #NAME " does not take this type");                           \
+    api::unary<false, T, T>(                                                                  \
+        #NAME, site, api::form(count), {}, dst, src,                                          \
+        [b = static_cast<emulator::Wide<T>>(scalar)](auto a) { return EXPRESSION; });         \
+  }                                                                                           \
+  API_SCALAR_FORM(NAME, TYPES, mask, EXPRESSION)                                              \
+  API_SCALAR_FORM(NAME, TYPES, mask[], EXPRESSION)
+
+API_SCALAR(Adds, arithmetic, emulator::wrap(a) + emulator::wrap(b))
+API_SCALAR(Muls, arithmetic, emulator::product(a, b))
+API_SCALAR(Maxs, arithmetic, a > b || b != b ? a : b)
+API_SCALAR(Mins, arithmetic, a < b || b != b ? a : b)
+API_SCALAR(LeakyRelu, floating, a >= 0 ? a : a * b)
+API_SCALAR(ShiftLeft, integer, emulator::wrap(a) << emulator::wrap(b))
+API_SCALAR(ShiftRight, integer, a >> b)
+
+// dst += src * scalar
+#define API_AXPY_FORM(MASK)                                                                   \
+  template <class T, class U, bool isSetMask = true>                                          \
+  void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const api::Same<U>& scalar, \
+            uint64_t MASK, const Byte& repeat_time, const UnaryRepeatParams& params,          \
+            Site site = Site::here()) {                                                       \
+    api::unary<true, T, U>(                                                                   \
+        API_MASKED(Axpy, T, params), dst, src,                                                \
+        [s = static_cast<emulator::Wide<U>>(scalar)](auto a, auto d) { return d + a * s; });  \
+  }
+template <class T, class U, bool isSetMask = true>
+void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const api::Same<U>& scalar,
+          const int32_t& count, Site site = Site::here()) {
+  api::unary<true, T, U>(
+      "Axpy", site, api::form(count), {1, 1, 8, api::packed(sizeof(U), sizeof(T))}, dst, src,
+      [s = static_cast<emulator::Wide<U>>(scalar)](auto a, auto d) { return d + a * s; });
+}
+API_AXPY_FORM(mask)
+API_AXPY_FORM(mask[])
+
+template <class T>
+void Duplicate(const LocalTensor<T>& dst, const api::Same<T>& value, const int32_t& count,
+               Site site = Site::here()) {
+  static_assert(api::storable<T>, "Duplicate does not take this type");
+  api::fill("Duplicate", site, api::form(count), dst, 1, 8, [v = T(value)](uint32_t) { return v; });
+}
+#define API_DUPLICATE_FORM(MASK)                                                                \
+  template <class T, bool isSetMask = true>                                                     \
+  void Duplicate(const LocalTensor<T>& dst, const api::Same<T>& value, uint64_t MASK,           \
+                 const Byte& repeat_time, const Short& block_stride, const Byte& repeat_stride, \
+                 Site site = Site::here()) {                                                    \
+    static_assert(api::storable<T>, "Duplicate does not take this type");                       \
+    api::check_field("Duplicate", site, "dstBlkStride", block_stride);                          \
+    api::check_field("Duplicate", site, "dstRepStride", repeat_stride);                         \
+    api::fill("Duplicate", site, api::form<T>(mask, isSetMask, repeat_time), dst,               \
+              block_stride.value, repeat_stride.value, [v = T(value)](uint32_t) { return v; }); \
+  }
+API_DUPLICATE_FORM(mask)
+API_DUPLICATE_FORM(mask[])
+
+// dst[k] = first + k
+template <class T>
+void CreateVecIndex(const LocalTensor<T>& dst, const api::Same<T>& first, uint32_t count,
+                    Site site = Site::here()) {
+  static_assert(api::arithmetic<T>, "CreateVecIndex does not take this type");
+  api::fill("CreateVecIndex", site, api::form(count), dst, 1, 8,
+            [v = first](uint32_t k) { return static_cast<T>(v + static_cast<T>(k)); });
+}
+template <class T>
+void ArithProgression(const LocalTensor<T>& dst, const api::Same<T> first, const api::Same<T> step,
+                      const int32_t count, Site site = Site::here()) {
+  static_assert(api::arithmetic<T>, "ArithProgression does not take this type");
+  api::fill("ArithProgression", site, api::form(count), dst, 1, 8,
+            [first, step](uint32_t k) { return static_cast<T>(first + static_cast<T>(k) * step); });
+}
+
+}  // namespace AscendC

@@ -1,0 +1,114 @@
+// Conversions between types, with the rounding of each mode.
+#pragma once
+
+#include "vector.h"
+
+namespace emulator {
+
+enum class Rounding { none, to_even, down, up, away, to_zero, odd };
+
+double round_to_integer(double value, Rounding mode);
+float round_to_float(double value, Rounding mode);
+uint16_t round_to_half(float value, Rounding mode);
+uint16_t round_to_bfloat16(float value, Rounding mode);
+// What is just below an integer, as the integer. Published kernels correct rounding down as if the
+// vector unit could take the one for the other; no document says so.
+float worst_floor(float value);
+
+template <class T, class U>
+T convert(U value, Rounding mode) {
+  using Limits = std::numeric_limits<T>;
+  if constexpr (std::is_integral_v<T> && std::is_integral_v<U>) {
+    // Narrower integers saturate.
+    if (value < static_cast<U>(Limits::min()) && sizeof(T) < sizeof(U)) return Limits::min();
+    if (value > static_cast<U>(Limits::max()) && sizeof(T) < sizeof(U)) return Limits::max();
+    return static_cast<T>(value);
+  } else if constexpr (std::is_integral_v<T>) {
+    const double whole = round_to_integer(static_cast<double>(static_cast<float>(value)), mode);
+    if (whole != whole) return 0;
+    if (whole <= static_cast<double>(Limits::min())) return Limits::min();
+    if (whole >= static_cast<double>(Limits::max())) return Limits::max();
+    return static_cast<T>(whole);
+  } else if constexpr (std::is_same_v<T, float> && std::is_same_v<U, float>) {
+    return static_cast<float>(round_to_integer(value, mode));
+  } else if constexpr (std::is_same_v<T, float> && std::is_integral_v<U>) {
+    return round_to_float(static_cast<double>(value), mode);
+  } else if constexpr (std::is_same_v<T, float>) {
+    return static_cast<float>(value);
+  } else {
+    T narrow;
+    narrow.bits = std::is_same_v<T, half> ? round_to_half(static_cast<float>(value), mode)
+                                          : round_to_bfloat16(static_cast<float>(value), mode);
+    return narrow;
+  }
+}
+
+// Whether the vector unit has the conversion in this mode.
+template <class T, class U>
+bool has_conversion(Rounding mode) {
+  const bool none = mode == Rounding::none, odd = mode == Rounding::odd, five = !none && !odd;
+  if constexpr (std::is_same_v<U, float>) {
+    if constexpr (std::is_same_v<T, half>) return true;
+    return one_of<T, float, int32_t, int16_t, int64_t, bfloat16_t> && five;
+  } else if constexpr (std::is_same_v<U, half>) {
+    if constexpr (std::is_same_v<T, float>) return none;
+    return one_of<T, int32_t, int16_t, int8_t, uint8_t> && (five || (none && sizeof(T) == 1));
+  } else if constexpr (std::is_same_v<U, bfloat16_t>) {
+    return std::is_same_v<T, float> ? none : std::is_same_v<T, int32_t> && five;
+  } else if constexpr (std::is_same_v<U, int32_t>) {
+    if constexpr (std::is_same_v<T, float>) return five || none;
+    return one_of<T, int16_t, int64_t> && none;
+  } else if constexpr (std::is_same_v<U, int16_t>) {
+    if constexpr (std::is_same_v<T, half>) return five || none;
+    return std::is_same_v<T, float> && none;
+  } else if constexpr (std::is_same_v<U, int64_t>) {
+    return (std::is_same_v<T, int32_t> && none) || (std::is_same_v<T, float> && five);
+  } else {
+    return one_of<U, int8_t, uint8_t> && std::is_same_v<T, half> && none;
+  }
+}
+
+// Whether the integer has the value, once it is rounded: NaN and what is too large is not promised.
+template <class T, class U>
+bool fits(U value, Rounding mode) {
+  if constexpr (std::is_integral_v<T> && !std::is_integral_v<U>) {
+    const double whole = round_to_integer(static_cast<double>(static_cast<float>(value)), mode);
+    const double end = -2.0 * static_cast<double>(std::numeric_limits<T>::min() / 2);
+    return std::is_signed_v<T> ? whole >= -end && whole < end
+                               : whole >= 0 && whole <= std::numeric_limits<T>::max();
+  } else {
+    return true;
+  }
+}
+
+inline void report_cast_range(Core& core, const char* name, Site site) {
+  core.report("cast-range", Severity::unspecified,
+              std::string(name) + " of NaN, or of what the integer type does not hold", site);
+}
+
+template <class T, class U>
+void convert(VectorInstruction v, const Operand& to, const Operand& from, Rounding mode) {
+  v.reads(from);
+  v.writes(to);
+  check_overlap(v.core, v.i, v.lanes, to, &from, 1, Accumulation::none);
+  const bool worst = v.core.options.worst_casts && mode == Rounding::down;
+  Core* core = &v.core;
+  v.issue_pieces(std::array<Operand, 2>{to, from},
+                 [mode, worst, core, name = v.i.name, site = v.i.site](
+                     uint8_t* ub, const std::array<uint32_t, 2>& p, uint32_t n) {
+                   T* d = at<T>(ub, p[0]);
+                   const U* a = at<U>(ub, p[1]);
+                   bool all_fit = true;
+                   for (uint32_t k = 0; k < n; ++k) {
+                     U value = a[k];
+                     if constexpr (std::is_same_v<U, float>) {
+                       value = worst ? worst_floor(value) : value;
+                     }
+                     all_fit = all_fit && fits<T, U>(value, mode);
+                     d[k] = convert<T, U>(value, mode);
+                   }
+                   if (!all_fit) report_cast_range(*core, name, site);
+                 });
+}
+
+}  // namespace emulator

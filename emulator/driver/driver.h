@@ -1,0 +1,110 @@
+// The state of the emulated driver, and the way of every call into it.
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "books.h"
+#include "emulator.h"
+#include "stream.h"
+
+namespace emulated {
+
+struct Settings {
+  std::map<std::string, int64_t> numbers;
+  std::string soc;
+  Settings();
+  int64_t operator[](const char* name) const { return numbers.at(name); }
+};
+
+struct Device {
+  explicit Device(int id) : id(id) {}
+  const int id;
+  emulator::Gm gm{true};
+  std::map<void*, uint64_t> memory;  // allocations and what they take
+  uint64_t used = 0;
+  int references = 0;       // aclrtSetDevice less aclrtResetDevice
+  uint64_t generation = 0;  // of its context: changes with a reset
+  std::shared_ptr<Stream> standard;
+  aclError fault = ACL_SUCCESS;  // of the context, until a reset
+  std::string fault_text;
+};
+
+struct Loaded;  // binary.cc
+struct Function;
+
+struct Driver {
+  std::mutex mutex;
+  std::condition_variable changed;  // an operation is complete, or there is a new one
+  Books books;
+  Settings settings;
+  bool initialised = false;
+  std::map<int, std::unique_ptr<Device>> devices;
+  std::map<void*, std::shared_ptr<Stream>> streams;
+  std::map<void*, std::shared_ptr<Event>> events;
+  std::map<void*, std::shared_ptr<Loaded>> binaries;
+  std::map<void*, std::shared_ptr<Function>> functions;
+  std::map<uintptr_t, uint64_t> pinned;  // host memory: start and bytes
+  int64_t programs = 0;                  // of the run-time compiler
+  int64_t transfers = 0;                 // copies under way on threads of streams
+  uint64_t device_bytes = 0, device_peak = 0;
+  int last_stream = 0;
+  Clock host;  // what the host has synchronised with
+  History history;
+
+  template <class Visit>
+  void each_stream(Visit visit) const {
+    for (const auto& [handle, stream] : streams) visit(*stream);
+    for (const auto& [id, device] : devices) {
+      if (device->standard) visit(*device->standard);
+    }
+  }
+  void reset();  // books and settings, to what the environment says
+  // Handles are never used twice, and point nowhere.
+  void* new_handle() { return reinterpret_cast<void*>(next_handle_ += 16); }
+  Device& device();  // of this thread
+  Device& device(int id);
+  // The first operation under way on the memory, as far as the host knows; empty: none.
+  std::string user_of(const Ranges& memory) const;
+
+ private:
+  uintptr_t next_handle_ = 0x1000;
+};
+
+Driver& the_driver();
+
+inline std::string text_of(uint64_t number) { return std::to_string(number); }
+
+// The way of every call: counted, traced, and refused if it was told to fail.
+template <class Body>
+aclError call(const char* function, const std::string& arguments, Body body) {
+  Driver& driver = the_driver();
+  Lock lock(driver.mutex);
+  aclError code = driver.books.enter(function);
+  std::string text = "it was told to fail";
+  if (code == ACL_SUCCESS) {
+    try {
+      body(driver, lock);
+    } catch (const Refusal& refusal) {
+      code = refusal.code;
+      text = refusal.text;
+    } catch (const std::bad_alloc&) {
+      code = ACL_ERROR_RT_MEMORY_ALLOCATION;
+      text = "the host has no memory left";
+    }
+  }
+  std::string line = std::string(function) + "(" + arguments + ")";
+  if (code != ACL_SUCCESS) {
+    line += " = " + std::to_string(code);
+    remember_error("emulated driver: " + line + ": " + text);
+  }
+  driver.books.trace(line);
+  return code;
+}
+
+}  // namespace emulated

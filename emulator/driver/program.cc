@@ -1,0 +1,294 @@
+// libacl_rtc.so: run-time compilation. A program is compiled by the host's C++ compiler against the
+// emulator's headers, which lie beside this library, and linked with libacl_rt.so.
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <set>
+
+#include "driver.h"
+#include "kernel.h"
+
+extern char** environ;
+
+namespace emulated {
+
+namespace {
+
+struct Program {
+  std::string source, name, log, data;
+  bool compiled = false;
+};
+
+std::mutex mutex;  // of the programs; the driver's is not held while the compiler works
+std::map<void*, std::shared_ptr<Program>>& programs() {
+  static auto* all = new std::map<void*, std::shared_ptr<Program>>;
+  return *all;
+}
+
+std::shared_ptr<Program> program_of(void* handle) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto known = programs().find(handle);
+  if (known == programs().end()) refuse(ACL_ERROR_RTC_INVALID_PROG, "no such program");
+  return known->second;
+}
+
+struct Options {
+  bool automatic_sync = true, reserve_scratch = true;
+  std::vector<std::string> passed_on;
+};
+
+Options parse(int count, const char** options) {
+  Options parsed;
+  bool architecture = false;
+  for (int i = 0; i < count; ++i) {
+    const std::string option = options && options[i] ? options[i] : "";
+    const auto starts = [&](const char* with) { return option.rfind(with, 0) == 0; };
+    if (option == "--npu-arch=dav-2201") {
+      architecture = true;
+    } else if (option == "--cce-auto-sync=on" || option == "--cce-auto-sync=off") {
+      parsed.automatic_sync = option.back() == 'n';
+    } else if (option == "--cce-disable-asc-reserved-ubuf") {
+      parsed.reserve_scratch = false;
+    } else if (starts("-D") || starts("-U") || option == "-std=c++17") {
+      parsed.passed_on.push_back(option);
+    } else if (!starts("-O") || option.size() != 3) {
+      refuse(ACL_ERROR_RTC_INVALID_OPTION, "no such option: " + option);
+    }
+  }
+  if (!architecture) {
+    refuse(ACL_ERROR_RTC_INVALID_OPTION,
+           "--npu-arch=dav-2201 is missing: nothing else is emulated");
+  }
+  return parsed;
+}
+
+// The names of functions declared as kernels. Of a source that went through the preprocessor: comments
+// and macros are gone, and __global__ was left as it is.
+std::set<std::string> kernels_in(const std::string& text) {
+  const std::string mark = "__global__ ";
+  std::set<std::string> names;
+  for (size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + 1)) {
+    size_t end = std::min(text.find('(', at), text.size());
+    const auto in_name = [&](size_t k) {
+      return std::isalnum(static_cast<unsigned char>(text[k])) || text[k] == '_';
+    };
+    while (end > at && !in_name(end - 1)) --end;
+    size_t begin = end;
+    while (in_name(begin - 1)) --begin;
+    names.insert(text.substr(begin, end - begin));
+  }
+  return names;
+}
+
+std::string contents(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+// A folder that goes away again.
+struct Scratch {
+  std::filesystem::path path;
+  Scratch() {
+    std::string name = (std::filesystem::temp_directory_path() / "jda-emulated-XXXXXX").string();
+    if (!mkdtemp(name.data())) refuse(ACL_ERROR_RTC_FAILURE, "no temporary folder");
+    path = name;
+  }
+  ~Scratch() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+};
+
+// Runs a command; what it prints goes into a file.
+bool succeeds(const std::vector<std::string>& command, const std::filesystem::path& log) {
+  std::vector<char*> arguments;
+  for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
+  arguments.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  posix_spawn_file_actions_adddup2(&actions, 1, 2);
+  pid_t child;
+  const int failed =
+      posix_spawnp(&child, arguments[0], &actions, nullptr, arguments.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (failed) refuse(ACL_ERROR_RTC_FAILURE, command[0] + ": " + std::strerror(failed));
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) refuse(ACL_ERROR_RTC_FAILURE, "the compiler was lost");
+  }
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+// Where libacl_rt.so is; the headers lie beside it.
+std::filesystem::path driver_library() {
+  Dl_info info;
+  if (!dladdr(reinterpret_cast<void*>(&aclInit), &info)) {
+    refuse(ACL_ERROR_RTC_FAILURE, "the driver's library is not found");
+  }
+  return std::filesystem::canonical(info.dli_fname);
+}
+
+void compile(Program& program, const Options& options) {
+  const Scratch scratch;
+  const auto source = scratch.path / "kernels.cpp", plain = scratch.path / "plain.cpp",
+             object = scratch.path / "kernels.so", log = scratch.path / "log";
+  const std::filesystem::path library = driver_library(),
+                              include = library.parent_path() / "include";
+  const char* compiler = std::getenv("CXX");
+  std::vector<std::string> command = {
+      compiler && *compiler ? compiler : "g++", "-std=c++17",   "-w", "-I" + include.string(),
+      "-I" + (include / "api").string(),        source.string()};
+  command.insert(command.end(), options.passed_on.begin(), options.passed_on.end());
+  const auto run = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), command.begin(), command.end());
+    const bool done = succeeds(more, log);
+    program.log = contents(log);
+    if (!done) refuse(ACL_ERROR_RTC_COMPILATION, "the program does not compile");
+  };
+  std::string text = "#line 1 \"" + program.name + "\"\n" + program.source +
+                     "\n#line 1 \"emulated\"\n#include \"driver/kernel.h\"\n";
+  const auto write = [&] { std::ofstream(source, std::ios::binary) << text; };
+  write();
+  run({"-E", "-P", "-D__global__=__global__", "-o", plain.string()});
+  for (const std::string& name : kernels_in(contents(plain))) {
+    text += "JDA_EMULATED_KERNEL(" + name + ")\n";
+  }
+  text += "JDA_EMULATED_BINARY(\"" JDA_EMULATED_BUILD "\", " +
+          std::to_string(options.automatic_sync) + ", " + std::to_string(options.reserve_scratch) +
+          ")\n";
+  write();
+  run({"-O1", "-fPIC", "-shared", library.string(), "-o", object.string()});
+  program.data = contents(object);
+  const uint64_t sum = checksum(program.data.data(), program.data.size());
+  program.data.append(reinterpret_cast<const char*>(&sum), sizeof(sum));
+  program.compiled = true;
+}
+
+// As the driver's `call`, but the driver is free while the body works.
+template <class Body>
+aclError call_alone(const char* function, Body body) {
+  Refusal refusal{ACL_SUCCESS, ""};
+  Driver& driver = the_driver();
+  {
+    const Lock lock(driver.mutex);
+    refusal.code = driver.books.enter(function);
+    refusal.text = "it was told to fail";
+  }
+  try {
+    if (refusal.code == ACL_SUCCESS) body();
+  } catch (const Refusal& refused) {
+    refusal = refused;
+  } catch (const std::bad_alloc&) {
+    refusal = {ACL_ERROR_RTC_OUT_OF_MEMORY, "the host has no memory left"};
+  } catch (const std::exception& error) {
+    refusal = {ACL_ERROR_RTC_FAILURE, error.what()};
+  }
+  const Lock lock(driver.mutex);
+  std::string line = std::string(function) + "()";
+  if (refusal.code != ACL_SUCCESS) {
+    line += " = " + std::to_string(refusal.code);
+    remember_error("emulated driver: " + line + ": " + refusal.text);
+  }
+  driver.books.trace(line);
+  return refusal.code;
+}
+
+void count_programs(int64_t more) {
+  Driver& driver = the_driver();
+  const Lock lock(driver.mutex);
+  driver.programs += more;
+}
+
+}  // namespace
+
+}  // namespace emulated
+
+using namespace emulated;
+
+aclError aclrtcCreateProg(aclrtcProg* program, const char* source, const char* name,
+                          int header_count, const char** headers, const char** header_names) {
+  return call_alone("aclrtcCreateProg", [&] {
+    if (!program || !source) refuse(ACL_ERROR_RTC_INVALID_INPUT, "a null pointer");
+    if (header_count || headers || header_names) {
+      refuse(ACL_ERROR_RTC_INVALID_INPUT, "headers are not supported: the source is one string");
+    }
+    auto made = std::make_shared<Program>();
+    made->source = source;
+    made->name = name ? name : "program";
+    *program = made.get();
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      programs()[*program] = made;
+    }
+    count_programs(1);
+  });
+}
+
+aclError aclrtcCompileProg(aclrtcProg program, int option_count, const char** options) {
+  return call_alone("aclrtcCompileProg", [&] {
+    const auto known = program_of(program);
+    compile(*known, parse(option_count, options));
+  });
+}
+
+aclError aclrtcGetCompileLogSize(aclrtcProg program, size_t* bytes) {
+  return call_alone("aclrtcGetCompileLogSize", [&] {
+    const auto known = program_of(program);
+    if (!bytes) refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the result");
+    *bytes = known->log.size() + 1;
+  });
+}
+
+aclError aclrtcGetCompileLog(aclrtcProg program, char* log) {
+  return call_alone("aclrtcGetCompileLog", [&] {
+    const auto known = program_of(program);
+    if (!log) refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the log");
+    std::memcpy(log, known->log.c_str(), known->log.size() + 1);
+  });
+}
+
+aclError aclrtcGetBinDataSize(aclrtcProg program, size_t* bytes) {
+  return call_alone("aclrtcGetBinDataSize", [&] {
+    const auto known = program_of(program);
+    if (!bytes || !known->compiled) {
+      refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the result, or nothing was compiled");
+    }
+    *bytes = known->data.size();
+  });
+}
+
+aclError aclrtcGetBinData(aclrtcProg program, char* data) {
+  return call_alone("aclrtcGetBinData", [&] {
+    const auto known = program_of(program);
+    if (!data || !known->compiled) {
+      refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the result, or nothing was compiled");
+    }
+    std::memcpy(data, known->data.data(), known->data.size());
+  });
+}
+
+aclError aclrtcDestroyProg(aclrtcProg* program) {
+  return call_alone("aclrtcDestroyProg", [&] {
+    if (!program) refuse(ACL_ERROR_RTC_INVALID_INPUT, "a null pointer");
+    program_of(*program);
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      programs().erase(*program);
+    }
+    *program = nullptr;
+    count_programs(-1);
+  });
+}
