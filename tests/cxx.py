@@ -2,7 +2,9 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,9 +33,15 @@ def build(
     return folder
 
 
-def run(*command: str | Path, **environment: str) -> str:
+def tool(name: str) -> str | None:
+    """Where a program is: beside this Python, or where programs are."""
+    folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    return shutil.which(name, path=os.pathsep.join(folders))
+
+
+def run(program: str | Path, *arguments: str | Path, **environment: str) -> str:
     """What a command prints; an error that says it if the command fails."""
-    words = [str(word) for word in command]
+    words = [tool(str(program)) or str(program), *map(str, arguments)]
     done = subprocess.run(
         words,
         env=os.environ | environment,

@@ -63,7 +63,7 @@ def emulator(build: Build) -> str:
 def check_flags(build: Build, folder: Path) -> None:
     """Tries an empty program first: a tool or a sanitizer's library may be missing."""
     for tool in ("cmake", build.compiler):
-        if not shutil.which(tool):
+        if not cxx.tool(tool):
             give_up(build, f"{tool} is not installed")
     source, program = folder / "empty.cc", folder / "empty"
     source.write_text("int main() {}\n")

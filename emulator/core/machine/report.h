@@ -30,7 +30,7 @@ enum class Severity {
 };
 
 struct Finding {
-  std::string rule;  // one of docs/emulator.md
+  std::string rule;  // one of those in README.md beside this folder
   Severity severity = Severity::error;
   std::string message;
   Site site;            // the call that broke the rule
