@@ -129,7 +129,12 @@ def checks() -> Iterator[tuple[str, Check]]:
         options = {"cores": 2, "deterministic": 1, "seeds": (0, 1, 2)}
         if name in cases.ZOO:
             yield f"{name}, {options}", partial(check, inputs, judged, True, **options)
-    for options in ({"cores": 48}, {"cores": 1}, {"cores": 48, "seeds": (7,)}):
+    for options in (
+        {"cores": 2},
+        {"cores": 48},
+        {"cores": 1},
+        {"cores": 48, "seeds": (7,)},
+    ):
         yield from both_directions(every, **options)
     yield from tests()
 
