@@ -163,11 +163,11 @@ def _maps(spatial_shape: Any, scale_start_index: Any, num_feat: Any) -> None:
 
 
 def _is_readable(array: Any) -> bool:
+    """Concrete values are read, also where JAX is still computing them."""
     if _compat.is_traced(array):
         return False
     if isinstance(array, jax.Array):
-        on_cpu = all(device.platform == "cpu" for device in array.devices())
-        return on_cpu and _compat.is_ready(array)
+        return array.is_fully_addressable or array.is_fully_replicated
     return True
 
 
@@ -193,13 +193,3 @@ def _map_values(
                 f"is ({h}, {w}), so that the map ends at row {start + h * w}, but "
                 f"feature_maps has num_feat={num_feat}"
             )
-    rows = size.prod(axis=-1).reshape(-1)
-    order = np.argsort(first.reshape(-1), kind="stable")
-    ends = (first.reshape(-1) + rows)[order]
-    shared = bool(np.any(ends[:-1] > first.reshape(-1)[order][1:]))
-    total = int(rows.sum())
-    if total != num_feat and not shared:
-        raise ValueError(
-            f"spatial_shape adds up to {total} rows but feature_maps has "
-            f"num_feat={num_feat}, they must be equal unless maps share rows"
-        )

@@ -50,11 +50,6 @@ def is_traced(array: Any) -> bool:
     return isinstance(array, jax.core.Tracer)
 
 
-def is_ready(array: Any) -> bool:
-    """Whether this process can read an array without waiting for it."""
-    return bool(array.is_fully_addressable and array.is_ready())
-
-
 def define_primitive(
     name: str,
     *,

@@ -11,15 +11,15 @@ from typing import Any
 
 import jax
 
-from jda import reference
+from jda import _reference
 from jda._precision import Operation, in_float32
 from jda.ffi import ascend, cpu
 from jda.ffi.library import Library
 
 REFERENCE: dict[str, Operation] = {
-    "forward": reference.forward,
-    "tangent": reference.tangent,
-    "cotangent": reference.cotangent,
+    "forward": _reference.forward,
+    "tangent": _reference.tangent,
+    "cotangent": _reference.cotangent,
 }
 KERNELS: dict[str, dict[str, Operation]] = {
     "reference": REFERENCE,

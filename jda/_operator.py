@@ -73,7 +73,8 @@ def deformable_aggregation(
     Args:
         feature_maps: all maps of one batch item, flattened and concatenated.
         spatial_shape: (H, W) of each map. Positive.
-        scale_start_index: first row of each map within num_feat. Maps may share rows.
+        scale_start_index: first row of each map within num_feat. Maps may share rows,
+            and rows may belong to no map.
         sample_locations: normalised coordinates; (0, 0) is the upper left corner of the
             map and (1, 1) its lower right corner. Anything outside is legal.
         weight: weight of each sample for each channel group.
@@ -90,11 +91,13 @@ def deformable_aggregation(
 
     Raises:
         ValueError: if a shape does not fit the others, ``group`` does not divide ``c``,
-            a keyword has an unknown value, or a map, where its values are known while
-            tracing, does not lie within num_feat. Where they are not known, the CPU
-            kernels fail with the same complaint when they run: a
-            ``jax.errors.JaxRuntimeError`` or, from the second call of a compiled
-            function on, a ``ValueError``, as JAX passes it on.
+            a keyword has an unknown value, or a map does not lie within num_feat.
+            Index arrays that are not traced are read, also where JAX is still computing
+            them. Of traced ones, the CPU kernels and the Ascend route from the host
+            complain when they run: a ``jax.errors.JaxRuntimeError`` or, from the second
+            call of a compiled function on, a ``ValueError``, as JAX passes it on. The
+            reference and a program for a card's platform cannot: there, such a map has
+            no samples, in value and gradients.
         TypeError: if a dtype is not supported.
         RuntimeError: when the call is lowered, if ``implementation`` is not available
             or does not serve the platform that it is lowered for. For the platform of
@@ -160,7 +163,7 @@ def _aggregate(
 
 def _as_int32(array: jax.Array) -> jax.Array:
     """A value beyond int32 must not wrap into one that a map may have."""
-    if array.dtype.itemsize > 4:
-        least = max(-1, int(np.iinfo(array.dtype).min))
-        array = jnp.clip(array, least, _check.MOST_ROWS)
+    values = np.iinfo(array.dtype)
+    if values.max > _check.MOST_ROWS:
+        array = jnp.clip(array, max(-1, int(values.min)), _check.MOST_ROWS)
     return array.astype(jnp.int32)

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jda import _dimensions, _sharding, reference
+from jda import _dimensions, _reference, _sharding
 from jda._compat import (
     define_primitive,
     is_zero,
@@ -59,7 +59,7 @@ def _linear_jvp(operation: str, primals: Any, tangents: Any, **params: Any) -> A
     terms = []
     if not all(map(is_zero, linear)):
         terms.append(bind(*operands, *map(materialise, linear), **params))
-    definition: Callable[..., list[jax.Array]] = getattr(reference, operation)
+    definition: Callable[..., list[jax.Array]] = getattr(_reference, operation)
     known = {key: params[key] for key in ("coordinate_order", "which")}
     moved = [i for i in FLOATING if not is_zero(tangents[i])]
     if moved:

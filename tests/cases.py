@@ -316,6 +316,47 @@ def assert_gradients_within(grads: Sequence[np.ndarray], judged: Judgement) -> N
 POISONABLE = ("rows of no map", "rig clustered", "two cameras", "all invisible")
 
 
+# (H, W) and start of the map of camera 1, scale 0, from those of a good one.
+BAD_MAPS = {
+    "ends behind the rows": lambda h, w, start, rows: (h, w, start + rows),
+    "one row too many": lambda h, w, start, rows: (rows // w + 1, w, 0),
+    "one pixel too many": lambda h, w, start, rows: (1, rows + 1, 0),
+    "starts one pixel late": lambda h, w, start, rows: (h, w, rows - h * w + 1),
+    "starts behind the rows": lambda h, w, start, rows: (h, w, rows),
+    "starts at the largest number": lambda h, w, start, rows: (h, w, 2**31 - 1),
+    "starts before the rows": lambda h, w, start, rows: (h, w, -1),
+    "starts at the least number": lambda h, w, start, rows: (h, w, -(2**31)),
+    "no height": lambda h, w, start, rows: (0, w, start),
+    "no width": lambda h, w, start, rows: (h, 0, start),
+    "negative height": lambda h, w, start, rows: (-h - 1, w, start),
+    "negative width": lambda h, w, start, rows: (h, -w, start),
+    "both negative": lambda h, w, start, rows: (-h, -w, start),
+    "product beyond 32 bits": lambda h, w, start, rows: (2**16, 2**16, start),
+    "product beyond 62 bits": lambda h, w, start, rows: (2**31 - 1, 2**31 - 1, start),
+}
+
+
+def bad_maps(kind: str) -> tuple[Inputs, "Judgement"]:
+    """Inputs with one map that is not within num_feat, judged without its samples."""
+    inputs = case("two cameras")
+    rows = inputs.feature_maps.shape[1]
+    shapes, starts = inputs.spatial_shape.copy(), inputs.scale_start_index.copy()
+    height, width, starts[1, 0] = BAD_MAPS[kind](*shapes[1, 0], starts[1, 0], rows)
+    shapes[1, 0] = height, width
+    bad = inputs._replace(spatial_shape=shapes, scale_start_index=starts)
+    return bad, judge_without(inputs, camera=1, scale=0)
+
+
+def judge_without(inputs: Inputs, camera: int, scale: int) -> "Judgement":
+    """As if a map had no samples: it gives nothing, and its weights no gradient."""
+    weight = inputs.weight.copy()
+    weight[:, :, :, camera, scale] = 0
+    judged = judge(inputs._replace(weight=weight))
+    judged.grads.weight[:, :, :, camera, scale] = 0
+    judged.grad_scales.weight[:, :, :, camera, scale] = 0
+    return judged
+
+
 def poisoned(inputs: Inputs, bad: float) -> Inputs:
     """With `bad` in every row that nothing samples and weight that does not count."""
     features, weight = inputs.feature_maps.copy(), inputs.weight.copy()

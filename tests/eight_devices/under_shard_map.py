@@ -16,12 +16,12 @@ import jda
 SUMMED = ("point", "camera")
 
 
-def mapped(axis, *, mesh=None, **keywords):
+def mapped(axis, *, mesh=None, call=forward, **keywords):
     """The operator on the parts of every device; partial results are added up."""
     options = {name: keywords.pop(name) for name in ("check_vma",) if name in keywords}
 
     def part(*inputs):
-        out = forward(*inputs, **keywords)
+        out = call(*inputs, **keywords)
         return jax.lax.psum(out, "x") if axis in SUMMED else out
 
     return jax.shard_map(
@@ -49,6 +49,13 @@ def test_one_axis(axis, check_vma, differentiation):
         0 if axis == "batch" else 1 + once * (not check_vma)
     )
     scene.assert_gradients(grads)
+
+
+@pytest.mark.parametrize("axis", ["anchor", "camera"])
+def test_the_reference_by_its_name(axis):
+    """Its arguments vary over different axes, which JAX checks by default."""
+    out, _ = run(mapped(axis, call=jda.reference.deformable_aggregation), INPUTS)
+    scene.assert_forward(out)
 
 
 @pytest.mark.parametrize("check_vma", [True, False])
