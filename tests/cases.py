@@ -209,6 +209,9 @@ ZOO: dict[str, Shape] = {
     "one pixel": Shape((((1, 1),),), locate=inside),
     "one pixel everywhere": Shape((((1, 1), (1, 1)),) * 3, batch=2, locate=remarkable),
     "one row of pixels": Shape((((1, 9),),), anchors=8, locate=remarkable),
+    "two columns of pixels": Shape(
+        (((7, 2),),), anchors=8, channels=16, locate=remarkable
+    ),
     "one column of pixels": Shape((((9, 1),),), anchors=8, locate=remarkable),
     "rows and columns": Shape((((1, 6), (6, 1)), ((1, 1), (2, 7))), anchors=8),
     "odd map remarkable": Shape(ONE, anchors=40, locate=remarkable),
@@ -217,12 +220,12 @@ ZOO: dict[str, Shape] = {
     "all invisible": Shape(TWO_CAMERAS, locate=invisible),
     "no batch": Shape(TWO_CAMERAS, batch=0),
     "no anchors": Shape(TWO_CAMERAS, anchors=0),
-    "no points": Shape(TWO_CAMERAS, points=0),
+    "no points": Shape(TWO_CAMERAS, anchors=3, points=0, channels=11, groups=1),
     "no cameras": Shape((), batch=2),
     "one of each": Shape((((2, 2),),), anchors=1, points=1, channels=1, groups=1),
     "one group": Shape(TWO_CAMERAS, channels=24, groups=1),
     "a group per channel": Shape(TWO_CAMERAS, channels=24, groups=24),
-    "one channel": Shape(TWO_CAMERAS, channels=1, groups=1),
+    "one channel": Shape(TWO_CAMERAS, points=20, channels=1, groups=1),
     "shared rows": Shape(RIG, layout="shared", channels=16),
     "rows of no map": Shape(TWO_CAMERAS, layout="gaps", batch=2),
     "many channels": Shape(TWO_CAMERAS, channels=1024, groups=8),
@@ -235,10 +238,14 @@ ZOO: dict[str, Shape] = {
     "many groups": Shape(ONE, channels=256, groups=128),
     "many groups and cameras": Shape(TWO_CAMERAS, channels=256, groups=128),
     "40 groups": Shape(TWO_CAMERAS, points=9, channels=320, groups=40, locate=inside),
-    "65 groups": Shape(ONE, channels=130, groups=65),
-    "four samples of 256 groups": Shape(
-        ONE, anchors=2, points=2, channels=256, groups=256, locate=inside
+    "65 groups": Shape(ONE, anchors=1, points=512, channels=520, groups=65),
+    "64 points of 65 groups in four scales": Shape(
+        RIG[:1], anchors=1, points=64, channels=65, groups=65, locate=inside
     ),
+    "four samples of 256 groups": Shape(
+        ONE, anchors=1, points=4, channels=256, groups=256, locate=inside
+    ),
+    "1000 channels": Shape(ONE, channels=1000, groups=1, locate=inside),
     "2048 channels": Shape(TWO_CAMERAS, channels=2048, groups=8, locate=inside),
     "cameras that differ in scale 0": Shape((((6, 9), (3, 5)), ((4, 11), (3, 5)))),
     "one of 3072 points": Shape(ONE, anchors=1, points=3072, locate=lonely),
@@ -248,14 +255,16 @@ ZOO: dict[str, Shape] = {
     ),
     "65 points": Shape(TWO_CAMERAS, anchors=2, points=65, locate=inside),
     "300 points at one place": Shape(ONE, anchors=2, points=300, locate=coincident),
-    "300 points and a batch": Shape(TWO_CAMERAS, batch=2, anchors=1, points=150),
+    "300 points and a batch": Shape(TWO_CAMERAS, batch=3, anchors=1, points=150),
     "one anchor": Shape(RIG, anchors=1, points=13, channels=32, groups=8),
     "one point": Shape(RIG, anchors=9, points=1),
     "batch of five": Shape(TWO_CAMERAS, batch=5, anchors=2),
     "many anchors": Shape(TWO_CAMERAS, anchors=200, points=1, locate=clustered),
+    "many anchors of one pair": Shape(ONE, anchors=210, points=1),
+    "seven groups": Shape(TWO_CAMERAS, channels=56, groups=7),
 } | {
     f"{width} channels a group": Shape(TWO_CAMERAS, channels=3 * width, groups=3)
-    for width in (1, 2, 3, 4, 8, 12, 16, 24, 32, 64)
+    for width in (1, 2, 3, 4, 7, 8, 12, 16, 24, 32, 64)
 }
 
 BOTH_ORDERS = ("two cameras", "rig", "rig remarkable", "rows and columns", "65 points")

@@ -185,24 +185,28 @@ def test_one_invalid_map_among_valid_ones(library, maps, scale):
     oracle.assert_within(run.results[0], judged.out, judged.out_scale)
 
 
-def test_sides_that_a_float_cannot_hold(library):
-    """Sizes are rounded down there: no corner lies behind the map."""
-    width = 2**24 + 63
-    maps = (((1, width),),)
+@pytest.mark.parametrize("side", (2**24, 2**24 + 63))
+@pytest.mark.parametrize("tall", (False, True))
+def test_sides_that_a_float_cannot_hold(library, side, tall):
+    """Sizes are rounded down there, a little: no corner lies behind the map."""
     nearly = np.float32(1) - np.finfo(np.float32).eps / 2
-    x = np.float32([nearly, nearly, 0.5, 1e-9, 2 / width])
-    shape = cases.Shape(maps, anchors=5, points=1, channels=1, groups=1)
+    along = np.float32([nearly, nearly, 0.75, 0.5, 1e-9, 2 / side])
+    across = np.full_like(along, 0.5)
+    places = np.stack([along, across] if tall else [across, along], axis=-1)
+    maps = (((side, 1) if tall else (1, side),),)
+    shape = cases.Shape(maps, anchors=len(along), points=1, channels=1, groups=1)
     inputs = cases.make(shape)
-    inputs.sample_locations[0, :, 0, 0] = np.stack([np.full(5, 0.5), x], axis=-1)
-    inputs.feature_maps[...] = 1
+    inputs.sample_locations[0, :, 0, 0] = places
+    inputs.feature_maps[0, :, 0] = np.arange(side)  # so that a sample says where it is
     inputs.weight[...] = 1
     run = emulated.emulate(library, inputs)
     assert not run.findings
-    np.testing.assert_allclose(run.results[0].ravel(), 1, rtol=0.5)
-    cotangent = np.ones_like(run.results[0])
-    run = emulated.emulate(library, inputs, cotangent)
+    pixels = np.clip(along.astype(np.float64) * side - 0.5, 0, side - 1)
+    off = 1 if side == 2**24 else 6
+    np.testing.assert_allclose(run.results[0].ravel(), pixels, rtol=0, atol=off)
+    run = emulated.emulate(library, inputs, np.ones_like(run.results[0]))
     assert not run.findings
-    np.testing.assert_allclose(run.results[0].sum(), 5, rtol=0.1)
+    np.testing.assert_allclose(run.results[0].sum(), len(along), rtol=0.1)
 
 
 @pytest.mark.parametrize("name", ("Sparse4D, a quarter visible", "page's example"))
