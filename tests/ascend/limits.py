@@ -1,7 +1,8 @@
 """Problems at the corners of the sizes that published kernels of this operator allow.
 
 c = 256, six cameras, four scales, eight groups, and up to 2048 anchors or points. Few
-samples are visible, so that the oracle can judge them.
+samples are visible, so that the oracle can judge them. And at the ends of choices that
+these kernels make.
 """
 
 from functools import cache
@@ -30,6 +31,14 @@ SHAPES = {
     # More granules on each of two cores than are counted at once.
     "5000 pairs": cases.Shape(
         cases.TWO_CAMERAS, anchors=5, points=500, groups=2, locate=rarely
+    ),
+    # A group so wide that a batch is one sample.
+    "2040 channels a group": cases.Shape(
+        cases.ONE, anchors=1, points=12, channels=2040, groups=1, locate=cases.inside
+    ),
+    # More scales than pairs whose weights are loaded along with a batch.
+    "33 scales": cases.Shape(
+        (((3, 4), (2, 3), (4, 2)) * 11,), anchors=2, points=15, locate=cases.inside
     ),
 }
 
