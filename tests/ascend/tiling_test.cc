@@ -1,5 +1,6 @@
 // Every buffer of every legal size fits UB, none overlaps another, nothing overflows: MakeTiling
-// over the corners of the limits and over random sizes. Prints what is wrong and fails.
+// over the corners of the limits and over random sizes. The best choice that fits is taken. Prints
+// what is wrong and fails.
 
 #include <algorithm>
 #include <cinttypes>
@@ -61,29 +62,44 @@ void check_areas(const Call& call, const Card& card, const Tiling& t) {
   }
 }
 
-// What the kernels address in each area, computed here from its use.
+int64_t whole(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+// What the kernels address in each area, computed here from its use, and not a block more.
 void check_sizes(const Call& call, const Tiling& t) {
-  const int64_t f = 4, pairs = t.block_pairs, n = t.samples;
-  EXPECT(t.weights.bytes >= 2 * call.scales * pairs * t.weight_pitch * f);
-  EXPECT(t.ring.bytes >= 2LL * t.block_anchors * t.row_pitch * f);
-  EXPECT(t.ring.bytes >= 2LL * t.row_pitch * f);
-  EXPECT(t.spread.bytes >= n * t.weight_pitch * 32);
-  EXPECT(t.maps.bytes >= 4 * call.scales * call.cameras * f);
-  EXPECT(t.map_rows.bytes >= 2 * call.scales * call.cameras * f);
-  EXPECT(t.geometry.bytes >= 2 * t.planes * call.scales * pairs * f);
-  EXPECT(t.scratch.bytes >= 8 * call.scales * pairs * f);
-  EXPECT(t.words.bytes >= 2 * 8 * jda_ascend::kWords);
-  EXPECT(t.meeting.bytes >= 32u * t.cores && t.slots.bytes >= 32u * t.cores);
+  const int64_t pairs = t.block_pairs, n = t.samples, scales = call.scales;
+  const int64_t maps = call.cameras * scales, lanes = jda_ascend::kLanes;
+  const int64_t chunk = jda_ascend::kChunk, spread = 4 * jda_ascend::kSpread * lanes;
   const bool backward = call.direction == Direction::kBackward;
-  EXPECT(t.bilinear.bytes >= (backward ? 1 : 2) * 4 * jda_ascend::kSpread * 32);
-  EXPECT(backward || t.scratch.bytes >= n * t.tile_pitch * f);
-  if (!backward || call.wants_locations || call.wants_weight) {
-    EXPECT(t.corners.bytes >= t.buffers * 2 * n * t.sample_pitch * f);
+  const bool features = backward && call.wants_features;
+  const bool others = backward && (call.wants_locations || call.wants_weight);
+  const auto holds = [](const Area& area, int64_t floats) {
+    return area.bytes == whole(4 * floats, 32);
+  };
+  if (!call.deterministic) {  // where cores share pairs
+    EXPECT(holds(t.slots, lanes * t.cores) && holds(t.meeting, lanes * t.cores));
   }
-  if (backward && call.wants_features) {
-    EXPECT(t.gradients.bytes >= 4 * n * t.tile_pitch * f);
-    EXPECT(t.scratch.bytes >= n * t.tile_pitch * f);
-  }
+  EXPECT(holds(t.words, 2 * 2 * jda_ascend::kWords) && holds(t.slot, lanes));
+  EXPECT(holds(t.maps, 4 * whole(maps, lanes)) && holds(t.map_rows, 2 * maps));
+  EXPECT(holds(t.raw, 2 * chunk) && holds(t.bits_held, 4 * chunk / 32));
+  EXPECT(holds(t.compact, 3 * (chunk + lanes)) && holds(t.iota, chunk));
+  EXPECT(holds(t.offsets, pairs) && holds(t.pairs_held, 2 * pairs) && holds(t.place, 3 * pairs));
+  EXPECT(t.planes == (backward ? 11 : 7) && holds(t.geometry, 2 * t.planes * scales * pairs));
+  EXPECT(holds(t.weights, 2 * scales * pairs * t.weight_pitch));
+  EXPECT(holds(t.step_weights, pairs * t.weight_pitch));
+  EXPECT(holds(t.spread, n * t.weight_pitch * lanes));
+  EXPECT(holds(t.bilinear, backward ? spread : 2 * spread + jda_ascend::kBankShift));
+  EXPECT(holds(t.ring, 2LL * t.block_anchors * t.row_pitch));
+  EXPECT(holds(t.zero, backward ? 512 : t.row_pitch));
+  EXPECT(holds(t.corners, backward && !others ? 0 : 2 * t.buffers * n * t.sample_pitch));
+  EXPECT(holds(t.gradients, features ? 4 * n * t.tile_pitch : 0));
+  EXPECT(holds(t.dots, others ? 4 * n * t.weight_pitch : 0));
+  EXPECT(holds(t.dots_scratch, others ? 4 * n * t.weight_pitch : 0));
+  EXPECT(holds(t.edges, others ? 4 * pairs : 0));
+  EXPECT(holds(t.location_gradient, others ? 2 * pairs : 0));
+  EXPECT(holds(t.location_rows, others ? 2 * pairs * lanes : 0));
+  // In turn: a chunk's places, the geometry of a block, a batch's rows.
+  const int64_t rows = features || !backward ? n * t.tile_pitch : 0;
+  EXPECT(holds(t.scratch, std::max({2 * chunk, (backward ? 8 : 10) * scales * pairs, rows})));
 }
 
 void check_cut(const Call& call, const Tiling& t) {
@@ -105,12 +121,15 @@ void check_cut(const Call& call, const Tiling& t) {
 
 void check_work(const Call& call, const Card& card, const Tiling& t) {
   EXPECT(t.cores >= 1 && t.cores <= card.cores);
+  EXPECT(t.deterministic == (call.deterministic ? 1 : 0) && t.y_axis == call.y_axis);
   EXPECT(t.counted_granules * t.cores >= t.granules);
   EXPECT(t.granules * 64 >= t.pairs);
-  EXPECT(t.sync == 0 && t.workspace_zeroed >= 32 * t.cores);
-  EXPECT(t.totals >= t.workspace_zeroed && t.begins >= t.totals + 32 * t.cores);
-  EXPECT(t.bits >= t.begins + 32 * t.cores && t.partials >= t.bits + 8 * t.granules);
-  EXPECT(t.workspace_bytes >= t.partials + 32LL * t.cores * ((call.channels + 7) / 8));
+  // Areas in GM that follow each other in whole lines.
+  const int64_t blocks = whole(32 * t.cores, 512);
+  EXPECT(t.sync == 0 && t.workspace_zeroed == blocks && t.totals == blocks);
+  EXPECT(t.begins == 2 * blocks && t.bits == 3 * blocks);
+  EXPECT(t.partials == t.bits + whole(8 * t.granules, 512));
+  EXPECT(t.workspace_bytes == t.partials + whole(4 * t.cores * whole(call.channels, 8), 512));
   // Where one core's part of an array ends and the next one's begins, whole blocks end too.
   EXPECT(t.counted_granules * 8 % 32 == 0);
   if (call.direction == Direction::kBackward) {
@@ -239,14 +258,166 @@ void check_ends_of_limits() {
   EXPECT(error(call).find("c / group=2041 on Ascend, where a block of pairs") == 0);
 }
 
+// ---- choices
+
+// What is chosen where UB has `ub_bytes` and more, up to those of the choice before.
+struct Choice {
+  uint32_t ub_bytes;
+  int32_t tiles, samples, buffers, block_pairs, block_anchors;
+};
+
+bool operator==(const Choice& a, const Choice& b) {
+  return a.ub_bytes == b.ub_bytes && a.tiles == b.tiles && a.samples == b.samples &&
+         a.buffers == b.buffers && a.block_pairs == b.block_pairs &&
+         a.block_anchors == b.block_anchors;
+}
+
+// A tiling tells nothing but what was asked for: neither what lay in its place before, nor what is
+// said of the other direction.
+void check_repeated(Call call, const Card& card, const Tiling& t) {
+  Tiling again;
+  std::memset(&again, 0xff, sizeof(again));
+  if (call.direction == Direction::kForward) {
+    call.wants_features = call.wants_locations = call.wants_weight = true;
+  }
+  EXPECT(jda_ascend::MakeTiling(call, card, again).empty() &&
+         std::memcmp(&again, &t, sizeof(t)) == 0);
+}
+
+// Every choice from the best one down, as UB gets smaller: each is taken as long as it fits.
+void check_ladder(const Call& call, const std::vector<Choice>& choices) {
+  Card card{2};
+  for (const Choice& right : choices) {
+    Tiling t;
+    EXPECT(jda_ascend::MakeTiling(call, card, t).empty());
+    const Choice found{t.ub_bytes, t.tiles, t.samples, t.buffers, t.block_pairs, t.block_anchors};
+    EXPECT(found == right);
+    card.ub_bytes = right.ub_bytes;
+    check_repeated(call, card, t);
+    --card.ub_bytes;
+  }
+  Tiling t;
+  EXPECT(!jda_ascend::MakeTiling(call, card, t).empty());
+}
+
+void check_choices() {
+  Call call{1, 1000, 16, 4, 600, 1, 3, 2, 0};
+  check_ladder(call, {{77664, 1, 8, 3, 88, 2},
+                      {52064, 1, 8, 3, 40, 2},
+                      {41056, 1, 8, 3, 16, 2},
+                      {37728, 1, 8, 3, 8, 2},
+                      {35680, 1, 8, 2, 8, 2},
+                      {33632, 1, 4, 3, 8, 2},
+                      {32608, 1, 4, 2, 8, 2},
+                      {32096, 2, 4, 3, 8, 2},
+                      {31584, 2, 4, 2, 8, 2},
+                      {31072, 1, 2, 2, 8, 2},
+                      {30816, 1, 1, 3, 8, 2}});
+  call.direction = Direction::kBackward;
+  call.wants_features = call.wants_locations = call.wants_weight = true;
+  call.channels = 32;
+  call.groups = 4;
+  check_ladder(call, {{97888, 1, 8, 2, 88, 2}, {97376, 1, 8, 2, 88, 1}, {64480, 1, 8, 2, 40, 2},
+                      {63968, 1, 8, 2, 40, 1}, {50080, 1, 8, 2, 16, 2}, {49568, 1, 8, 2, 16, 1},
+                      {45280, 1, 8, 2, 8, 2},  {44768, 1, 8, 2, 8, 1},  {41888, 1, 4, 2, 16, 2},
+                      {41376, 1, 4, 2, 16, 1}, {37088, 1, 4, 2, 8, 2},  {36576, 1, 4, 2, 8, 1},
+                      {34016, 2, 4, 2, 8, 2},  {33504, 2, 4, 2, 8, 1},  {32480, 4, 4, 2, 8, 2},
+                      {31968, 4, 4, 2, 8, 1},  {30944, 1, 1, 2, 8, 2},  {30432, 1, 1, 2, 8, 1},
+                      {30176, 2, 1, 2, 8, 1},  {30048, 4, 1, 2, 8, 1}});
+  call.scales = 4;
+  call.groups = 2;
+  check_ladder(call, {{92704, 1, 8, 2, 64, 2},
+                      {64544, 1, 8, 2, 32, 2},
+                      {64032, 1, 8, 2, 32, 1},
+                      {52512, 1, 8, 2, 16, 2},
+                      {52000, 1, 8, 2, 16, 1},
+                      {46496, 1, 8, 2, 8, 2},
+                      {45984, 1, 8, 2, 8, 1},
+                      {44320, 1, 4, 2, 16, 2},
+                      {43808, 1, 4, 2, 16, 1},
+                      {38304, 1, 4, 2, 8, 2},
+                      {37792, 1, 4, 2, 8, 1},
+                      {35232, 2, 4, 2, 8, 2},
+                      {34720, 2, 4, 2, 8, 1},
+                      {34208, 1, 2, 2, 8, 2},
+                      {33696, 1, 2, 2, 8, 1},
+                      {32160, 1, 1, 2, 8, 2},
+                      {31648, 1, 1, 2, 8, 1},
+                      {31392, 2, 1, 2, 8, 1}});
+}
+
+// Where there is room, a block touches as many anchors as a chunk does, up to eight.
+void check_touched_anchors() {
+  const int64_t points_and_anchors[][2] = {{0, 8},   {1, 8},   {85, 8},  {86, 7},
+                                           {128, 6}, {129, 5}, {171, 4}, {256, 4},
+                                           {257, 3}, {512, 3}, {513, 2}, {9999, 2}};
+  for (const auto& [points, anchors] : points_and_anchors) {
+    const Call call{1, 100, 8, 9, points, 1, 1, 1, 0};
+    Tiling t;
+    EXPECT(jda_ascend::MakeTiling(call, {48}, t).empty() && t.block_anchors == anchors);
+  }
+}
+
+// What repeats and strides can say limits tiles and scales where UB would not.
+void check_instruction_limits() {
+  const auto tiles = [](int64_t scales, int64_t groups) {
+    Tiling t;
+    const Call call{1, 100, 8 * groups, 2, 600, 1, scales, groups, 0};
+    return jda_ascend::MakeTiling(call, {1, 1 << 20}, t).empty() ? t.tiles : 0;
+  };
+  const Call call{};
+  const Tiling t{};
+  EXPECT(tiles(255, 1) == 1 && tiles(256, 1) == 0);
+  EXPECT(tiles(31, 64) == 1 && tiles(32, 64) == 2);
+}
+
+void check_cores() {
+  const auto cores = [](Call call, int32_t of_card) {
+    Tiling t;
+    return jda_ascend::MakeTiling(call, {of_card}, t).empty() ? t.cores : 0;
+  };
+  const Tiling t{};
+  Call call{1, 100, 40, 70, 64, 1, 1, 8, 0};
+  EXPECT(cores(call, 63) == 63 && cores(call, 64) == 64);
+  EXPECT(cores(call, 65) == 64 && cores(call, 70) == 64);
+  call.anchors = 7;
+  EXPECT(cores(call, 6) == 6 && cores(call, 8) == 7);
+  call.direction = Direction::kBackward;
+  call.wants_features = call.deterministic = true;
+  EXPECT(cores(call, 48) == 8);
+  call.batch = 20;  // two tiles each
+  EXPECT(cores(call, 48) == 40);
+  call.batch = call.groups = 5;
+  EXPECT(cores(call, 48) == 25);
+  call.batch = 0;
+  EXPECT(cores(call, 48) == 1);
+}
+
+// Without scales there is nothing to sample, and zeros of anchors to write.
+void check_no_scales() {
+  const Call call{2, 100, 40, 3, 64, 1, 0, 8, 0};
+  Tiling t;
+  EXPECT(jda_ascend::MakeTiling(call, {48}, t).empty());
+  EXPECT(t.pairs == 0 && t.granules == 0 && t.cores == 6);
+}
+
+void check_named_cases() {
+  check_errors();
+  check_ends_of_limits();
+  check_choices();
+  check_touched_anchors();
+  check_instruction_limits();
+  check_cores();
+  check_no_scales();
+}
+
 }  // namespace
 
 int main() {
   check_page_limits();
   check_groups(1024);
   check_random(20000);
-  check_errors();
-  check_ends_of_limits();
+  check_named_cases();
   std::printf("%d failures\n", failures);
   return failures != 0;
 }
