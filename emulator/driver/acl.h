@@ -1,8 +1,8 @@
 // The part of CANN's C interface that the emulated driver has, declared a second time: from CANN's
 // published headers, not from what any program makes of them. A launcher that has a number or a layout
 // wrong meets it here as it would on a card.
-#ifndef JDA_EMULATOR_ACL_ACL_H_
-#define JDA_EMULATOR_ACL_ACL_H_
+#ifndef JDA_EMULATOR_DRIVER_ACL_H_
+#define JDA_EMULATOR_DRIVER_ACL_H_
 
 #include <stddef.h>
 #include <stdint.h>
@@ -227,4 +227,4 @@ aclError aclrtcDestroyProg(aclrtcProg* program);
 }  // extern "C"
 #endif
 
-#endif  // JDA_EMULATOR_ACL_ACL_H_
+#endif  // JDA_EMULATOR_DRIVER_ACL_H_

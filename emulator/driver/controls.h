@@ -1,6 +1,6 @@
 // What the emulated driver has beyond ACL: its identity, controls and books, for tests.
-#ifndef JDA_EMULATOR_ACL_CONTROLS_H_
-#define JDA_EMULATOR_ACL_CONTROLS_H_
+#ifndef JDA_EMULATOR_DRIVER_CONTROLS_H_
+#define JDA_EMULATOR_DRIVER_CONTROLS_H_
 
 #include <stdint.h>
 
@@ -28,7 +28,8 @@ void jda_emulated_fail(const char* function, int64_t n, int code);
 
 int64_t jda_emulated_calls(const char* function);
 // "device", "device_bytes", "pinned", "pinned_bytes", "streams", "events", "binaries", "programs",
-// "transfers" (copies under way on threads of streams): what exists now. "device_peak": the largest "device_bytes" so far. -1: there is no such number.
+// "transfers" (copies under way on threads of streams): what exists now. "device_peak": the largest
+// "device_bytes" so far. -1: there is no such number.
 int64_t jda_emulated_live(const char* what);
 
 // Broken rules, a line each; and the calls and the operations of streams in order, a line each. The
@@ -44,4 +45,4 @@ void jda_emulated_reset(void);
 }  // extern "C"
 #endif
 
-#endif  // JDA_EMULATOR_ACL_CONTROLS_H_
+#endif  // JDA_EMULATOR_DRIVER_CONTROLS_H_
