@@ -10,6 +10,11 @@
 //
 // A row in UB holds `tile_groups` groups, each padded to whole 32-byte blocks: every group starts
 // aligned, whatever the number of channels.
+//
+// In a deterministic launch a core adds to the tiles of grad_feature_maps that it owns, alone and in
+// order. It adds atomically even so: where tiles do not fill whole 32-byte blocks of a row, two cores
+// add to different floats of one block at the same time. That these leave each other alone is what
+// the atomic additions of every launch rely on. Of plain writes to parts of a block nothing says it.
 
 #ifndef JDA_ASCEND_TILING_H_
 #define JDA_ASCEND_TILING_H_
@@ -46,7 +51,7 @@ struct Tiling {
 
   int32_t cores;
   int32_t y_axis;          // position of y in a location
-  int32_t deterministic;   // 1: cores own channels of grad_feature_maps, none share a row
+  int32_t deterministic;   // 1: cores own tiles of grad_feature_maps
   int32_t samples;         // of a batch at most: 1, 2, 4 or 8
   int32_t block_pairs;     // of a block at most, a multiple of 8
   int32_t block_anchors;   // that a block may touch
