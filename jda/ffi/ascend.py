@@ -35,7 +35,7 @@ ORIGINS = {
     "cache": "compiled before, from the cache",
 }
 NO_KERNELS = (
-    "this toolkit cannot compile kernels at run time, and JDA_ASCEND_KERNELS names no "
+    "this CANN cannot compile kernels at run time, and JDA_ASCEND_KERNELS names no "
     "file that was built ahead"
 )
 

@@ -4,7 +4,6 @@
 #define JDA_ASCEND_LAUNCHER_DRIVER_H_
 
 #include <string>
-#include <utility>
 
 #include "acl.h"
 

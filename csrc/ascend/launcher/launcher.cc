@@ -1,5 +1,6 @@
 #include "launcher.h"
 
+#include <exception>
 #include <new>
 #include <string>
 

@@ -1,5 +1,6 @@
 #include "workspace.h"
 
+#include <iterator>
 #include <string>
 
 #include "error.h"
