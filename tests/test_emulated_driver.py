@@ -129,8 +129,8 @@ def rules() -> set[str]:
     found: set[str] = set()
     for source in SOURCES.glob("*.cc"):
         text = source.read_text()
-        found |= set(re.findall(r'books\s*\.find\(\s*"([a-z-]+)"', text))
-        found |= set(re.findall(r'\),\s*"([a-z]+-changed)"', text))
+        found |= set(re.findall(r'books\s*\.(?:find|refuse)\(\s*"([a-z-]+)"', text))
+        found |= set(re.findall(r'"([a-z]+-(?:changed|unknown))"', text))
     return found
 
 

@@ -12,22 +12,11 @@
 
 #include "memory.h"
 
-namespace emulated {
+using namespace emulated;
 
 namespace {
 
 std::string path_of(int file) { return "/proc/self/fd/" + std::to_string(file); }
-
-}  // namespace
-
-Loaded::~Loaded() {
-  if (library) dlclose(library);
-  // A library that stays loaded, which its compiler may want, keeps its name.
-  const bool stays = library && dlopen(path_of(file).c_str(), RTLD_NOW | RTLD_NOLOAD);
-  if (file >= 0 && !stays) close(file);
-}
-
-namespace {
 
 std::shared_ptr<Loaded> load(Device& device, const void* data, size_t bytes) {
   const auto refused = [](const std::string& why) { refuse(ACL_ERROR_RT_PARAM_INVALID, why); };
@@ -88,14 +77,7 @@ void check_cores(Driver& driver, const Function& function) {
 }
 
 // The values of the arguments at the time of the call.
-struct Arguments {
-  std::vector<std::vector<uint8_t>> values;
-  std::vector<void*> pointers() {
-    std::vector<void*> all;
-    for (auto& value : values) all.push_back(value.data());
-    return all;
-  }
-};
+using Arguments = std::vector<std::vector<uint8_t>>;
 
 // From pointers to them.
 Arguments gathered(const Kernel& kernel, void* const* from) {
@@ -103,7 +85,7 @@ Arguments gathered(const Kernel& kernel, void* const* from) {
   for (uint32_t i = 0; i < kernel.count; ++i) {
     const auto* value = from ? static_cast<const uint8_t*>(from[i]) : nullptr;
     if (!value) refuse(ACL_ERROR_RT_PARAM_INVALID, "an argument without a value");
-    arguments.values.emplace_back(value, value + kernel.parameters[i].bytes);
+    arguments.emplace_back(value, value + kernel.parameters[i].bytes);
   }
   return arguments;
 }
@@ -120,7 +102,7 @@ Arguments unpacked(const Kernel& kernel, const void* block, size_t bytes) {
              "the kernel takes more than " + text_of(bytes) + " bytes of arguments");
     }
     const auto* value = static_cast<const uint8_t*>(block) + at;
-    arguments.values.emplace_back(value, value + parameter.bytes);
+    arguments.emplace_back(value, value + parameter.bytes);
     at += parameter.bytes;
   }
   return arguments;
@@ -133,7 +115,7 @@ Ranges memory_of(Driver& driver, const Stream& stream, const Kernel& kernel,
   for (uint32_t i = 0; i < kernel.count; ++i) {
     if (!kernel.parameters[i].pointer) continue;
     void* at;
-    std::memcpy(&at, arguments.values[i].data(), sizeof(at));
+    std::memcpy(&at, arguments[i].data(), sizeof(at));
     if (!at) continue;
     const Place place = place_of(driver, at, 0);
     const bool usable = place.device == stream.device && place.problem.empty();
@@ -185,7 +167,8 @@ Effects run(Driver& driver, Device& device, const Function& function, uint32_t b
   options.worst_casts = options.seed != 0;
   options.automatic_sync = function.loaded->binary.automatic_sync;
   options.reserve_scratch = function.loaded->binary.reserve_scratch;
-  const std::vector<void*> pointers = arguments.pointers();
+  std::vector<void*> pointers;
+  for (auto& value : arguments) pointers.push_back(value.data());
   const emulator::Report report = emulator::launch(device.gm, options, static_cast<int>(blocks),
                                                    [&] { function.kernel->call(pointers.data()); });
   if (report.waited_for_all && blocks > 1 && !together) {
@@ -206,11 +189,9 @@ Effects run(Driver& driver, Device& device, const Function& function, uint32_t b
   return effects_of(device.gm);
 }
 
-bool in_use(Driver& driver, const Loaded* loaded) {
+bool in_use(Driver& driver, const std::shared_ptr<Loaded>& loaded) {
   bool used = false;
-  driver.each_stream([&](const Stream& stream) {
-    for (const Operation& operation : stream.pending) used |= operation.needs.get() == loaded;
-  });
+  driver.each_pending([&](const Operation& operation) { used |= operation.needs == loaded; });
   return used;
 }
 
@@ -233,12 +214,8 @@ void launch(Driver& driver, void* handle, uint32_t blocks, void* stream_handle,
             const aclrtLaunchKernelCfg* config, Take take) {
   constexpr uint32_t kMostBlocks = 65535;
   Stream& stream = stream_of(driver, stream_handle);
-  const auto known = driver.functions.find(handle);
-  if (known == driver.functions.end()) {
-    driver.books.find("function-unknown", "a launch of what is no function, or not any more");
-    refuse(ACL_ERROR_RT_INVALID_HANDLE, "no such function, or not any more");
-  }
-  const std::shared_ptr<Function> function = known->second;
+  const auto function = driver.known(driver.functions, handle, "function-unknown",
+                                     "a launch of what is no function, or not any more");
   check_cores(driver, *function);
   const bool together = at_once(config);
   if (blocks == 0 || blocks > kMostBlocks) {
@@ -246,10 +223,9 @@ void launch(Driver& driver, void* handle, uint32_t blocks, void* stream_handle,
   }
   const int64_t cores = driver.settings["cores"];
   if (together && blocks > cores) {
-    const std::string text =
-        text_of(blocks) + " blocks cannot start at once on " + std::to_string(cores) + " cores";
-    driver.books.find("blocks-above-cores", function->name + ": " + text);
-    refuse(ACL_ERROR_RT_PARAM_INVALID, text);
+    driver.books.refuse("blocks-above-cores", ACL_ERROR_RT_PARAM_INVALID,
+                        function->name + ": " + text_of(blocks) +
+                            " blocks cannot start at once on " + text_of(cores) + " cores");
   }
   auto arguments = std::make_shared<Arguments>(take(*function));
   Operation operation;
@@ -281,9 +257,12 @@ aclError load_from(const char* function, const std::string& data, bool from_file
 
 }  // namespace
 
-}  // namespace emulated
-
-using namespace emulated;
+Loaded::~Loaded() {
+  if (library) dlclose(library);
+  // A library that stays loaded, which its compiler may want, keeps its name.
+  const bool stays = library && dlopen(path_of(file).c_str(), RTLD_NOW | RTLD_NOLOAD);
+  if (file >= 0 && !stays) close(file);
+}
 
 aclError aclrtBinaryLoadFromData(const void* data, size_t bytes,
                                  const aclrtBinaryLoadOptions* options, aclrtBinHandle* binary) {
@@ -302,33 +281,26 @@ aclError aclrtBinaryGetFunction(const aclrtBinHandle binary, const char* name,
                                 aclrtFuncHandle* function) {
   return call("aclrtBinaryGetFunction", name ? name : "", [&](Driver& driver, Lock&) {
     if (!name || !function) refuse(ACL_ERROR_INVALID_PARAM, "a null pointer");
-    const auto known = driver.binaries.find(binary);
-    if (known == driver.binaries.end()) {
-      refuse(ACL_ERROR_RT_INVALID_HANDLE, "no such binary, or not any more");
-    }
+    const auto loaded = driver.known(driver.binaries, binary, "binary-unknown",
+                                     "aclrtBinaryGetFunction of what is not loaded");
     const std::string described = std::string("jda_emulated_kernel_") + name;
-    const void* kernel = dlsym(known->second->library, described.c_str());
+    const auto* kernel = static_cast<const Kernel*>(dlsym(loaded->library, described.c_str()));
     if (!kernel) refuse(ACL_ERROR_RT_PARAM_INVALID, std::string("no kernel ") + name);
     *function = driver.new_handle();
-    driver.functions[*function] = std::make_shared<Function>(Function{
-        known->second->device, name, binary, known->second, static_cast<const Kernel*>(kernel)});
+    driver.functions[*function] =
+        std::make_shared<Function>(Function{loaded->device, name, loaded, kernel});
   });
 }
 
 aclError aclrtBinaryUnLoad(aclrtBinHandle binary) {
   return call("aclrtBinaryUnLoad", "", [&](Driver& driver, Lock&) {
-    const auto known = driver.binaries.find(binary);
-    if (known == driver.binaries.end()) {
-      driver.books.find("binary-unknown", "aclrtBinaryUnLoad of what is not loaded");
-      refuse(ACL_ERROR_RT_INVALID_HANDLE, "no such binary, or not any more");
-    }
-    if (in_use(driver, known->second.get())) {
+    const auto loaded = driver.known(driver.binaries, binary, "binary-unknown",
+                                     "aclrtBinaryUnLoad of what is not loaded");
+    if (in_use(driver, loaded)) {
       driver.books.find("unload-in-use", "aclrtBinaryUnLoad before its kernels are complete");
     }
-    for (auto at = driver.functions.begin(); at != driver.functions.end();) {
-      at = at->second->handle == binary ? driver.functions.erase(at) : std::next(at);
-    }
-    driver.binaries.erase(known);
+    drop(driver.functions, [&](const Function& function) { return function.loaded == loaded; });
+    driver.binaries.erase(binary);
   });
 }
 

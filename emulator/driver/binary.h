@@ -24,7 +24,6 @@ struct Loaded {
 struct Function {
   Device* device;
   std::string name;
-  void* handle;  // of the binary
   std::shared_ptr<Loaded> loaded;
   const Kernel* kernel;
 };

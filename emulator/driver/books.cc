@@ -1,6 +1,7 @@
 #include "books.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "driver.h"
 
@@ -52,6 +53,11 @@ void Books::find(const std::string& rule, const std::string& text) {
   if (std::find(findings_.begin(), findings_.end(), line) == findings_.end()) {
     findings_.push_back(line);
   }
+}
+
+void Books::refuse(const std::string& rule, aclError code, const std::string& text) {
+  find(rule, text);
+  emulated::refuse(code, text);
 }
 
 int64_t Books::calls(const std::string& function) const {

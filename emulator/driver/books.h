@@ -25,6 +25,8 @@ class Books {
   void trace(const std::string& line);
   // A broken rule; the same text is one finding.
   void find(const std::string& rule, const std::string& text);
+  // ... that ends the call.
+  [[noreturn]] void refuse(const std::string& rule, aclError code, const std::string& text);
 
   int64_t calls(const std::string& function) const;
   size_t finding_count() const { return findings_.size(); }

@@ -60,7 +60,7 @@ int64_t jda_emulated_live(const char* what) {
         {"streams", driver.streams.size()},
         {"events", driver.events.size()},
         {"binaries", driver.binaries.size()},
-        {"programs", driver.programs},
+        {"programs", driver.programs.size()},
         {"transfers", driver.transfers},
     };
     const auto known = all.find(what);

@@ -1,22 +1,25 @@
 // Copies and fills: submitted with what they look like now, done when the stream comes to them.
 
-#include <cstring>
-
 #include "memory.h"
 
-namespace emulated {
+using namespace emulated;
 
 namespace {
 
-// Refuses what no card could do, with a finding.
-void check_place(Driver& driver, const Place& place, const Stream& stream, const char* what) {
-  std::string problem = place.problem;
-  if (problem.empty() && place.device && place.device != stream.device) {
-    problem = "memory of another device";
-  }
-  if (problem.empty()) return;
-  driver.books.find("copy-bounds", std::string(what) + " " + problem);
-  refuse(ACL_ERROR_RT_PARAM_INVALID, std::string(what) + " " + problem);
+// Where `what` is. Refuses what no card could do.
+Place checked_place(Driver& driver, const Stream& stream, const void* at, uint64_t bytes,
+                    const std::string& what) {
+  const Place place = place_of(driver, at, bytes);
+  const bool elsewhere = place.device && place.device != stream.device;
+  if (place.problem.empty() && !elsewhere) return place;
+  driver.books.refuse(
+      "copy-bounds", ACL_ERROR_RT_PARAM_INVALID,
+      what + " is " + (place.problem.empty() ? "memory of another device" : place.problem));
+}
+
+void check_room(size_t bytes, size_t room) {
+  if (bytes <= room) return;
+  refuse(ACL_ERROR_RT_PARAM_INVALID, text_of(bytes) + " bytes do not fit into " + text_of(room));
 }
 
 // Memory may have been freed between the call and now.
@@ -24,10 +27,9 @@ void check_again(Driver& driver, const void* at, uint64_t bytes, Place::Kind kin
                  const std::string& text) {
   const Place place = place_of(driver, at, bytes);
   if (place.kind == kind && place.problem.empty()) return;
-  driver.books.find(
-      "use-after-free",
+  driver.books.refuse(
+      "use-after-free", ACL_ERROR_RT_DEVICE_MEM_ERROR,
       text + " touches " + (place.problem.empty() ? "freed memory of the host" : place.problem));
-  refuse(ACL_ERROR_RT_DEVICE_MEM_ERROR, text + " touches memory that was freed");
 }
 
 aclrtMemcpyKind kind_of(const Place& to, const Place& from) {
@@ -79,10 +81,6 @@ Ranges both(const void* a, const void* b, uint64_t bytes) {
 
 }  // namespace
 
-}  // namespace emulated
-
-using namespace emulated;
-
 aclError aclrtMemcpyAsync(void* to, size_t to_bytes, const void* from, size_t bytes,
                           aclrtMemcpyKind kind, aclrtStream handle) {
   const std::string arguments = text_of(bytes) + ", " + std::to_string(kind);
@@ -91,22 +89,18 @@ aclError aclrtMemcpyAsync(void* to, size_t to_bytes, const void* from, size_t by
     if (!to || !from || kind < ACL_MEMCPY_HOST_TO_HOST || kind > ACL_MEMCPY_DEFAULT) {
       refuse(ACL_ERROR_INVALID_PARAM, "a null pointer, or no such kind");
     }
-    if (to_bytes < bytes) {
-      refuse(ACL_ERROR_RT_PARAM_INVALID,
-             text_of(bytes) + " bytes do not fit into " + text_of(to_bytes));
-    }
+    check_room(bytes, to_bytes);
     Stream& stream = stream_of(driver, handle);
-    const Place target = place_of(driver, to, bytes), source = place_of(driver, from, bytes);
-    check_place(driver, target, stream, "the destination is");
-    check_place(driver, source, stream, "the source is");
+    const Place target = checked_place(driver, stream, to, bytes, "the destination");
+    const Place source = checked_place(driver, stream, from, bytes, "the source");
     const aclrtMemcpyKind real = kind_of(target, source);
     if (kind == ACL_MEMCPY_HOST_TO_HOST || real == ACL_MEMCPY_HOST_TO_HOST) {
       refuse(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "asynchronous copies from host to host");
     }
     if (kind != ACL_MEMCPY_DEFAULT && kind != real) {
-      driver.books.find(
-          "copy-kind", std::string("a copy ") + name_of(real) + " was called one " + name_of(kind));
-      refuse(ACL_ERROR_RT_PARAM_INVALID, "the kind does not fit the addresses");
+      driver.books.refuse(
+          "copy-kind", ACL_ERROR_RT_PARAM_INVALID,
+          std::string("a copy ") + name_of(real) + " was called one " + name_of(kind));
     }
     const auto misaligned = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 64; };
     if (real == ACL_MEMCPY_DEVICE_TO_DEVICE && (misaligned(to) || misaligned(from))) {
@@ -138,13 +132,9 @@ aclError aclrtMemsetAsync(void* pointer, size_t pointer_bytes, int32_t value, si
   return call("aclrtMemsetAsync", text_of(bytes), [&](Driver& driver, Lock&) {
     if (bytes == 0) return;
     if (!pointer) refuse(ACL_ERROR_INVALID_PARAM, "a null pointer");
-    if (pointer_bytes < bytes) {
-      refuse(ACL_ERROR_RT_PARAM_INVALID,
-             text_of(bytes) + " bytes do not fit into " + text_of(pointer_bytes));
-    }
+    check_room(bytes, pointer_bytes);
     Stream& stream = stream_of(driver, handle);
-    const Place place = place_of(driver, pointer, bytes);
-    check_place(driver, place, stream, "what is set is");
+    const Place place = checked_place(driver, stream, pointer, bytes, "what is set");
     if (place.kind != Place::kDevice) {
       refuse(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "setting memory of the host is not emulated");
     }

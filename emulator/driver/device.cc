@@ -17,26 +17,22 @@ thread_local Chosen chosen;
 
 void need_initialisation(Driver& driver) {
   if (driver.initialised) return;
-  driver.books.find("not-initialised", "a call before aclInit");
-  refuse(ACL_ERROR_UNINITIALIZE, "aclInit was not called");
+  driver.books.refuse("not-initialised", ACL_ERROR_UNINITIALIZE, "a call before aclInit");
 }
 
 // Everything that belongs to the context goes with it.
 void destroy_context(Driver& driver, Device& device) {
-  const auto here = [&](const auto& owned) { return owned->device == &device; };
+  const auto here = [&](const auto& owned) { return owned.device == &device; };
   driver.each_stream([&](Stream& stream) {
-    if (stream.device != &device) return;
+    if (!here(stream)) return;
     stream.ended = true;
     driver.host.learn(stream.id, stream.submitted);
     stream.pending.clear();
   });
-  const auto drop = [&](auto& all) {
-    for (auto at = all.begin(); at != all.end();) at = here(at->second) ? all.erase(at) : ++at;
-  };
-  drop(driver.streams);
-  drop(driver.events);
-  drop(driver.functions);
-  drop(driver.binaries);
+  drop(driver.streams, here);
+  drop(driver.events, here);
+  drop(driver.functions, here);
+  drop(driver.binaries, here);
   for (const auto& [address, taken] : device.memory) {
     device.gm.release(address);
     driver.device_bytes -= taken;

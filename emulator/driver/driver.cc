@@ -6,7 +6,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <new>
 #include <sstream>
+#include <vector>
 
 namespace emulated {
 
@@ -114,14 +116,38 @@ Driver& the_driver() {
 
 std::string Driver::user_of(const Ranges& memory) const {
   std::string user;
-  each_stream([&](const Stream& stream) {
-    for (const Operation& operation : stream.pending) {
-      if (user.empty() && overlap(operation.uses, memory)) user = operation.text;
-    }
+  each_pending([&](const Operation& operation) {
+    if (user.empty() && overlap(operation.uses, memory)) user = operation.text;
   });
   if (!user.empty()) return user;
   const Done* done = history.unknown(host, memory);
   return done ? done->text : "";
+}
+
+aclError call(const char* function, const std::string& arguments,
+              const std::function<void(Driver&, Lock&)>& body) {
+  Driver& driver = the_driver();
+  Lock lock(driver.mutex);
+  aclError code = driver.books.enter(function);
+  std::string text = "it was told to fail";
+  if (code == ACL_SUCCESS) {
+    try {
+      body(driver, lock);
+    } catch (const Refusal& refusal) {
+      code = refusal.code;
+      text = refusal.text;
+    } catch (const std::bad_alloc&) {
+      code = ACL_ERROR_RT_MEMORY_ALLOCATION;
+      text = "the host has no memory left";
+    }
+  }
+  std::string line = std::string(function) + "(" + arguments + ")";
+  if (code != ACL_SUCCESS) {
+    line += " = " + std::to_string(code);
+    remember_error("emulated driver: " + line + ": " + text);
+  }
+  driver.books.trace(line);
+  return code;
 }
 
 }  // namespace emulated

@@ -2,12 +2,11 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <string>
-#include <vector>
 
 #include "books.h"
 #include "emulator.h"
@@ -35,8 +34,9 @@ struct Device {
   std::string fault_text;
 };
 
-struct Loaded;  // binary.cc
+struct Loaded;  // binary.h
 struct Function;
+struct Program;  // program.cc
 
 struct Driver {
   std::mutex mutex;
@@ -49,9 +49,9 @@ struct Driver {
   std::map<void*, std::shared_ptr<Event>> events;
   std::map<void*, std::shared_ptr<Loaded>> binaries;
   std::map<void*, std::shared_ptr<Function>> functions;
-  std::map<uintptr_t, uint64_t> pinned;  // host memory: start and bytes
-  int64_t programs = 0;                  // of the run-time compiler
-  int64_t transfers = 0;                 // copies under way on threads of streams
+  std::map<void*, std::shared_ptr<Program>> programs;  // of the run-time compiler
+  std::map<uintptr_t, uint64_t> pinned;                // host memory: start and bytes
+  int64_t transfers = 0;                               // copies under way on threads of streams
   uint64_t device_bytes = 0, device_peak = 0;
   int last_stream = 0;
   Clock host;  // what the host has synchronised with
@@ -64,9 +64,23 @@ struct Driver {
       if (device->standard) visit(*device->standard);
     }
   }
+  template <class Visit>
+  void each_pending(Visit visit) const {
+    each_stream([&](Stream& stream) {
+      for (Operation& operation : stream.pending) visit(operation);
+    });
+  }
   void reset();  // books and settings, to what the environment says
   // Handles are never used twice, and point nowhere.
   void* new_handle() { return reinterpret_cast<void*>(next_handle_ += 16); }
+  // What a handle stands for. One that was given back, or never handed out, breaks the rule.
+  template <class T>
+  std::shared_ptr<T> known(const std::map<void*, std::shared_ptr<T>>& all, void* handle,
+                           const char* rule, const char* text) {
+    const auto found = all.find(handle);
+    if (found == all.end()) books.refuse(rule, ACL_ERROR_RT_INVALID_HANDLE, text);
+    return found->second;
+  }
   Device& device();  // of this thread
   Device& device(int id);
   // The first operation under way on the memory, as far as the host knows; empty: none.
@@ -80,31 +94,13 @@ Driver& the_driver();
 
 inline std::string text_of(uint64_t number) { return std::to_string(number); }
 
-// The way of every call: counted, traced, and refused if it was told to fail.
-template <class Body>
-aclError call(const char* function, const std::string& arguments, Body body) {
-  Driver& driver = the_driver();
-  Lock lock(driver.mutex);
-  aclError code = driver.books.enter(function);
-  std::string text = "it was told to fail";
-  if (code == ACL_SUCCESS) {
-    try {
-      body(driver, lock);
-    } catch (const Refusal& refusal) {
-      code = refusal.code;
-      text = refusal.text;
-    } catch (const std::bad_alloc&) {
-      code = ACL_ERROR_RT_MEMORY_ALLOCATION;
-      text = "the host has no memory left";
-    }
-  }
-  std::string line = std::string(function) + "(" + arguments + ")";
-  if (code != ACL_SUCCESS) {
-    line += " = " + std::to_string(code);
-    remember_error("emulated driver: " + line + ": " + text);
-  }
-  driver.books.trace(line);
-  return code;
+template <class T, class Gone>
+void drop(std::map<void*, std::shared_ptr<T>>& all, Gone gone) {
+  for (auto at = all.begin(); at != all.end();) at = gone(*at->second) ? all.erase(at) : ++at;
 }
+
+// The way of every call: counted, traced, and refused if it was told to fail.
+aclError call(const char* function, const std::string& arguments,
+              const std::function<void(Driver&, Lock&)>& body);
 
 }  // namespace emulated

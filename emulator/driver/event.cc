@@ -2,25 +2,17 @@
 
 #include "driver.h"
 
-namespace emulated {
+using namespace emulated;
 
 namespace {
 
 Event& event_of(Driver& driver, void* handle) {
   driver.device();
-  const auto known = driver.events.find(handle);
-  if (known == driver.events.end()) {
-    driver.books.find("event-unknown", "a call with what is no event, or not any more");
-    refuse(ACL_ERROR_RT_INVALID_HANDLE, "no such event");
-  }
-  return *known->second;
+  return *driver.known(driver.events, handle, "event-unknown",
+                       "a call with what is no event, or not any more");
 }
 
 }  // namespace
-
-}  // namespace emulated
-
-using namespace emulated;
 
 aclError aclrtCreateEventExWithFlag(aclrtEvent* event, uint32_t flags) {
   return call("aclrtCreateEventExWithFlag", text_of(flags), [&](Driver& driver, Lock&) {

@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cstring>
+#include <iterator>
 
 namespace emulated {
 
@@ -19,6 +19,14 @@ uint64_t pages(uint64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
 // A device takes blocks of 32 bytes, and one more.
 uint64_t taken(uint64_t bytes) { return (bytes + 31) / 32 * 32 + 32; }
+
+void check_unused(Driver& driver, const char* freed, void* pointer, uint64_t bytes) {
+  const std::string user = driver.user_of(range(pointer, bytes));
+  if (user.empty()) return;
+  driver.books.find("free-in-use",
+                    std::string(freed) + " of " + text_of(bytes) +
+                        " bytes, which the host does not know to be done with: " + user);
+}
 
 }  // namespace
 
@@ -89,22 +97,16 @@ aclError aclrtFree(void* pointer) {
     for (auto& [id, device] : driver.devices) {
       const auto known = device->memory.find(pointer);
       if (known == device->memory.end()) continue;
-      const uint64_t bytes = device->gm.find(pointer)->bytes;
-      const std::string user = driver.user_of(range(pointer, bytes));
-      if (!user.empty()) {
-        driver.books.find("free-in-use", "aclrtFree of a device allocation of " + text_of(bytes) +
-                                             " bytes, which the host does not know to be done "
-                                             "with: " +
-                                             user);
-      }
+      check_unused(driver, "aclrtFree of a device allocation", pointer,
+                   device->gm.find(pointer)->bytes);
       device->gm.release(pointer);
       device->used -= known->second;
       driver.device_bytes -= known->second;
       device->memory.erase(known);
       return;
     }
-    driver.books.find("free-unknown", "aclrtFree of what is no device allocation, or not any more");
-    refuse(ACL_ERROR_RT_PARAM_INVALID, "no device allocation starts here");
+    driver.books.refuse("free-unknown", ACL_ERROR_RT_PARAM_INVALID,
+                        "aclrtFree of what is no device allocation, or not any more");
   });
 }
 
@@ -126,15 +128,10 @@ aclError aclrtFreeHost(void* pointer) {
     if (!pointer) refuse(ACL_ERROR_INVALID_PARAM, "a null pointer");
     const auto known = driver.pinned.find(reinterpret_cast<uintptr_t>(pointer));
     if (known == driver.pinned.end()) {
-      driver.books.find("free-unknown", "aclrtFreeHost of what is no pinned memory");
-      refuse(ACL_ERROR_RT_PARAM_INVALID, "no pinned memory starts here");
+      driver.books.refuse("free-unknown", ACL_ERROR_RT_PARAM_INVALID,
+                          "aclrtFreeHost of what is no pinned memory, or not any more");
     }
-    const std::string user = driver.user_of(range(pointer, known->second));
-    if (!user.empty()) {
-      driver.books.find("free-in-use",
-                        "aclrtFreeHost of " + text_of(known->second) +
-                            " bytes, which the host does not know to be done with: " + user);
-    }
+    check_unused(driver, "aclrtFreeHost of pinned memory", pointer, known->second);
     munmap(pointer, pages(known->second));
     driver.pinned.erase(known);
   });

@@ -12,36 +12,37 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <new>
 #include <set>
+#include <vector>
 
 #include "driver.h"
 #include "kernel.h"
 
 extern char** environ;
 
-namespace emulated {
+using namespace emulated;
+
+struct emulated::Program {
+  std::string source, name, log;
+  std::string data;  // the binary, once it is compiled
+};
 
 namespace {
 
-struct Program {
-  std::string source, name, log, data;
-  bool compiled = false;
-};
-
-std::mutex mutex;  // of the programs; the driver's is not held while the compiler works
-std::map<void*, std::shared_ptr<Program>>& programs() {
-  static auto* all = new std::map<void*, std::shared_ptr<Program>>;
-  return *all;
+std::shared_ptr<Program> program_of(Driver& driver, void* handle) {
+  const auto known = driver.programs.find(handle);
+  if (known == driver.programs.end()) refuse(ACL_ERROR_RTC_INVALID_PROG, "no such program");
+  return known->second;
 }
 
-std::shared_ptr<Program> program_of(void* handle) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  const auto known = programs().find(handle);
-  if (known == programs().end()) refuse(ACL_ERROR_RTC_INVALID_PROG, "no such program");
-  return known->second;
+const std::string& binary_of(const Program& program) {
+  if (program.data.empty()) refuse(ACL_ERROR_RTC_INVALID_INPUT, "nothing was compiled");
+  return program.data;
 }
 
 struct Options {
@@ -171,124 +172,92 @@ void compile(Program& program, const Options& options) {
           ")\n";
   write();
   run({"-O1", "-fPIC", "-shared", library.string(), "-o", object.string()});
-  program.data = contents(object);
-  const uint64_t sum = checksum(program.data.data(), program.data.size());
-  program.data.append(reinterpret_cast<const char*>(&sum), sizeof(sum));
-  program.compiled = true;
+  std::string data = contents(object);
+  const uint64_t sum = checksum(data.data(), data.size());
+  program.data = data.append(reinterpret_cast<const char*>(&sum), sizeof(sum));
 }
 
-// As the driver's `call`, but the driver is free while the body works.
+// The driver is free while the compiler works.
+struct Unlocked {
+  Lock& lock;
+  explicit Unlocked(Lock& lock) : lock(lock) { lock.unlock(); }
+  ~Unlocked() { lock.lock(); }
+};
+
+// The driver's way of a call, with the compiler's codes.
 template <class Body>
-aclError call_alone(const char* function, Body body) {
-  Refusal refusal{ACL_SUCCESS, ""};
-  Driver& driver = the_driver();
-  {
-    const Lock lock(driver.mutex);
-    refusal.code = driver.books.enter(function);
-    refusal.text = "it was told to fail";
-  }
-  try {
-    if (refusal.code == ACL_SUCCESS) body();
-  } catch (const Refusal& refused) {
-    refusal = refused;
-  } catch (const std::bad_alloc&) {
-    refusal = {ACL_ERROR_RTC_OUT_OF_MEMORY, "the host has no memory left"};
-  } catch (const std::exception& error) {
-    refusal = {ACL_ERROR_RTC_FAILURE, error.what()};
-  }
-  const Lock lock(driver.mutex);
-  std::string line = std::string(function) + "()";
-  if (refusal.code != ACL_SUCCESS) {
-    line += " = " + std::to_string(refusal.code);
-    remember_error("emulated driver: " + line + ": " + refusal.text);
-  }
-  driver.books.trace(line);
-  return refusal.code;
-}
-
-void count_programs(int64_t more) {
-  Driver& driver = the_driver();
-  const Lock lock(driver.mutex);
-  driver.programs += more;
+aclError compiler_call(const char* function, Body body) {
+  return call(function, "", [&](Driver& driver, Lock& lock) {
+    try {
+      body(driver, lock);
+    } catch (const std::bad_alloc&) {
+      refuse(ACL_ERROR_RTC_OUT_OF_MEMORY, "the host has no memory left");
+    } catch (const std::exception& error) {
+      refuse(ACL_ERROR_RTC_FAILURE, error.what());
+    }
+  });
 }
 
 }  // namespace
 
-}  // namespace emulated
-
-using namespace emulated;
-
 aclError aclrtcCreateProg(aclrtcProg* program, const char* source, const char* name,
                           int header_count, const char** headers, const char** header_names) {
-  return call_alone("aclrtcCreateProg", [&] {
+  return compiler_call("aclrtcCreateProg", [&](Driver& driver, Lock&) {
     if (!program || !source) refuse(ACL_ERROR_RTC_INVALID_INPUT, "a null pointer");
     if (header_count || headers || header_names) {
       refuse(ACL_ERROR_RTC_INVALID_INPUT, "headers are not supported: the source is one string");
     }
-    auto made = std::make_shared<Program>();
-    made->source = source;
-    made->name = name ? name : "program";
-    *program = made.get();
-    {
-      const std::lock_guard<std::mutex> lock(mutex);
-      programs()[*program] = made;
-    }
-    count_programs(1);
+    *program = driver.new_handle();
+    driver.programs[*program] =
+        std::make_shared<Program>(Program{source, name ? name : "program", "", ""});
   });
 }
 
 aclError aclrtcCompileProg(aclrtcProg program, int option_count, const char** options) {
-  return call_alone("aclrtcCompileProg", [&] {
-    const auto known = program_of(program);
+  return compiler_call("aclrtcCompileProg", [&](Driver& driver, Lock& lock) {
+    const auto known = program_of(driver, program);
+    const Unlocked unlocked(lock);
     compile(*known, parse(option_count, options));
   });
 }
 
 aclError aclrtcGetCompileLogSize(aclrtcProg program, size_t* bytes) {
-  return call_alone("aclrtcGetCompileLogSize", [&] {
-    const auto known = program_of(program);
+  return compiler_call("aclrtcGetCompileLogSize", [&](Driver& driver, Lock&) {
+    const auto known = program_of(driver, program);
     if (!bytes) refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the result");
     *bytes = known->log.size() + 1;
   });
 }
 
 aclError aclrtcGetCompileLog(aclrtcProg program, char* log) {
-  return call_alone("aclrtcGetCompileLog", [&] {
-    const auto known = program_of(program);
+  return compiler_call("aclrtcGetCompileLog", [&](Driver& driver, Lock&) {
+    const auto known = program_of(driver, program);
     if (!log) refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the log");
     std::memcpy(log, known->log.c_str(), known->log.size() + 1);
   });
 }
 
 aclError aclrtcGetBinDataSize(aclrtcProg program, size_t* bytes) {
-  return call_alone("aclrtcGetBinDataSize", [&] {
-    const auto known = program_of(program);
-    if (!bytes || !known->compiled) {
-      refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the result, or nothing was compiled");
-    }
-    *bytes = known->data.size();
+  return compiler_call("aclrtcGetBinDataSize", [&](Driver& driver, Lock&) {
+    const auto known = program_of(driver, program);
+    if (!bytes) refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the result");
+    *bytes = binary_of(*known).size();
   });
 }
 
 aclError aclrtcGetBinData(aclrtcProg program, char* data) {
-  return call_alone("aclrtcGetBinData", [&] {
-    const auto known = program_of(program);
-    if (!data || !known->compiled) {
-      refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the result, or nothing was compiled");
-    }
-    std::memcpy(data, known->data.data(), known->data.size());
+  return compiler_call("aclrtcGetBinData", [&](Driver& driver, Lock&) {
+    const auto known = program_of(driver, program);
+    if (!data) refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the binary");
+    std::memcpy(data, binary_of(*known).data(), known->data.size());
   });
 }
 
 aclError aclrtcDestroyProg(aclrtcProg* program) {
-  return call_alone("aclrtcDestroyProg", [&] {
+  return compiler_call("aclrtcDestroyProg", [&](Driver& driver, Lock&) {
     if (!program) refuse(ACL_ERROR_RTC_INVALID_INPUT, "a null pointer");
-    program_of(*program);
-    {
-      const std::lock_guard<std::mutex> lock(mutex);
-      programs().erase(*program);
-    }
+    program_of(driver, *program);
+    driver.programs.erase(*program);
     *program = nullptr;
-    count_programs(-1);
   });
 }

@@ -1,8 +1,8 @@
 #include "stream.h"
 
-#include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "memory.h"
 
@@ -26,9 +26,7 @@ void stop_watching(Driver& driver, const Ranges& written) {
   const auto stop = [&](Watch& watch) {
     if (overlap(watch.memory(), written)) watch = {};
   };
-  driver.each_stream([&](Stream& stream) {
-    for (Operation& other : stream.pending) stop(other.watch);
-  });
+  driver.each_pending([&](Operation& other) { stop(other.watch); });
   driver.history.each([&](Done& done) { stop(done.watch); });
 }
 
@@ -113,10 +111,8 @@ void learn(Driver& driver, const Clock& known) {
   });
   driver.history.forget([&](int stream, uint64_t number) {
     bool known = driver.host.knows(stream, number);
-    driver.each_stream([&](const Stream& other) {
-      for (const Operation& operation : other.pending) {
-        known = known && operation.before.knows(stream, number);
-      }
+    driver.each_pending([&](const Operation& operation) {
+      known = known && operation.before.knows(stream, number);
     });
     return known;
   });
@@ -136,17 +132,14 @@ std::shared_ptr<Stream> make_stream(Driver& driver, Device& device) {
 Stream& stream_of(Driver& driver, void* handle) {
   Device& device = driver.device();
   if (!handle) return *device.standard;
-  const auto known = driver.streams.find(handle);
-  if (known == driver.streams.end()) {
-    driver.books.find("stream-unknown", "a call with what is no stream, or not any more");
-    refuse(ACL_ERROR_RT_INVALID_HANDLE, "no such stream");
-  }
-  if (known->second->device != &device) {
+  const auto stream = driver.known(driver.streams, handle, "stream-unknown",
+                                   "a call with what is no stream, or not any more");
+  if (stream->device != &device) {
     refuse(ACL_ERROR_RT_STREAM_CONTEXT,
-           "the stream is one of device " + std::to_string(known->second->device->id) +
+           "the stream is one of device " + std::to_string(stream->device->id) +
                ", this thread's device is " + std::to_string(device.id));
   }
-  return *known->second;
+  return *stream;
 }
 
 uint64_t submit(Driver& driver, Stream& stream, Operation operation) {
@@ -198,7 +191,7 @@ aclError aclrtCreateStream(aclrtStream* stream) {
     if (!stream) refuse(ACL_ERROR_INVALID_PARAM, "nowhere to put the stream");
     if (device.fault) refuse(device.fault, device.fault_text);
     if (driver.streams.size() >= kMost) {
-      refuse(ACL_ERROR_RT_MEMORY_ALLOCATION, "there are 1984 streams");
+      refuse(ACL_ERROR_RT_MEMORY_ALLOCATION, "there are " + text_of(kMost) + " streams");
     }
     *stream = driver.new_handle();
     driver.streams[*stream] = make_stream(driver, device);

@@ -708,6 +708,8 @@ TEST(binaries) {
   CHECK(aclrtBinaryGetFunction(loaded, "count_blocks", &function) == 0);
   CHECK(aclrtBinaryUnLoad(loaded) == 0 && clean());
   CHECK(aclrtBinaryGetFunction(loaded, "count_blocks", &function) == ACL_ERROR_RT_INVALID_HANDLE);
+  CHECK(found("binary-unknown"));
+  jda_emulated_reset();
   CHECK(aclrtBinaryUnLoad(loaded) == ACL_ERROR_RT_INVALID_HANDLE && found("binary-unknown"));
 }
 
