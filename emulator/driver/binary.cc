@@ -18,18 +18,18 @@ namespace {
 
 std::string path_of(int file) { return "/proc/self/fd/" + std::to_string(file); }
 
-std::shared_ptr<Loaded> load(Device& device, const void* data, size_t bytes) {
+std::shared_ptr<Loaded> load(Device& device, const std::string& data) {
   const auto refused = [](const std::string& why) { refuse(ACL_ERROR_RT_PARAM_INVALID, why); };
   uint64_t sum = 0;
-  if (bytes < sizeof(sum)) refused("this is no kernel binary");
-  bytes -= sizeof(sum);
-  std::memcpy(&sum, static_cast<const char*>(data) + bytes, sizeof(sum));
-  if (sum != checksum(data, bytes)) refused("this is no kernel binary, or it is damaged");
+  if (data.size() < sizeof(sum)) refused("this is no kernel binary");
+  const size_t bytes = data.size() - sizeof(sum);
+  std::memcpy(&sum, data.data() + bytes, sizeof(sum));
+  if (sum != checksum(data.data(), bytes)) refused("this is no kernel binary, or it is damaged");
   auto loaded = std::make_shared<Loaded>();
   loaded->device = &device;
   loaded->file = memfd_create("kernels", MFD_CLOEXEC);
   for (size_t at = 0; at < bytes;) {
-    const ssize_t wrote = write(loaded->file, static_cast<const char*>(data) + at, bytes - at);
+    const ssize_t wrote = write(loaded->file, data.data() + at, bytes - at);
     if (wrote <= 0) refuse(ACL_ERROR_RT_MEMORY_ALLOCATION, "no room for the binary");
     at += wrote;
   }
@@ -228,11 +228,10 @@ void launch(Driver& driver, void* handle, uint32_t blocks, void* stream_handle,
                             " blocks cannot start at once on " + text_of(cores) + " cores");
   }
   auto arguments = std::make_shared<Arguments>(take(*function));
-  Operation operation;
-  operation.kind = "kernel";
-  operation.text = "kernel " + function->name + " on " + text_of(blocks) + " blocks" +
-                   (together ? " at once" : "");
-  operation.uses = memory_of(driver, stream, *function->kernel, *arguments);
+  Operation operation("kernel",
+                      "kernel " + function->name + " on " + text_of(blocks) + " blocks" +
+                          (together ? " at once" : ""),
+                      memory_of(driver, stream, *function->kernel, *arguments));
   operation.needs = function->loaded;
   operation.run = [&driver, &device = *stream.device, function, blocks, together, arguments] {
     return run(driver, device, *function, blocks, together, *arguments);
@@ -246,7 +245,7 @@ aclError load_from(const char* function, const std::string& data, bool from_file
     Device& device = driver.device();
     if (!binary) refuse(ACL_ERROR_INVALID_PARAM, "nowhere to put the handle");
     const uint32_t magic = magic_of(options, from_file);
-    const auto loaded = load(device, data.data(), data.size());
+    const auto loaded = load(device, data);
     loaded->magic = magic;
     loaded->knows_types = driver.settings["kernel_types"] != 0;
     loaded->knows_parameters = driver.settings["kernel_parameters"] != 0;

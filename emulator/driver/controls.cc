@@ -15,12 +15,6 @@ auto locked(Body body) {
   return body(driver);
 }
 
-int64_t sum(const std::map<uintptr_t, uint64_t>& sizes) {
-  int64_t all = 0;
-  for (const auto& [start, bytes] : sizes) all += bytes;
-  return all;
-}
-
 }  // namespace
 
 const char* jda_emulated_driver(void) { return "emulated driver, build " JDA_EMULATED_BUILD; }
@@ -49,14 +43,15 @@ int64_t jda_emulated_calls(const char* function) {
 
 int64_t jda_emulated_live(const char* what) {
   return locked([&](Driver& driver) -> int64_t {
-    int64_t allocations = 0;
+    int64_t allocations = 0, pinned_bytes = 0;
     for (const auto& [id, device] : driver.devices) allocations += device->memory.size();
+    for (const auto& [start, bytes] : driver.pinned) pinned_bytes += bytes;
     const std::map<std::string, int64_t> all = {
         {"device", allocations},
         {"device_bytes", driver.device_bytes},
         {"device_peak", driver.device_peak},
         {"pinned", driver.pinned.size()},
-        {"pinned_bytes", sum(driver.pinned)},
+        {"pinned_bytes", pinned_bytes},
         {"streams", driver.streams.size()},
         {"events", driver.events.size()},
         {"binaries", driver.binaries.size()},

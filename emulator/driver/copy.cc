@@ -44,15 +44,14 @@ const char* name_of(aclrtMemcpyKind kind) {
   return kNames[kind];
 }
 
-bool in_use(const Driver& driver, const Ranges& memory) { return !driver.user_of(memory).empty(); }
-
 // What the host must leave alone until the copy is complete.
 Watch watch(Driver& driver, aclrtMemcpyKind kind, uint8_t* to, const uint8_t* from,
             uint64_t bytes) {
   if (kind == ACL_MEMCPY_HOST_TO_DEVICE) {
     return {from, std::vector<uint8_t>(from, from + bytes), "source-changed"};
   }
-  if (kind != ACL_MEMCPY_DEVICE_TO_HOST || in_use(driver, range(to, bytes))) return {};
+  const bool in_use = !driver.user_of(range(to, bytes)).empty();
+  if (kind != ACL_MEMCPY_DEVICE_TO_HOST || in_use) return {};
   poison(to, bytes);
   return {to, std::vector<uint8_t>(to, to + bytes), "destination-changed"};
 }
@@ -108,10 +107,8 @@ aclError aclrtMemcpyAsync(void* to, size_t to_bytes, const void* from, size_t by
                         "a copy device to device of addresses that are no multiples of 64");
     }
     const bool waits = target.kind == Place::kPageable || source.kind == Place::kPageable;
-    Operation operation;
-    operation.kind = "copy";
-    operation.text = "copy of " + text_of(bytes) + " bytes " + name_of(real);
-    operation.uses = both(to, from, bytes);
+    Operation operation("copy", "copy of " + text_of(bytes) + " bytes " + name_of(real),
+                        both(to, from, bytes));
     auto* out = static_cast<uint8_t*>(to);
     const auto* in = static_cast<const uint8_t*>(from);
     if (!waits) operation.watch = watch(driver, real, out, in, bytes);
@@ -138,10 +135,7 @@ aclError aclrtMemsetAsync(void* pointer, size_t pointer_bytes, int32_t value, si
     if (place.kind != Place::kDevice) {
       refuse(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "setting memory of the host is not emulated");
     }
-    Operation operation;
-    operation.kind = "set";
-    operation.text = "set of " + text_of(bytes) + " bytes";
-    operation.uses = range(pointer, bytes);
+    Operation operation("set", "set of " + text_of(bytes) + " bytes", range(pointer, bytes));
     operation.run = [&driver, &device = *stream.device, pointer, bytes, value,
                      text = operation.text]() -> Effects {
       check_again(driver, pointer, bytes, Place::kDevice, text);

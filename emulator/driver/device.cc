@@ -82,8 +82,8 @@ aclError aclInit(const char* config_path) {
 aclError aclsysGetCANNVersion(aclCANNPackageName name, aclCANNPackageVersion* version) {
   return call("aclsysGetCANNVersion", "", [&](Driver&, Lock&) {
     if (name != ACL_PKG_NAME_CANN || !version) refuse(ACL_ERROR_INVALID_PARAM, "no such package");
-    std::memset(version, 0, sizeof(*version));
-    std::strncpy(version->version, "emulated-" JDA_EMULATED_BUILD, sizeof(version->version) - 1);
+    *version = {};
+    std::strcpy(version->version, "emulated-" JDA_EMULATED_BUILD);
     std::strcpy(version->majorVersion, "0");
     std::strcpy(version->minorVersion, "0");
   });

@@ -5,7 +5,6 @@
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <new>
 #include <sstream>
 #include <vector>
@@ -47,9 +46,8 @@ int64_t whole_number(const std::string& text, int64_t largest) {
 // Work of a stream, or a function of the driver, which its compiler's library beside it may have.
 bool may_fail(const std::string& name) {
   if (name == "kernel" || name == "copy") return true;
-  Dl_info info;
-  if (name.rfind("acl", 0) != 0 || !dladdr(reinterpret_cast<void*>(&aclInit), &info)) return false;
-  const std::filesystem::path runtime = info.dli_fname;
+  if (name.rfind("acl", 0) != 0) return false;
+  const std::filesystem::path runtime = driver_library();
   for (const auto& path : {runtime, runtime.parent_path() / "libacl_rtc.so"}) {
     void* library = dlopen(path.c_str(), RTLD_LAZY);
     const bool found = library && dlsym(library, name.c_str());
@@ -112,6 +110,12 @@ Driver& the_driver() {
     return made;
   }();
   return *driver;
+}
+
+std::filesystem::path driver_library() {
+  Dl_info info = {};
+  dladdr(reinterpret_cast<void*>(&aclInit), &info);
+  return std::filesystem::canonical(info.dli_fname);
 }
 
 std::string Driver::user_of(const Ranges& memory) const {

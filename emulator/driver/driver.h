@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -91,6 +92,8 @@ struct Driver {
 };
 
 Driver& the_driver();
+// Where libacl_rt.so is; the compiler's library and the headers lie beside it.
+std::filesystem::path driver_library();
 
 inline std::string text_of(uint64_t number) { return std::to_string(number); }
 

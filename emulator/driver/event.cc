@@ -39,8 +39,7 @@ aclError aclrtRecordEvent(aclrtEvent event, aclrtStream stream) {
   return call("aclrtRecordEvent", "", [&](Driver& driver, Lock&) {
     Event& recorded = event_of(driver, event);
     Stream& marked = stream_of(driver, stream);
-    Operation operation;
-    operation.kind = "record";
+    Operation operation("record");
     operation.record = std::make_shared<Record>();
     operation.record->stream = marked.shared_from_this();
     operation.record->number = marked.submitted + 1;
@@ -61,8 +60,7 @@ aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) {
       driver.books.find("event-not-recorded", "aclrtStreamWaitEvent waits for nothing");
       return;
     }
-    Operation operation;
-    operation.kind = "wait";
+    Operation operation("wait");
     operation.wait = waited.latest;
     submit(driver, waiting, std::move(operation));
   });

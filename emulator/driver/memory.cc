@@ -39,13 +39,12 @@ Place place_of(Driver& driver, const void* address, uint64_t bytes) {
   for (auto& [id, device] : driver.devices) {
     if (!device->gm.owns(address)) continue;
     const emulator::Allocation* home = device->gm.find(address);
-    const bool inside = home && !home->released && home->holds(address, bytes);
     std::string problem;
     if (!home) {
       problem = "device memory that was never allocated";
     } else if (home->released) {
       problem = home->name + ", which was freed";
-    } else if (!inside) {
+    } else if (!home->holds(address, bytes)) {
       problem = text_of(bytes) + " bytes at byte " + text_of(home->offset(address)) + " of " +
                 home->name + ", which has " + text_of(home->bytes);
     }
@@ -56,7 +55,7 @@ Place place_of(Driver& driver, const void* address, uint64_t bytes) {
   if (next != driver.pinned.begin()) {
     const auto& [start, size] = *std::prev(next);
     if (at < start + pages(size)) {
-      const bool inside = at + bytes <= start + size;
+      const bool inside = bytes <= size && at - start <= size - bytes;
       return {Place::kPinned, nullptr,
               inside ? "" : text_of(bytes) + " bytes do not fit into the pinned memory there"};
     }

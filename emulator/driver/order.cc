@@ -1,7 +1,5 @@
 #include "order.h"
 
-#include <algorithm>
-
 #include "books.h"
 
 namespace emulated {

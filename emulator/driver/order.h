@@ -2,6 +2,7 @@
 // host's synchronisations. Two that touch the same bytes, one of them writing, need an order.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -65,11 +66,7 @@ class History {
   // Forgets what everybody who may come knows.
   template <class Known>
   void forget(Known known) {
-    std::vector<Done> kept;
-    for (Done& done : done_) {
-      if (!known(done.stream, done.number)) kept.push_back(std::move(done));
-    }
-    done_ = std::move(kept);
+    done_.erase(std::remove_if(done_.begin(), done_.end(), known), done_.end());
   }
 
  private:

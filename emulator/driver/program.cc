@@ -1,14 +1,11 @@
 // libacl_rtc.so: run-time compilation. A program is compiled by the host's C++ compiler against the
 // emulator's headers, which lie beside this library, and linked with libacl_rt.so.
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -17,6 +14,7 @@
 #include <fstream>
 #include <iterator>
 #include <new>
+#include <regex>
 #include <set>
 #include <vector>
 
@@ -78,17 +76,13 @@ Options parse(int count, const char** options) {
 // The names of functions declared as kernels. Of a source that went through the preprocessor: comments
 // and macros are gone, and __global__ was left as it is.
 std::set<std::string> kernels_in(const std::string& text) {
-  const std::string mark = "__global__ ";
+  static const std::regex last_word(R"((\w+)\s*$)");
+  const std::string mark = "__global__";
   std::set<std::string> names;
   for (size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + 1)) {
-    size_t end = std::min(text.find('(', at), text.size());
-    const auto in_name = [&](size_t k) {
-      return std::isalnum(static_cast<unsigned char>(text[k])) || text[k] == '_';
-    };
-    while (end > at && !in_name(end - 1)) --end;
-    size_t begin = end;
-    while (in_name(begin - 1)) --begin;
-    names.insert(text.substr(begin, end - begin));
+    const std::string declared = text.substr(at, text.find('(', at) - at);
+    std::smatch name;
+    if (std::regex_search(declared, name, last_word)) names.insert(name[1]);
   }
   return names;
 }
@@ -131,15 +125,6 @@ bool succeeds(const std::vector<std::string>& command, const std::filesystem::pa
     if (errno != EINTR) refuse(ACL_ERROR_RTC_FAILURE, "the compiler was lost");
   }
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-// Where libacl_rt.so is; the headers lie beside it.
-std::filesystem::path driver_library() {
-  Dl_info info;
-  if (!dladdr(reinterpret_cast<void*>(&aclInit), &info)) {
-    refuse(ACL_ERROR_RTC_FAILURE, "the driver's library is not found");
-  }
-  return std::filesystem::canonical(info.dli_fname);
 }
 
 void compile(Program& program, const Options& options) {

@@ -30,13 +30,6 @@ void stop_watching(Driver& driver, const Ranges& written) {
   driver.history.each([&](Done& done) { stop(done.watch); });
 }
 
-void fault(Driver& driver, Device& device, aclError code, const std::string& text) {
-  if (device.fault) return;
-  device.fault = code;
-  device.fault_text = text;
-  driver.books.trace("device " + std::to_string(device.id) + " faults: " + text);
-}
-
 // Executes the first operation of the stream, which waits for nothing any more.
 void execute(Driver& driver, Stream& stream) {
   Operation& operation = stream.pending.front();
@@ -60,7 +53,9 @@ void execute(Driver& driver, Stream& stream) {
           {stream.id, operation.number, operation.text, std::move(effects), std::move(watch)},
           known, driver.books);
     } catch (const Refusal& refusal) {
-      fault(driver, device, refusal.code, refusal.text);
+      device.fault = refusal.code;
+      device.fault_text = refusal.text;
+      driver.books.trace("device " + std::to_string(device.id) + " faults: " + refusal.text);
     }
   }
   if (operation.record) {
@@ -72,8 +67,10 @@ void execute(Driver& driver, Stream& stream) {
   driver.changed.notify_all();
 }
 
-void wait_for(Driver& driver, Lock& lock, Record& record) {
-  if (!record.done) finish(driver, lock, *record.stream, record.number);
+// What the first operation of the stream still waits for; null: it may be executed.
+std::shared_ptr<Record> awaited(const Stream& stream) {
+  const auto& record = stream.pending.front().wait;
+  return record && !record->done && !record->stream->ended ? record : nullptr;
 }
 
 // Lets the time of a copy go by, unless the control says meanwhile that it takes none.
@@ -90,12 +87,11 @@ void work(Driver& driver, std::shared_ptr<Stream> stream) {
   while (true) {
     driver.changed.wait(lock, [&] { return stream->ended || !stream->pending.empty(); });
     if (stream->ended) return;
-    const Operation& next = stream->pending.front();
-    if (next.wait) {
-      const std::shared_ptr<Record> record = next.wait;
-      wait_for(driver, lock, *record);
+    if (const auto record = awaited(*stream)) {
+      finish(driver, lock, *record->stream, record->number);
+      continue;
     }
-    if (!std::strcmp(next.kind, "copy")) transfer(driver, lock, *stream);
+    if (!std::strcmp(stream->pending.front().kind, "copy")) transfer(driver, lock, *stream);
     if (stream->ended) return;
     execute(driver, *stream);
   }
@@ -109,10 +105,10 @@ void learn(Driver& driver, const Clock& known) {
     check_watch(driver, done.watch, done.text);
     done.watch = {};
   });
-  driver.history.forget([&](int stream, uint64_t number) {
-    bool known = driver.host.knows(stream, number);
+  driver.history.forget([&](const Done& done) {
+    bool known = driver.host.knows(done.stream, done.number);
     driver.each_pending([&](const Operation& operation) {
-      known = known && operation.before.knows(stream, number);
+      known = known && operation.before.knows(done.stream, done.number);
     });
     return known;
   });
@@ -158,14 +154,11 @@ void finish(Driver& driver, Lock& lock, Stream& stream, uint64_t number) {
     return;
   }
   while (!stream.ended && stream.completed < number) {
-    if (const auto record = stream.pending.front().wait) {
-      wait_for(driver, lock, *record);
-      // Another thread may have gone on with this stream meanwhile.
-      if (stream.ended || stream.completed >= number || stream.pending.front().wait != record) {
-        continue;
-      }
+    if (const auto record = awaited(stream)) {
+      finish(driver, lock, *record->stream, record->number);
+    } else {
+      execute(driver, stream);
     }
-    execute(driver, stream);
   }
 }
 

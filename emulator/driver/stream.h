@@ -8,7 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "order.h"
 
@@ -34,7 +34,10 @@ struct Event {
 };
 
 struct Operation {
-  const char* kind = "";  // "copy", "set", "kernel", "record" or "wait"
+  // "copy", "set", "kernel", "record" or "wait"
+  explicit Operation(const char* kind, std::string text = "", Ranges uses = {})
+      : kind(kind), text(std::move(text)), uses(std::move(uses)) {}
+  const char* kind;
   std::string text;
   Ranges uses;                        // memory that has to stay until it is complete
   std::function<Effects()> run;       // throws a Refusal if it faults

@@ -81,7 +81,8 @@ A_KERNEL void meet(GM_ADDR counters) {
   SyncAll(zeros, buffer.Get<int32_t>());
 }
 
-extern "C" __global__ __aicore__ void fails(int32_t how) {
+extern "C" __global__
+__aicore__ void fails (int32_t how) {
   TPipe pipe;
   if (how == 0) WaitFlag<HardEvent::MTE2_V>(0);
   if (how == 1) ascendc_assert(how == 0);
