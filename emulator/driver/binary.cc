@@ -118,8 +118,7 @@ Ranges memory_of(Driver& driver, const Stream& stream, const Kernel& kernel,
     std::memcpy(&at, arguments[i].data(), sizeof(at));
     if (!at) continue;
     const Place place = place_of(driver, at, 0);
-    const bool usable = place.device == stream.device && place.problem.empty();
-    if (!usable) {
+    if (place.device != stream.device || !place.problem.empty()) {
       driver.books.find("kernel-argument",
                         "parameter " + std::to_string(i) + " of a kernel points to " +
                             (place.problem.empty() ? "no memory of its device" : place.problem));
@@ -146,15 +145,11 @@ aclError fault_of(const std::string& rule) {
 
 Effects effects_of(const emulator::Gm& gm) {
   Effects effects;
-  const auto add = [](Ranges& to, const emulator::Touched::Ranges& from, const uint8_t* base) {
-    for (const auto& [begin, end] : from) {
-      const auto at = reinterpret_cast<uintptr_t>(base);
-      to.emplace_back(at + begin, at + end);
-    }
-  };
   for (const emulator::Touched& touched : gm.touched()) {
-    add(effects.reads, touched.reads, touched.allocation->address);
-    add(effects.writes, touched.writes, touched.allocation->address);
+    const auto at = reinterpret_cast<uintptr_t>(touched.allocation->address);
+    for (const auto& [begin, end] : touched.reads) effects.reads.emplace_back(at + begin, at + end);
+    for (const auto& [begin, end] : touched.writes)
+      effects.writes.emplace_back(at + begin, at + end);
   }
   return effects;
 }

@@ -32,8 +32,9 @@ int64_t jda_emulated_calls(const char* function);
 // "device_bytes" so far. -1: there is no such number.
 int64_t jda_emulated_live(const char* what);
 
-// Broken rules, a line each; and the calls and the operations of streams in order, a line each. The
-// text stays until this thread's next call of one of the two.
+// Broken rules, a line each, with places in a kernel in indented lines below; and the calls and the
+// operations of streams in order, a line each. The text stays until this thread's next call of one of
+// the two.
 int64_t jda_emulated_finding_count(void);
 const char* jda_emulated_findings(void);
 const char* jda_emulated_trace(void);

@@ -104,11 +104,7 @@ void Driver::reset() {
 
 Driver& the_driver() {
   // Never destroyed: streams may have threads, and calls may come late.
-  static Driver* driver = [] {
-    auto* made = new Driver;
-    made->reset();
-    return made;
-  }();
+  static auto* driver = new Driver;
   return *driver;
 }
 

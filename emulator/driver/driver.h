@@ -40,6 +40,7 @@ struct Function;
 struct Program;  // program.cc
 
 struct Driver {
+  Driver() { reset(); }
   std::mutex mutex;
   std::condition_variable changed;  // an operation is complete, or there is a new one
   Books books;
@@ -97,6 +98,7 @@ std::filesystem::path driver_library();
 
 inline std::string text_of(uint64_t number) { return std::to_string(number); }
 
+// Takes out what is gone.
 template <class T, class Gone>
 void drop(std::map<void*, std::shared_ptr<T>>& all, Gone gone) {
   for (auto at = all.begin(); at != all.end();) at = gone(*at->second) ? all.erase(at) : ++at;
