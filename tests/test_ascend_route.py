@@ -671,9 +671,7 @@ def test_a_toolkit_that_cannot_compile(tmp_path):
     """,
         JDA_ASCEND_DRIVER=str(tmp_path),
     )
-    message = (
-        "RuntimeError implementation='ascend' is not available: this toolkit cannot"
-    )
+    message = "RuntimeError implementation='ascend' is not available: this CANN cannot"
     assert told.startswith(f"{message} compile kernels at run time, and JDA_ASCEND_KER")
     assert "emulated driver" in told and "cpu is right" in told
 
