@@ -116,3 +116,14 @@ def test_flags_that_belong_together_are_left_out_together():
         assert (
             tuple(len(re.findall(switch, text)) for text in changed.values()) == there
         )
+
+
+def test_every_mutant_is_noticed_or_explained():
+    """Without any one flag, pair of flags or barrier, and a sample of other changes."""
+    # In a process without JAX, whose threads do not go with forks.
+    run = subprocess.run(
+        [sys.executable, emulated.HERE / "mutation.py"], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    count = re.search(r"(\d+) mutants, (\d+) tried, 0 unexplained", run.stdout)
+    assert count and int(count[1]) > 500 and int(count[2]) > 300, run.stdout
