@@ -176,6 +176,9 @@ TEST(a_floor_may_be_one_too_high) {
       Cast(k.y, k.x, RoundMode::CAST_FLOOR, 5);
       const float want[] = {worst ? 1.0f : 0.0f, 0, 1, worst ? 0.0f : -1.0f, -1};
       for (int i = 0; i < 5; ++i) CHECK(k.y.GetValue(i) == want[i]);
+      const auto narrow = k.y.ReinterpretCast<half>();  // where nothing becomes an integer
+      Cast(narrow, k.x, RoundMode::CAST_FLOOR, 5);
+      CHECK(narrow.GetValue(1) == 0.98974609375f);
     });
   }
 }

@@ -519,6 +519,16 @@ TEST(what_is_inside_is_copied_and_what_is_not_is_one_finding) {
         "DataCopyPad reads 64 bytes from 32 bytes in front of in on, which has 16384");
 }
 
+TEST(what_lies_in_front_of_an_allocation_is_not_read) {
+  run(
+      [](Kit& k) {  // the padding would repeat the first element
+        DataCopyPad(k.x, k.in[-2], {1, 12, 0, 0, 0}, {false, 0, 0, 0});
+        k.sync<HardEvent::MTE2_S>();
+        CHECK(k.x.ReinterpretCast<uint32_t>().GetValue(3) == 0xFBFBFBFB);
+      },
+      manual());
+}
+
 TEST(gm_slack) {
   const auto load = [](Kit& k, uint32_t bytes) {
     AT(1) DataCopyPad(k.x, k.in[4 * kElements - 8], {1, bytes, 0, 0, 0}, {false, 0, 0, 0});
@@ -740,6 +750,13 @@ TEST(field_range) {
     AT(1) Adds(k.y, k.x, 1.0f, 64, 1, {1, 1, 256, 8});
   });
   breaks("field-range", [](Kit& k) { AT(1) DataCopy(k.x, k.in, DataCopyParams(1, 1, 65536, 0)); });
+  for (const int32_t stride : {-1, 65536}) {
+    breaks("field-range", [=](Kit& k) {
+      Duplicate(k.x, 0.0f, 128);
+      PipeBarrier<PIPE_V>();
+      AT(1) WholeReduceSum<float>(k.y, k.x, 64, 2, stride, 1, 8);
+    });
+  }
   breaks("field-range", [](Kit& k) {
     AT(1) DataCopyPad(k.x, k.in, {1, 2097152, 0, 0, 0}, {false, 0, 0, 0});
   });
@@ -752,6 +769,52 @@ TEST(stride_zero) {
 TEST(mask_range) {
   breaks("mask-range", [](Kit& k) { AT(1) Duplicate(k.x, 0.0f, 65, 1, 1, 8); });
   keeps([](Kit& k) { Duplicate(k.x, 0.0f, 64, 1, 1, 8); });
+}
+
+// In counter mode the register is a number of elements, and a call's number of lanes becomes bits.
+TEST(masks_in_counter_mode) {
+  const auto fill = [](Kit& k, auto mask) {
+    SetMaskCount();
+    AT(1) Duplicate(k.x, 0.0f, mask, 1, 1, 8);
+    SetMaskNorm();
+    ResetMask();
+  };
+  breaks("mask-counter", [&](Kit& k) {
+    Duplicate(k.x, 1.0f, 128);
+    PipeBarrier<PIPE_V>();
+    fill(k, uint64_t{6});
+    k.sync<HardEvent::V_S>();
+    CHECK(k.x.GetValue(62) == 0 && k.x.GetValue(63) == 1);  // bits 0 to 5, which are 63
+  });
+  uint64_t count[2] = {6, 0};
+  keeps([&](Kit& k) { fill(k, count); });
+}
+
+TEST(counts_beyond_ub) {
+  const auto muls = [](Kit& k, bool counted) {
+    Duplicate(k.x, 1.0f, 64);
+    PipeBarrier<PIPE_V>();
+    SetMaskCount();
+    if (counted) SetVectorMask<float, MaskMode::COUNTER>(64);
+    AT(1) Muls<float, false>(k.y, k.x, 2.0f, MASK_PLACEHOLDER, 1, {1, 1, 8, 8});
+    SetMaskNorm();
+    ResetMask();
+  };
+  breaks("count-range", [&](Kit& k) { muls(k, false); });  // the full register
+  keeps([&](Kit& k) { muls(k, true); });
+  breaks("count-range", [](Kit& k) { AT(1) Duplicate(k.x, 0.0f, 1 << 30); });
+  breaks("count-range", [](Kit& k) { AT(1) Sum(k.y, k.x, SumParams{1, 1u << 20, 1u << 20}); });
+  for (const uint32_t mask : {0u, 0x40000001u}) {
+    breaks("count-range", [=](Kit& k) {
+      uint64_t kept = 0;
+      AT(1) GatherMask(k.y, k.x, 1, true, mask, {1, 1, 8, 0}, kept);
+    });
+  }
+  breaks("count-range", [](Kit& k) {
+    Duplicate(k.x, 1.0f, 64);
+    PipeBarrier<PIPE_V>();
+    AT(1) Cast(k.y.ReinterpretCast<int32_t>(), k.x, RoundMode::CAST_RINT, 0x40000001u);
+  });
 }
 
 TEST(mask_inherited) {
@@ -770,6 +833,11 @@ TEST(mask_inherited) {
   keeps([&](Kit& k) {  // the count form resets the mask
     Duplicate(k.x, 0.0f, 32);
     next(k);
+  });
+  unspecified("mask-inherited", [](Kit& k) {  // ... unless it is told not to touch it
+    Duplicate(k.x, 0.0f, 32, 1, 1, 8);
+    PipeBarrier<PIPE_V>();
+    AT(1) Adds<float, false>(k.y, k.x, 1.0f, 64);
   });
 }
 
@@ -936,9 +1004,30 @@ TEST(copy_rules) {
   breaks("block-length", [](Kit& k) {
     AT(1) DataCopyPad(k.x, k.in, {1, 6, 0, 0, 0}, {false, 0, 0, 0});
   });
+  keeps([](Kit& k) {  // out of UB a length is any number of bytes
+    Duplicate(k.x, 1.0f, 8);
+    k.sync<HardEvent::V_MTE3>();
+    DataCopyPad(k.out, k.x, {1, 6, 0, 0, 0});
+  });
   breaks("padding-range", [](Kit& k) {
     AT(1) DataCopyPad(k.x, k.in, {1, 4, 0, 0, 0}, {true, 0, 9, 0});
   });
+}
+
+TEST(padding_of_64_bits) {
+  const auto load = [](Kit& k, int64_t value, bool pad) {
+    const auto to = k.x.ReinterpretCast<int64_t>();
+    GlobalTensor<int64_t> from;
+    from.SetGlobalBuffer(reinterpret_cast<int64_t*>(k.in.GetPhyAddr()));
+    AT(1) DataCopyPad(to, from, {1, 8, 0, 0, 0}, {pad, 0, 3, value});
+    k.sync<HardEvent::MTE2_S>();
+    return pad ? to.GetValue(2) : 0;
+  };
+  breaks("padding-value", [&](Kit& k) {  // its low word, twice
+    CHECK(load(k, 0x500000007, true) == 0x700000007);
+  });
+  keeps([&](Kit& k) { CHECK(load(k, 0, true) == 0); });
+  keeps([&](Kit& k) { load(k, 7, false); });
 }
 
 TEST(atomic_rules) {
@@ -1024,6 +1113,27 @@ TEST(queues_synchronise) {
   });
 }
 
+TEST(buffers_of_a_queue_go_round) {
+  keeps([](Kit& k) {
+    TQue<TPosition::VECIN, 1> queue;
+    k.pipe.InitBuffer(queue, 3, 256);
+    uint64_t at[7];
+    for (uint64_t& address : at) {
+      auto t = queue.AllocTensor<float>();
+      address = t.GetPhyAddr();
+      queue.FreeTensor(t);
+    }
+    for (int i = 0; i < 6; ++i) CHECK(at[i + 1] == (i % 3 == 2 ? at[0] : at[i] + 256));
+    auto kept = queue.AllocTensor<float>();  // the second one, which the next round passes by
+    for (int i : {2, 0, 2}) {
+      auto t = queue.AllocTensor<float>();
+      CHECK(t.GetPhyAddr() == at[i]);
+      queue.FreeTensor(t);
+    }
+    queue.FreeTensor(kept);
+  });
+}
+
 TEST(queue_rules) {
   breaks("queue-exhausted", [](Kit& k) {
     Queued q(k);
@@ -1094,6 +1204,29 @@ TEST(sync_all_workspace) {
     });
     CHECK(report.has("sync-all-workspace") == (value != 0));
     CHECK(report.clean() == (value == 0));
+  }
+}
+
+TEST(sync_all_workspace_that_is_not_there) {
+  const auto meet = [](bool apart, uint32_t elements, uint32_t in_ub, bool released = false) {
+    emulator::Gm gm(apart);
+    auto* workspace = gm.upload(std::vector<int32_t>(elements, 0), "workspace");
+    if (released) gm.release(workspace);
+    return emulator::launch(gm, manual(), 2, [&] {
+      TPipe pipe;
+      TBuf<TPosition::VECCALC> buffer;
+      pipe.InitBuffer(buffer, 64);
+      GlobalTensor<int32_t> counters;
+      counters.SetGlobalBuffer(elements ? workspace : nullptr);
+      SyncAll(counters, buffer.Get<int32_t>()[16 - in_ub]);
+    });
+  };
+  for (const bool apart : {false, true}) {
+    CHECK(meet(apart, 16, 16).clean());
+    CHECK(meet(apart, 0, 16).has("sync-all-workspace"));
+    CHECK(meet(apart, 15, 16).has("sync-all-workspace"));
+    CHECK(meet(apart, 16, 16, true).has("sync-all-workspace"));
+    CHECK(meet(apart, 16, 8).has("ub-bounds"));
   }
 }
 

@@ -224,6 +224,18 @@ TEST(counter_mode) {
     for (int i = 0; i < 150; ++i) want[i] = a[i / 64 * 128 + i % 64] * 2;
     CHECK(equals(k.z, want));
   });
+  on_core([](Kit& k) {  // count forms that leave the registers alone
+    auto want = fill(k.z, 200);
+    const auto a = fill(k.x, 200);
+    SetMaskCount();
+    SetVectorMask<float, MaskMode::COUNTER>(100);
+    Adds<float, false>(k.z, k.x, 1.0f, 200);
+    Axpy<float, float, false>(k.z, k.x, 2.0f, 200);
+    SetMaskNorm();
+    ResetMask();
+    for (int i = 0; i < 100; ++i) want[i] = a[i] + 1 + a[i] * 2;
+    CHECK(equals(k.z, want));
+  });
   on_core([](Kit& k) {  // the mask register in normal mode
     const auto a = fill(k.x, 128);
     Duplicate(k.z, 0.0f, 128);
@@ -268,6 +280,21 @@ TEST(copies_within_ub) {
         want[512 + r * 64 + lane] = a[512 + r * 128 + lane / 8 * 16 + lane % 8];
       }
     }
+    CHECK(equals(k.z, want));
+  });
+}
+
+TEST(a_masked_copy_counts_the_elements_of_each_repeat) {
+  on_core([](Kit& k) {
+    const auto a = fill(k.x, kElements);
+    std::vector<float> want(kElements, 0.0f);
+    Duplicate(k.z, 0.0f, kElements);
+    uint64_t count[2] = {70, 0};
+    SetMaskCount();
+    Copy(k.z, k.x, count, 2, {1, 1, 12, 16});
+    SetMaskNorm();
+    ResetMask();
+    for (int r = 0; r < 2; ++r) std::copy_n(&a[r * 128], 70, &want[r * 96]);
     CHECK(equals(k.z, want));
   });
 }

@@ -34,9 +34,7 @@ void spread_rows(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<
   for (uint32_t row = 0; row < rows; row += kMaxRepeats) {
     Call call("BroadCast", site);
     core.set_vector_mask(0, k);
-    call.lanes.per_repeat = k;  // a masked copy counts the elements of each repeat
-    call.lanes.repeats = std::min(kMaxRepeats, rows - row);
-    call.lanes.runs = call.lanes.tail = Lanes::first(k);
+    call.lanes = Lanes::of_each(k, std::min(kMaxRepeats, rows - row));
     const Operand from = call.operand(src[row * step * lanes], "src", one_block ? 0 : 1, step);
     const Operand to = call.target(dst[row * pitch], 1, pitch / lanes);
     emulator::unary<false, T, T>(call.instruction(), to, from, [](auto a) { return a; });
@@ -119,7 +117,7 @@ void Sum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const SumParams& 
   const auto add_up = [&](const LocalTensor<T>& to, const LocalTensor<T>& from, uint32_t n) {
     api::Call call("Sum", site);
     core.set_vector_mask(0, n);
-    call.lanes = emulator::selected_lanes(core.mask, 1, sizeof(T));
+    call.select(1, sizeof(T));
     api::reduce<T>(call, to, from, 1, 1, 8);
     return (n + per - 1) / per;
   };

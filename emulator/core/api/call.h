@@ -63,9 +63,10 @@ class Call {
     core.set_mask_mode(true);
     core.set_vector_mask(0, elements);
     counted_ = true;
-    lanes = selected_lanes(core.mask, 1, bytes);
+    select(1, bytes);
   }
   void masked(const MaskArgument& mask, bool set_mask, int64_t repeats, uint32_t bytes);
+  void select(int64_t repeats, uint32_t bytes);
   // Instructions that sets no mask, or all of it.
   void whole(int64_t repeats, uint32_t bytes) {
     lanes = Lanes::contiguous(repeats * (kRepeat / bytes), kRepeat / bytes);
@@ -100,6 +101,19 @@ class Call {
   bool counted_ = false;
 };
 
+// What the registers say. Addresses behind so many elements that no UB holds them would wrap.
+inline void Call::select(int64_t repeats, uint32_t bytes) {
+  if (core.mask.counter && core.mask.low > kUbBytes / bytes) {
+    core.error("count-range",
+               std::string(name) + " of " + std::to_string(core.mask.low) +
+                   " elements, more than UB holds: not executed",
+               site);
+    lanes = {};
+    return;
+  }
+  lanes = selected_lanes(core.mask, repeats, bytes);
+}
+
 inline void Call::masked(const MaskArgument& mask, bool set_mask, int64_t repeats, uint32_t bytes) {
   const uint32_t per_repeat = kRepeat / bytes;
   if (repeats < 0 || repeats > kMaxRepeats) {
@@ -119,10 +133,13 @@ inline void Call::masked(const MaskArgument& mask, bool set_mask, int64_t repeat
     }
   } else if (!mask.count) {
     core.set_vector_mask(mask.high, mask.low);
-  } else if (core.mask.counter) {
-    core.set_vector_mask(0, mask.low);
   } else {
-    if (mask.low > per_repeat) {
+    if (core.mask.counter) {
+      core.error("mask-counter",
+                 std::string(name) + " in counter mode of " + std::to_string(mask.low) +
+                     " lanes: the register takes the bits that stand for them as a number",
+                 site);
+    } else if (mask.low > per_repeat) {
       core.error("mask-range",
                  std::string(name) + ": mask is " + std::to_string(mask.low) + ", of " +
                      std::to_string(per_repeat) + " lanes in a repeat",
@@ -131,7 +148,7 @@ inline void Call::masked(const MaskArgument& mask, bool set_mask, int64_t repeat
     const int64_t n = std::min<uint64_t>(mask.low, 128);
     core.set_vector_mask(first_lanes(n - 64), first_lanes(n));
   }
-  lanes = selected_lanes(core.mask, repeats, bytes);
+  select(repeats, bytes);
 }
 
 // Strides of the count form: whole repeats, one after another. Narrower operands of a wide

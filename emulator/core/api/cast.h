@@ -46,6 +46,18 @@ void cast(Site site, const Form& form, const UnaryStrides& s, const AscendC::Loc
   emulator::convert<T, U>(call.instruction(), to, from, rounding(mode));
 }
 
+template <class T>
+void copy_masked(const char* name, Site site, const MaskForm& form, const UnaryStrides& s,
+                 const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src) {
+  Call call(name, site, form, sizeof(T));
+  if (call.core.mask.counter && call.lanes.repeats) {
+    call.lanes = Lanes::of_each(call.core.mask.low, form.repeats);
+  }
+  const Operand from = call.operand(src, "src", s.src_block, s.src);
+  const Operand to = call.target(dst, s.dst_block, s.dst);
+  emulator::unary<false, T, T>(call.instruction(), to, from, [](auto a) { return a; });
+}
+
 }  // namespace api
 
 namespace AscendC {
@@ -79,7 +91,7 @@ void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode&
   void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t MASK,           \
             const Byte& repeat_time, const CopyRepeatParams& params, Site site = Site::here()) { \
     static_assert(api::storable<T>, "Copy does not take this type");                             \
-    api::unary<false, T, T>(API_MASKED(Copy, T, params), dst, src, [](auto a) { return a; });    \
+    api::copy_masked<T>(API_MASKED(Copy, T, params), dst, src);                                  \
   }
 API_COPY_FORM(mask)
 API_COPY_FORM(mask[])

@@ -62,7 +62,7 @@ inline Rows padded_rows(const AscendC::DataCopyExtParams& p, uint32_t size_of, b
   if (p.blockLen.value < 0 || p.blockLen.value > kMaxPadBytes) {
     found("field-range", Severity::error, "not within 0 to 2097151");
   }
-  if (p.blockLen.value % size_of) {
+  if (into_ub && p.blockLen.value % size_of) {
     found("block-length", Severity::error, "which are not whole elements");
   }
   const int64_t gm_gap = into_ub ? p.srcStride.value : p.dstStride.value;
@@ -89,6 +89,16 @@ inline void set_padding(Rows& rows, const AscendC::Byte& left, const AscendC::By
   rows.right = right.value * size_of;
   rows.defined_padding = is_pad;
   std::memcpy(rows.element, value, size_of);
+  if (!is_pad || size_of < 8) return;
+  // The instruction pads in units of 32 bits.
+  const bool zero = std::all_of(rows.element, rows.element + 8, [](uint8_t b) { return b == 0; });
+  if (!zero) {
+    current().error("padding-value",
+                    "DataCopyPad pads elements of 64 bits with the low word of the value, twice: "
+                    "use 0",
+                    site);
+  }
+  std::memcpy(rows.element + 4, rows.element, 4);
 }
 
 template <class T>

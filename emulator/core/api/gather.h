@@ -68,16 +68,18 @@ void gather_mask(Call& call, const AscendC::LocalTensor<T>& dst, const AscendC::
                     "GatherMask: pattern " + std::to_string(pattern) + ", not within 1 to 7",
                     call.site);
   }
-  if (counter && mask == 0) {
-    call.core.error("count-range", "GatherMask in counter mode of 0 elements", call.site);
+  if (counter && (mask == 0 || mask > kUbBytes / sizeof(T))) {
+    call.core.error("count-range",
+                    "GatherMask in counter mode of " + std::to_string(mask) +
+                        " elements, which are none or more than UB holds: not executed",
+                    call.site);
+    mask = 0;
   }
   // In counter mode the mask counts the elements of each repeat.
   call.core.set_mask_mode(counter);
   call.core.set_vector_mask(0, mask);
   const uint32_t per = counter ? mask : kRepeat / sizeof(T);
-  call.lanes.per_repeat = per;
-  call.lanes.repeats = per ? p.repeatTimes.value : 0;
-  call.lanes.runs = call.lanes.tail = Lanes::first(per);
+  call.lanes = Lanes::of_each(per, p.repeatTimes.value);
   const Operand from = call.operand(src, "src0", p.src0BlockStride.value, p.src0RepeatStride.value);
   const uint64_t room = std::max<int64_t>(0, dst.bytes()) / sizeof(T);
   Kept keeps;

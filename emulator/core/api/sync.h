@@ -116,7 +116,8 @@ class SoftSync {
 
   void run() {
     core_.barrier_all();
-    check_workspace();
+    check_places();
+    check_zeros();
     load(core_.index, 1);
     const int32_t turn = ub_.GetValue(own(), site_) + 1;
     const bool first = turn == 1;
@@ -143,11 +144,26 @@ class SoftSync {
 
   uint32_t own() const { return core_.index * kStep; }
 
+  // Both workspaces hold a counter of every core: nobody can meet without them.
+  void check_places() {
+    const uint64_t bytes = static_cast<uint64_t>(core_.blocks) * kBlock;
+    const GmPlace gm = gm_.place();
+    const bool there = gm.home && !gm.home->released && gm.home->holds(gm.address, bytes);
+    if (!there) {
+      core_.error("sync-all-workspace",
+                  "the workspace of SyncAll is not " + std::to_string(bytes) +
+                      " bytes of an allocation, 32 for each core",
+                  site_);
+    }
+    ub_.check("SyncAll", site_, "the workspace in UB", bytes, kBlock);
+    const bool in_ub = static_cast<int64_t>(bytes) <= ub_.bytes();
+    if (!there || !in_ub || ub_.address() + bytes > kUbBytes) throw Abandoned();
+  }
+
   // Every counter is 0 before anybody has met: it is the host that clears them.
-  void check_workspace() {
+  void check_zeros() {
     if (library().soft_syncs++ > 0) return;
     const GmPlace counter = gm_[own()].place();
-    if (!counter.home || !counter.home->holds(counter.address, kBlock)) return;
     const uint8_t* bytes = counter.home->data + counter.home->offset(counter.address);
     for (uint32_t b = 0; b < kBlock; ++b) {
       if (bytes[b] == 0) continue;

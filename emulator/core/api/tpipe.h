@@ -42,7 +42,7 @@ class TBuf {
   uint32_t address_ = 0, bytes_ = 0;
 };
 
-// Buffers go round: AllocTensor, EnQue, DeQue, FreeTensor. The first and last pipe that touch a
+// Buffers go round: AllocTensor, which begins behind the one it gave last, EnQue, DeQue, FreeTensor. The first and last pipe that touch a
 // buffer, and so its flags, follow from the positions of its producer and consumer.
 template <TPosition source, TPosition target, int32_t depth, auto mask = 0>
 class TQueBind {
@@ -50,7 +50,8 @@ class TQueBind {
   template <class T>
   LocalTensor<T> AllocTensor(Site site = Site::here()) {
     auto& core = emulator::current();
-    for (int id : buffers_) {
+    for (size_t k = 0; k < buffers_.size(); ++k) {
+      const int id = buffers_[next_++ % buffers_.size()];
       api::Buffer& buffer = api::library().buffers[id];
       if (buffer.state != api::Buffer::free) continue;
       if (buffer.free_event >= 0) {
@@ -162,6 +163,7 @@ class TQueBind {
   }
 
   std::vector<int> buffers_;
+  size_t next_ = 0;  // where AllocTensor looks first
   std::deque<Waiting> waiting_;
 };
 

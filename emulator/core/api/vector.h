@@ -57,6 +57,15 @@ void fill(const char* name, Site site, const Form& form, const AscendC::LocalTen
 }
 
 inline CountForm form(int64_t count) { return {count}; }
+// Of the calls whose count form has isSetMask: without it, what the registers say.
+template <bool set_mask>
+auto form(int64_t count) {
+  if constexpr (set_mask) {
+    return CountForm{count};
+  } else {
+    return MaskForm{MaskArgument::first(0), false, 1};
+  }
+}
 template <class T>
 MaskForm form(uint64_t mask, bool set_mask, const AscendC::Byte& repeats) {
   return {MaskArgument::first(mask), set_mask, repeats.value};
@@ -168,7 +177,7 @@ API_UNARY(Not, bitwise, ~a)
             const int32_t& count, Site site = Site::here()) {                                 \
     static_assert(api::TYPES<T>, #NAME " does not take this type");                           \
     api::unary<false, T, T>(                                                                  \
-        #NAME, site, api::form(count), {}, dst, src,                                          \
+        #NAME, site, api::form<isSetMask>(count), {}, dst, src,                               \
         [b = static_cast<emulator::Wide<T>>(scalar)](auto a) { return EXPRESSION; });         \
   }                                                                                           \
   API_SCALAR_FORM(NAME, TYPES, mask, EXPRESSION)                                              \
@@ -196,8 +205,8 @@ template <class T, class U, bool isSetMask = true>
 void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const api::Same<U>& scalar,
           const int32_t& count, Site site = Site::here()) {
   api::unary<true, T, U>(
-      "Axpy", site, api::form(count), {1, 1, 8, api::packed(sizeof(U), sizeof(T))}, dst, src,
-      [s = static_cast<emulator::Wide<U>>(scalar)](auto a, auto d) { return d + a * s; });
+      "Axpy", site, api::form<isSetMask>(count), {1, 1, 8, api::packed(sizeof(U), sizeof(T))}, dst,
+      src, [s = static_cast<emulator::Wide<U>>(scalar)](auto a, auto d) { return d + a * s; });
 }
 API_AXPY_FORM(mask)
 API_AXPY_FORM(mask[])

@@ -91,6 +91,7 @@ void convert(VectorInstruction v, const Operand& to, const Operand& from, Roundi
   v.reads(from);
   v.writes(to);
   check_overlap(v.core, v.i, v.lanes, to, &from, 1, Accumulation::none);
+  constexpr bool to_integers = std::is_integral_v<T> || std::is_same_v<T, float>;
   const bool worst = v.core.options.worst_casts && mode == Rounding::down;
   Core* core = &v.core;
   v.issue_pieces(std::array<Operand, 2>{to, from},
@@ -101,7 +102,7 @@ void convert(VectorInstruction v, const Operand& to, const Operand& from, Roundi
                    bool all_fit = true;
                    for (uint32_t k = 0; k < n; ++k) {
                      U value = a[k];
-                     if constexpr (std::is_same_v<U, float>) {
+                     if constexpr (std::is_same_v<U, float> && to_integers) {
                        value = worst ? worst_floor(value) : value;
                      }
                      all_fit = all_fit && fits<T, U>(value, mode);

@@ -72,13 +72,14 @@ uint8_t* memory_of(const GmPlace& gm) {
 void load_row(uint8_t* to, const uint8_t* from, const Rows& rows, const Inside& part) {
   constexpr uint8_t kPoison = 0xFB;
   const bool asked = rows.left || rows.right;
+  const bool has_first = part.skip == 0 && part.bytes >= rows.size_of;
   const uint32_t wide = rows.row_in_ub(), end = rows.left + rows.bytes;
   for (uint32_t b = 0; b < wide; ++b) {
     if (b >= rows.left && b < end) continue;
     const bool defined = rows.defined_padding && b < end + rows.right;
-    to[b] = defined                    ? rows.element[b % rows.size_of]
-            : asked || part.bytes == 0 ? kPoison
-                                       : from[b % rows.size_of];
+    to[b] = defined               ? rows.element[b % rows.size_of]
+            : asked || !has_first ? kPoison
+                                  : from[b % rows.size_of];
   }
   if (part.bytes < rows.bytes) std::memset(to + rows.left, kPoison, rows.bytes);
   if (part.bytes) std::memcpy(to + rows.left + part.skip, from + part.skip, part.bytes);

@@ -39,9 +39,17 @@ struct Lanes {
   static Lanes contiguous(uint64_t count, uint32_t per_repeat) {
     Lanes lanes;
     lanes.per_repeat = per_repeat;
-    lanes.repeats = (count + per_repeat - 1) / per_repeat;
+    lanes.repeats = count / per_repeat + (count % per_repeat != 0);
     lanes.runs = first(std::min<uint64_t>(count, per_repeat));
     lanes.tail = first(count == 0 ? 0 : (count - 1) % per_repeat + 1);
+    return lanes;
+  }
+  // For instructions whose counter tells the elements of each repeat, however many.
+  static Lanes of_each(uint32_t count, uint32_t repeats) {
+    Lanes lanes;
+    lanes.per_repeat = count;
+    lanes.repeats = count ? repeats : 0;
+    lanes.runs = lanes.tail = first(count);
     return lanes;
   }
 };
