@@ -30,9 +30,8 @@ TITLES = {
 DECLARED = (
     r"^(?:inline |constexpr )*[\w:]+(?:<\w+>)?[&*]? (\w+)\(",  # a function
     r"^class (\w+)",
-    r"^API_(?:BINARY|TERNARY|UNARY|SCALAR)\((\w+),",
+    r"^API_(?:BINARY|UNARY|SCALAR)\((\w+),",
     r"^#define API_\w+_FORM\(MASK\).*?\bvoid (\w+)\(",
-    r"^API_REDUCE\((\w+), (\w+),",
 )
 
 

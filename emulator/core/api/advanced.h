@@ -21,7 +21,7 @@ AscendC::LocalTensor<T> library_scratch(const char* name, uint32_t bytes, Site s
     throw Abandoned();
   }
   core.judge.forget(begin, bytes);
-  return AscendC::LocalTensor<T>::view(begin, bytes, AscendC::TPosition::VECCALC, -1, 0);
+  return AscendC::LocalTensor<T>::view(begin, bytes);
 }
 
 // In counter mode: rows of k elements to rows `pitch` apart, from rows `step` blocks apart.
@@ -39,7 +39,7 @@ void spread_rows(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<
     const Operand to = call.target(dst[row * pitch], 1, pitch / lanes);
     emulator::unary<false, T, T>(call.instruction(), to, from, [](auto a) { return a; });
   }
-  core.barrier(Pipe::V, site);
+  core.barrier(Pipe::V);
 }
 
 // One row for each of m elements.
@@ -53,7 +53,7 @@ void broadcast_columns(const AscendC::LocalTensor<T>& dst, const AscendC::LocalT
     AscendC::Brcb(blocks[g * 8 * lanes], src[g * 8], std::min(kAtOnce, groups - g),
                   AscendC::BrcbRepeatParams(1, 8), site);
   }
-  current().barrier(Pipe::V, site);
+  current().barrier(Pipe::V);
   spread_rows(dst, blocks, m, k, pitch, 1, true, site);
 }
 
@@ -79,7 +79,7 @@ void BroadCast(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint3
     const T value = src.GetValue(0, site);
     api::fetch_and_sync<emulator::Pipe::S, emulator::Pipe::V>(site);
     Duplicate(dst, value, static_cast<int32_t>(m * k), site);
-    core.barrier(emulator::Pipe::V, site);
+    core.barrier(emulator::Pipe::V);
     return;
   }
   core.set_mask_mode(true);
@@ -98,7 +98,7 @@ void BroadCast(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint3
     uint64_t kept = 0;
     const GatherMaskParams rows(1, m, pitch / lanes, 0);
     GatherMask(dst, to, static_cast<uint8_t>(7), true, k, rows, kept, site);
-    core.barrier(emulator::Pipe::V, site);
+    core.barrier(emulator::Pipe::V);
   }
   core.reset_masks();
 }
@@ -134,26 +134,13 @@ void Sum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const SumParams& 
       api::library_scratch<T>("Sum", emulator::round_up(sums * sizeof(T), emulator::kBlock), site);
   for (uint32_t row = 0; row < params.outter; ++row) {
     uint32_t left = add_up(partial, src[row * params.inner], params.n);
-    core.barrier(emulator::Pipe::V, site);
+    core.barrier(emulator::Pipe::V);
     while (left > 1) {
       left = add_up(left <= per ? dst[row] : partial, partial, left);
-      core.barrier(emulator::Pipe::V, site);
+      core.barrier(emulator::Pipe::V);
     }
   }
   core.set_mask_mode(false);  // and the mask stays as it is
-}
-
-// Rounds down.
-template <class T>
-void Floor(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint32_t count,
-           Site site = Site::here()) {
-  static_assert(api::floating<T>, "Floor takes half and float");
-  api::unary<false, T, T>("Floor", site, api::form(count), {}, dst, src,
-                          [](auto a) { return __builtin_floorf(a); });
-}
-template <class T>
-void Floor(const LocalTensor<T>& dst, const LocalTensor<T>& src, Site site = Site::here()) {
-  Floor<T>(dst, src, src.GetSize(), site);
 }
 
 }  // namespace AscendC

@@ -1,4 +1,4 @@
-// Conversions, and copies within UB with a mask.
+// Conversions.
 #pragma once
 
 #include "machine/convert.h"
@@ -6,25 +6,7 @@
 
 namespace api {
 
-constexpr Rounding rounding(AscendC::RoundMode mode) {
-  switch (mode) {
-    case AscendC::RoundMode::CAST_NONE:
-      return Rounding::none;
-    case AscendC::RoundMode::CAST_RINT:
-      return Rounding::to_even;
-    case AscendC::RoundMode::CAST_FLOOR:
-      return Rounding::down;
-    case AscendC::RoundMode::CAST_CEIL:
-      return Rounding::up;
-    case AscendC::RoundMode::CAST_ROUND:
-      return Rounding::away;
-    case AscendC::RoundMode::CAST_TRUNC:
-      return Rounding::to_zero;
-    case AscendC::RoundMode::CAST_ODD:
-      return Rounding::odd;
-  }
-  return Rounding::none;
-}
+constexpr Rounding rounding(AscendC::RoundMode mode) { return static_cast<Rounding>(mode); }
 
 template <class T, class U>
 constexpr uint32_t widest = sizeof(T) > sizeof(U) ? sizeof(T) : sizeof(U);
@@ -44,18 +26,6 @@ void cast(Site site, const Form& form, const UnaryStrides& s, const AscendC::Loc
     return;
   }
   emulator::convert<T, U>(call.instruction(), to, from, rounding(mode));
-}
-
-template <class T>
-void copy_masked(const char* name, Site site, const MaskForm& form, const UnaryStrides& s,
-                 const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src) {
-  Call call(name, site, form, sizeof(T));
-  if (call.core.mask.counter && call.lanes.repeats) {
-    call.lanes = Lanes::of_each(call.core.mask.low, form.repeats);
-  }
-  const Operand from = call.operand(src, "src", s.src_block, s.src);
-  const Operand to = call.target(dst, s.dst_block, s.dst);
-  emulator::unary<false, T, T>(call.instruction(), to, from, [](auto a) { return a; });
 }
 
 }  // namespace api
@@ -85,15 +55,5 @@ void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode&
   api::cast(site, api::MaskForm{argument, isSetMask, repeat_time.value},
             api::strides("Cast", site, params), dst, src, round_mode);
 }
-
-#define API_COPY_FORM(MASK)                                                                      \
-  template <class T, bool isSetMask = true>                                                      \
-  void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t MASK,           \
-            const Byte& repeat_time, const CopyRepeatParams& params, Site site = Site::here()) { \
-    static_assert(api::storable<T>, "Copy does not take this type");                             \
-    api::copy_masked<T>(API_MASKED(Copy, T, params), dst, src);                                  \
-  }
-API_COPY_FORM(mask)
-API_COPY_FORM(mask[])
 
 }  // namespace AscendC

@@ -1,7 +1,7 @@
 // Copies, and the atomic mode.
 #pragma once
 
-#include "call.h"
+#include "vector.h"
 
 namespace api {
 
@@ -145,6 +145,19 @@ void copy_within(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<
                         b.src_step, rows.count, rows.bytes);
 }
 
+// In counter mode the mask counts the elements of each repeat.
+template <class T>
+void copy_masked(const char* name, Site site, const MaskForm& form, const UnaryStrides& s,
+                 const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src) {
+  Call call(name, site, form, sizeof(T));
+  if (call.core.mask.counter && call.lanes.repeats) {
+    call.lanes = Lanes::of_each(call.core.mask.low, form.repeats);
+  }
+  const Operand from = call.operand(src, "src", s.src_block, s.src);
+  const Operand to = call.target(dst, s.dst_block, s.dst);
+  emulator::unary<false, T, T>(call.instruction(), to, from, [](auto a) { return a; });
+}
+
 }  // namespace api
 
 namespace AscendC {
@@ -209,12 +222,21 @@ void DataCopyPad(const GlobalTensor<T>& dst, const LocalTensor<T>& src,
   rows.ub_step = rows.row_in_ub() + params.srcStride.value * emulator::kBlock;
   api::copy_out(dst, src, rows, "DataCopyPad", site);
 }
+#define API_COPY_FORM(MASK)                                                                      \
+  template <class T, bool isSetMask = true>                                                      \
+  void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t MASK,           \
+            const Byte& repeat_time, const CopyRepeatParams& params, Site site = Site::here()) { \
+    static_assert(api::storable<T>, "Copy does not take this type");                             \
+    api::copy_masked<T>(API_MASKED(Copy, T, params), dst, src);                                  \
+  }
+API_COPY_FORM(mask)
+API_COPY_FORM(mask[])
+
 template <class T>
 void SetAtomicAdd(Site site = Site::here()) {
   static_assert(emulator::atomic_kind<T>() != 0, "SetAtomicAdd does not take this type");
   emulator::current().atomic = {emulator::atomic_kind<T>(), site};
 }
 inline void SetAtomicNone() { emulator::current().atomic = {}; }
-inline void DisableDmaAtomic() { SetAtomicNone(); }
 
 }  // namespace AscendC

@@ -1,7 +1,6 @@
 // Calls that move elements between lanes.
 #pragma once
 
-#include "machine/compare.h"
 #include "machine/rearrange.h"
 #include "vector.h"
 

@@ -12,37 +12,16 @@ struct EventPipes {
   Pipe from, to;
 };
 
+// In the order of HardEvent.
+constexpr EventPipes kEventPipes[] = {
+    {Pipe::S, Pipe::V},    {Pipe::V, Pipe::S},       {Pipe::S, Pipe::MTE2},
+    {Pipe::MTE2, Pipe::S}, {Pipe::S, Pipe::MTE3},    {Pipe::MTE3, Pipe::S},
+    {Pipe::V, Pipe::MTE2}, {Pipe::MTE2, Pipe::V},    {Pipe::V, Pipe::MTE3},
+    {Pipe::MTE3, Pipe::V}, {Pipe::MTE2, Pipe::MTE3}, {Pipe::MTE3, Pipe::MTE2},
+    {Pipe::V, Pipe::V},
+};
 constexpr EventPipes event_pipes(AscendC::HardEvent event) {
-  using E = AscendC::HardEvent;
-  switch (event) {
-    case E::S_V:
-      return {Pipe::S, Pipe::V};
-    case E::V_S:
-      return {Pipe::V, Pipe::S};
-    case E::S_MTE2:
-      return {Pipe::S, Pipe::MTE2};
-    case E::MTE2_S:
-      return {Pipe::MTE2, Pipe::S};
-    case E::S_MTE3:
-      return {Pipe::S, Pipe::MTE3};
-    case E::MTE3_S:
-      return {Pipe::MTE3, Pipe::S};
-    case E::V_MTE2:
-      return {Pipe::V, Pipe::MTE2};
-    case E::MTE2_V:
-      return {Pipe::MTE2, Pipe::V};
-    case E::V_MTE3:
-      return {Pipe::V, Pipe::MTE3};
-    case E::MTE3_V:
-      return {Pipe::MTE3, Pipe::V};
-    case E::MTE2_MTE3:
-      return {Pipe::MTE2, Pipe::MTE3};
-    case E::MTE3_MTE2:
-      return {Pipe::MTE3, Pipe::MTE2};
-    case E::V_V:
-      return {Pipe::V, Pipe::V};
-  }
-  return {Pipe::S, Pipe::S};
+  return kEventPipes[static_cast<int>(event)];
 }
 
 inline bool check_event(Core& core, AscendC::HardEvent event, int id, const char* name, Site site) {
@@ -246,19 +225,15 @@ void WaitFlag(int32_t id, Site site = Site::here()) {
 }
 
 template <pipe_t pipe>
-void PipeBarrier(Site site = Site::here()) {
+void PipeBarrier() {
   static_assert(pipe != PIPE_S, "PipeBarrier takes PIPE_V, PIPE_MTE2, PIPE_MTE3 or PIPE_ALL");
   auto& core = emulator::current();
   if constexpr (pipe == PIPE_ALL) {
     core.barrier_all();
   } else {
-    core.barrier(static_cast<emulator::Pipe>(pipe), site);
+    core.barrier(static_cast<emulator::Pipe>(pipe));
   }
 }
-
-// Waits for the memory of the scalar unit, whose stores the emulator never delays.
-template <MemDsbT>
-void DataSyncBarrier() {}
 
 // By the hardware: a flag between cores.
 template <bool isAIVOnly = true>
@@ -290,13 +265,6 @@ inline void InitSocState() {
 
 inline int64_t GetBlockIdx() { return emulator::current().index; }
 inline int64_t GetBlockNum() { return emulator::current().blocks; }
-inline int64_t GetSubBlockIdx() { return 0; }
-// In ticks of 50 MHz, as on the device; of the model, not of this machine.
-inline int64_t GetSystemCycle() {
-  auto& core = emulator::current();
-  return static_cast<int64_t>(core.timeline.now() / core.options.cost.clock_mhz * 50);
-}
-
 }  // namespace AscendC
 
 #define block_idx (AscendC::GetBlockIdx())

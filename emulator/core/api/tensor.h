@@ -54,8 +54,6 @@ class GlobalTensor {
       view.elements_ = static_cast<uint64_t>(static_cast<int64_t>(elements_ - offset));
     return view;
   }
-  template <CacheRwMode = CacheRwMode::RW>
-  void SetL2CacheHint(CacheMode) {}
 
   emulator::GmPlace place() const { return {home_, reinterpret_cast<const uint8_t*>(data_)}; }
   // `offset` and `bytes` in bytes. What lies outside of the allocation is not its business.
@@ -73,8 +71,8 @@ class LocalTensor {
   using PrimType = T;
 
   LocalTensor() = default;
-  LocalTensor(TPosition position, uint32_t address, uint32_t elements)
-      : address_(address), bytes_(elements * sizeof(T)), position_(position) {}
+  LocalTensor(TPosition, uint32_t address, uint32_t elements)
+      : address_(address), bytes_(elements * sizeof(T)) {}
 
   T GetValue(uint32_t offset, Site site = Site::here()) const;
   template <class U>
@@ -90,19 +88,17 @@ class LocalTensor {
   }
   template <class U>
   LocalTensor<U> ReinterpretCast() const {
-    return LocalTensor<U>::view(address_, bytes_, position_, buffer_, generation_);
+    return LocalTensor<U>::view(address_, bytes_, buffer_, generation_);
   }
   uint32_t GetSize() const { return bytes_ / sizeof(T); }
   uint64_t GetPhyAddr() const { return address_; }
   uint64_t GetPhyAddr(uint32_t offset) const { return address_ + offset * sizeof(T); }
-  TPosition GetPosition() const { return position_; }
 
-  static LocalTensor view(uint32_t address, int64_t bytes, TPosition position, int buffer,
-                          uint32_t generation) {
+  static LocalTensor view(uint32_t address, int64_t bytes, int buffer = -1,
+                          uint32_t generation = 0) {
     LocalTensor tensor;
     tensor.address_ = address;
     tensor.bytes_ = bytes;
-    tensor.position_ = position;
     tensor.buffer_ = buffer;
     tensor.generation_ = generation;
     return tensor;
@@ -118,7 +114,6 @@ class LocalTensor {
  private:
   uint32_t address_ = 0;
   int64_t bytes_ = 0;
-  TPosition position_ = TPosition::VECCALC;
   int buffer_ = -1;  // of the TPipe; -1: a static tensor
   uint32_t generation_ = 0;
 };

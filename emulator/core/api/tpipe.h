@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <exception>
 #include <vector>
 
 #include "sync.h"
@@ -37,7 +38,7 @@ class TBuf {
   friend class TPipe;
   template <class T>
   LocalTensor<T> view(uint32_t offset, int64_t bytes) const {
-    return LocalTensor<T>::view(address_ + offset, bytes, position, -1, 0);
+    return LocalTensor<T>::view(address_ + offset, bytes);
   }
   uint32_t address_ = 0, bytes_ = 0;
 };
@@ -60,7 +61,7 @@ class TQueBind {
         buffer.free_event = -1;
       }
       buffer.state = api::Buffer::allocated;
-      return LocalTensor<T>::view(buffer.address, buffer.bytes, source, id, buffer.generation);
+      return LocalTensor<T>::view(buffer.address, buffer.bytes, id, buffer.generation);
     }
     core.error("queue-exhausted",
                "AllocTensor while all " + std::to_string(buffers_.size()) +
@@ -104,8 +105,7 @@ class TQueBind {
     api::release_event(first(), middle(), next.event, site);
     api::Buffer& buffer = api::library().buffers[next.buffer];
     buffer.state = api::Buffer::dequeued;
-    return LocalTensor<T>::view(buffer.address, buffer.bytes, target, next.buffer,
-                                buffer.generation);
+    return LocalTensor<T>::view(buffer.address, buffer.bytes, next.buffer, buffer.generation);
   }
 
   template <class T>
@@ -127,16 +127,6 @@ class TQueBind {
     ++buffer->generation;
     core.judge.forget(buffer->address, buffer->bytes);
   }
-
-  bool HasTensorInQue() const { return !waiting_.empty(); }
-  bool VacantInQue() const { return static_cast<int>(waiting_.size()) < depth; }
-  bool HasIdleBuffer() const {
-    for (int id : buffers_) {
-      if (api::library().buffers[id].state == api::Buffer::free) return true;
-    }
-    return false;
-  }
-  int32_t GetTensorCountInQue() const { return waiting_.size(); }
 
  private:
   friend class TPipe;
@@ -193,10 +183,6 @@ class TPipe {
     core.barrier_all();
     api::library().pipe = nullptr;
     alive_ = false;
-  }
-  void Reset() {
-    Drain();
-    api::library().ub_used = 0;
   }
 
   template <class Queue>

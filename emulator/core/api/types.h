@@ -73,6 +73,7 @@ enum class HardEvent : uint8_t {
   V_V,
 };
 
+// In the order of the machine's Rounding, as CMPMODE is in that of its Comparison.
 enum class RoundMode {
   CAST_NONE,
   CAST_RINT,
@@ -80,13 +81,10 @@ enum class RoundMode {
   CAST_CEIL,
   CAST_ROUND,
   CAST_TRUNC,
-  CAST_ODD,
+  CAST_ODD
 };
 enum class CMPMODE { LT, GT, EQ, LE, GE, NE };
 enum class MaskMode { NORMAL, COUNTER };
-enum class CacheMode { CACHE_MODE_DISABLE, CACHE_MODE_NORMAL };
-enum class CacheRwMode { READ, WRITE, RW };
-enum class MemDsbT : uint64_t { ALL, DDR, UB, SEQ };
 
 constexpr uint64_t MASK_PLACEHOLDER = 0;
 constexpr int32_t DEFAULT_BLK_STRIDE = 1;

@@ -49,11 +49,11 @@ void unary(const char* name, Site site, const Form& form, const UnaryStrides& s,
   emulator::unary<accumulates, T, U>(call.instruction(), to, a, f);
 }
 
-template <class T, class Form, class F>
+template <class T, class Form>
 void fill(const char* name, Site site, const Form& form, const AscendC::LocalTensor<T>& dst,
-          int64_t block_stride, int64_t repeat_stride, F f) {
+          int64_t block_stride, int64_t repeat_stride, T value) {
   Call call(name, site, form, sizeof(T));
-  emulator::fill<T>(call.instruction(), call.target(dst, block_stride, repeat_stride), f);
+  emulator::fill<T>(call.instruction(), call.target(dst, block_stride, repeat_stride), value);
 }
 
 inline CountForm form(int64_t count) { return {count}; }
@@ -215,7 +215,7 @@ template <class T>
 void Duplicate(const LocalTensor<T>& dst, const api::Same<T>& value, const int32_t& count,
                Site site = Site::here()) {
   static_assert(api::storable<T>, "Duplicate does not take this type");
-  api::fill("Duplicate", site, api::form(count), dst, 1, 8, [v = T(value)](uint32_t) { return v; });
+  api::fill("Duplicate", site, api::form(count), dst, 1, 8, T(value));
 }
 #define API_DUPLICATE_FORM(MASK)                                                                \
   template <class T, bool isSetMask = true>                                                     \
@@ -226,25 +226,9 @@ void Duplicate(const LocalTensor<T>& dst, const api::Same<T>& value, const int32
     api::check_field("Duplicate", site, "dstBlkStride", block_stride);                          \
     api::check_field("Duplicate", site, "dstRepStride", repeat_stride);                         \
     api::fill("Duplicate", site, api::form<T>(mask, isSetMask, repeat_time), dst,               \
-              block_stride.value, repeat_stride.value, [v = T(value)](uint32_t) { return v; }); \
+              block_stride.value, repeat_stride.value, T(value));                               \
   }
 API_DUPLICATE_FORM(mask)
 API_DUPLICATE_FORM(mask[])
-
-// dst[k] = first + k
-template <class T>
-void CreateVecIndex(const LocalTensor<T>& dst, const api::Same<T>& first, uint32_t count,
-                    Site site = Site::here()) {
-  static_assert(api::arithmetic<T>, "CreateVecIndex does not take this type");
-  api::fill("CreateVecIndex", site, api::form(count), dst, 1, 8,
-            [v = first](uint32_t k) { return static_cast<T>(v + static_cast<T>(k)); });
-}
-template <class T>
-void ArithProgression(const LocalTensor<T>& dst, const api::Same<T> first, const api::Same<T> step,
-                      const int32_t count, Site site = Site::here()) {
-  static_assert(api::arithmetic<T>, "ArithProgression does not take this type");
-  api::fill("ArithProgression", site, api::form(count), dst, 1, 8,
-            [first, step](uint32_t k) { return static_cast<T>(first + static_cast<T>(k) * step); });
-}
 
 }  // namespace AscendC

@@ -26,11 +26,6 @@ bool holds(T a, T b, Comparison comparison) {
   return false;
 }
 
-// All lanes of whole repeats, whatever the mask.
-inline Lanes whole_repeats(uint32_t repeats, uint32_t per_repeat) {
-  return Lanes::contiguous(static_cast<uint64_t>(repeats) * per_repeat, per_repeat);
-}
-
 // Bits at `to` say where a[k] compares with b[k] or, if there is no b, with the scalar. Sets no mask;
 // whether it looks at the register no document says.
 template <class T>

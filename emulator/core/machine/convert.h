@@ -1,6 +1,8 @@
 // Conversions between types, with the rounding of each mode.
 #pragma once
 
+#include <limits>
+
 #include "vector.h"
 
 namespace emulator {

@@ -143,7 +143,7 @@ void Core::wait_flag(Pipe from, Pipe to, int id, Site site) {
   maybe_yield();
 }
 
-void Core::barrier(Pipe pipe, Site) {
+void Core::barrier(Pipe pipe) {
   judge.barrier(pipe);
   timeline.barrier(pipe);
   if (adversarial()) pipelines_[emulator::index(pipe) - 1].push_barrier();
@@ -160,14 +160,6 @@ void Core::barrier_all() {
   judge.barrier_all();
   timeline.barrier_all();
   if (adversarial()) block("PIPE_ALL", {}, [this] { return drained(); });
-}
-
-void Core::scalar_waits(Pipe pipe) {
-  judge.scalar_waits(pipe);
-  timeline.wait_flag(Pipe::S, timeline.set_flag(pipe));
-  if (adversarial()) {
-    block("pipe", {}, [this, pipe] { return pipelines_[emulator::index(pipe) - 1].idle(); });
-  }
 }
 
 void Core::read_vector_register(std::function<bool()> ready, Site site) {

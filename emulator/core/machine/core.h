@@ -70,13 +70,12 @@ class Core {
 
   void set_flag(Pipe from, Pipe to, int id, Site site, FlagOwner owner = FlagOwner::kernel);
   void wait_flag(Pipe from, Pipe to, int id, Site site);
-  void barrier(Pipe pipe, Site site);
+  void barrier(Pipe pipe);
   void barrier_all();
   // At the next meeting of all cores; the last one to come begins a new epoch of GM.
   Meeting& arrive(Site site);
   // Looks again and again at what other cores do, until `until` holds.
   void poll(std::function<bool()> until, Site site);
-  void scalar_waits(Pipe pipe);  // as an X_S flag does, without using one
   // The scalar unit reads a register that the last vector instruction sets, once it is there.
   void read_vector_register(std::function<bool()> ready, Site site);
   void set_mask_mode(bool counter);
@@ -106,16 +105,12 @@ class Core {
   Timeline timeline;
   MaskRegister mask;
   AtomicMode atomic;
-  std::shared_ptr<void>
-      software;  // what the software on the core keeps: not the machine's business
+  std::shared_ptr<void> software;  // what the software on the core keeps
 
  private:
   friend class Launch;
   void account(Instruction& i);
   void enqueue(const Instruction& i, Run run);
-  bool flag(Pipe from, Pipe to, int id) const {
-    return flags_[event_index(from, to) * kEventIds + id];
-  }
   bool drained() const;
   void block(const char* what, Site site, std::function<bool()> until);
   void maybe_yield();

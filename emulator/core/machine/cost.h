@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "machine.h"
@@ -88,7 +87,6 @@ class Timeline {
   void begin(const CostModel& model, int core, int active_cores, double at,
              std::vector<TraceEvent>* trace);
   void issue(Pipe pipe, const char* name, Site site, const Work& work);
-  void scalar(double cycles) { now_ += cycles; }
   void access() {  // GetValue and SetValue
     now_ += model_->scalar_access;
     ++cost_.pipe[0].instructions;

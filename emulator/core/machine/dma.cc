@@ -1,7 +1,5 @@
 #include "dma.h"
 
-#include <algorithm>
-
 namespace emulator {
 
 namespace {

@@ -31,7 +31,6 @@ void Fiber::entry(unsigned high, unsigned low) {
   auto* self = reinterpret_cast<Fiber*>((static_cast<uintptr_t>(high) << 32) | low);
   FINISH_SWITCH(self->fake_inside_, &self->outside_stack_, &self->outside_size_);
   self->body_();
-  self->ended_ = true;
   START_SWITCH(nullptr, self->outside_stack_, self->outside_size_);
   swapcontext(&self->inside_, &self->outside_);
 }

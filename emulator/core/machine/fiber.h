@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <functional>
-#include <memory>
 
 namespace emulator {
 
@@ -18,14 +17,13 @@ class Fiber {
 
   void resume();  // from outside: runs until the body leaves or ends
   void leave();   // from inside
-  bool ended() const { return ended_; }
 
  private:
   static void entry(unsigned high, unsigned low);
   std::function<void()> body_;
   ucontext_t inside_, outside_;
   void* stack_ = nullptr;
-  bool started_ = false, ended_ = false;
+  bool started_ = false;
   // What AddressSanitizer wants to know about a change of stacks.
   void* fake_inside_ = nullptr;
   void* fake_outside_ = nullptr;

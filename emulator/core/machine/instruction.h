@@ -30,7 +30,6 @@ class Footprint {
     for (const Interval& part : other) add(part.begin, part.size);
   }
   void clear() { parts_.clear(); }
-  bool empty() const { return parts_.empty(); }
   const Interval* begin() const { return parts_.data(); }
   const Interval* end() const { return parts_.data() + parts_.size(); }
   uint32_t low() const {

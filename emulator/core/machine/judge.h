@@ -57,10 +57,6 @@ class Judge {
   void finish(Site site);
   bool drained() const;  // the scalar unit knows that all pipes are done
 
-  bool flag_is_set(Pipe from, Pipe to, int id) const {
-    return flags_[event_index(from, to)][id].full;
-  }
-  uint32_t number(Pipe pipe) const { return issued_[index(pipe)]; }
   void report(const char* rule, Severity severity, std::string message, Site site, Site other = {},
               uint32_t number = 0, uint32_t other_number = 0);
 

@@ -86,11 +86,10 @@ double bank_conflicts(const Lanes& lanes, const Operand* sources, int count) {
 
 namespace {
 
-// For every block of UB: the repeat that wrote it first, and which of its bytes. A map that is
+// For every block of UB which of its bytes are written. A map that is
 // cleared by counting up.
 struct Written {
   uint32_t stamp[kUbBytes / kBlock] = {};
-  uint32_t repeat[kUbBytes / kBlock] = {};
   uint32_t bytes[kUbBytes / kBlock] = {};
   uint32_t now = 0;
 };

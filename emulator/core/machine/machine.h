@@ -1,7 +1,6 @@
 // The machine that is emulated: one vector core of Atlas A2 (dav-2201) and its sizes.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 
 namespace emulator {

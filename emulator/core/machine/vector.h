@@ -117,14 +117,13 @@ void unary(VectorInstruction v, const Operand& to, const Operand& a, F f) {
   });
 }
 
-// Fills lanes; f(k) is the value of the k-th of a contiguous piece.
-template <class T, class F>
-void fill(VectorInstruction v, const Operand& to, F f) {
+// dst = value
+template <class T>
+void fill(VectorInstruction v, const Operand& to, T value) {
   v.writes(to);
   v.issue_pieces(std::array<Operand, 1>{to},
-                 [f](uint8_t* ub, const std::array<uint32_t, 1>& p, uint32_t n) {
-                   T* d = at<T>(ub, p[0]);
-                   for (uint32_t k = 0; k < n; ++k) d[k] = f(k);
+                 [value](uint8_t* ub, const std::array<uint32_t, 1>& p, uint32_t n) {
+                   std::fill_n(at<T>(ub, p[0]), n, value);
                  });
 }
 
