@@ -19,7 +19,7 @@ def rules() -> set[str]:
     for source in (EMULATOR / "core").rglob("*.*"):
         text = source.read_text()
         found |= set(
-            re.findall(r'(?:error|report|clash|found)\(\s*"([a-z0-9-]+)"', text)
+            re.findall(r'(?:error|unspecified|report|clash)\(\s*"([a-z0-9-]+)"', text)
         )
     return found
 

@@ -9,15 +9,12 @@
 namespace api {
 
 template <class T>
-AscendC::LocalTensor<T> library_scratch(const char* name, uint32_t bytes, Site site) {
+AscendC::LocalTensor<T> library_scratch(const Caller& by, uint32_t bytes) {
   Core& core = current();
   const uint32_t begin = round_up(library().ub_used, kBlock), end = kUbBytes - 64;
   if (begin + bytes > end) {
-    core.error("scratch",
-               std::string(name) + " needs " + std::to_string(bytes) +
-                   " bytes of UB behind the last buffer, where " + std::to_string(end - begin) +
-                   " are free",
-               site);
+    core.error("scratch", by, " needs ", bytes, " bytes of UB behind the last buffer, where ",
+               end - begin, " are free");
     throw Abandoned();
   }
   core.judge.forget(begin, bytes);
@@ -32,7 +29,7 @@ void spread_rows(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<
   constexpr uint32_t lanes = kBlock / sizeof(T);
   Core& core = current();
   for (uint32_t row = 0; row < rows; row += kMaxRepeats) {
-    Call call("BroadCast", site);
+    Call call({"BroadCast", site});
     core.set_vector_mask(0, k);
     call.lanes = Lanes::of_each(k, std::min(kMaxRepeats, rows - row));
     const Operand from = call.operand(src[row * step * lanes], "src", one_block ? 0 : 1, step);
@@ -48,7 +45,7 @@ void broadcast_columns(const AscendC::LocalTensor<T>& dst, const AscendC::LocalT
                        uint32_t m, uint32_t k, uint32_t pitch, Site site) {
   constexpr uint32_t lanes = kBlock / sizeof(T), kAtOnce = 254;
   const uint32_t groups = (m + 7) / 8;
-  const auto blocks = library_scratch<T>("BroadCast", groups * 8 * kBlock, site);
+  const auto blocks = library_scratch<T>({"BroadCast", site}, groups * 8 * kBlock);
   for (uint32_t g = 0; g < groups; g += kAtOnce) {
     AscendC::Brcb(blocks[g * 8 * lanes], src[g * 8], std::min(kAtOnce, groups - g),
                   AscendC::BrcbRepeatParams(1, 8), site);
@@ -71,7 +68,7 @@ void BroadCast(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint3
   auto& core = emulator::current();
   const uint32_t m = dstShape[0], k = dstShape[1], pitch = (k + lanes - 1) / lanes * lanes;
   if (pitch / lanes > emulator::kMaxRepeats) {
-    core.error("broadcast-shape", "BroadCast to rows that are too long is not emulated", site);
+    core.error("broadcast-shape", site, "BroadCast to rows that are too long is not emulated");
     throw emulator::Abandoned();
   }
   if ((axis == 1 ? m : k) == 1) {
@@ -87,7 +84,7 @@ void BroadCast(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint3
   if (k % lanes) {  // rows with gaps first, which GatherMask then leaves out
     const uint32_t behind = axis == 1 ? (m + 7) / 8 * 8 * emulator::kBlock : 0;
     const uint32_t bytes = behind + m * pitch * sizeof(T);
-    to = api::library_scratch<T>("BroadCast", bytes, site)[behind / sizeof(T)];
+    to = api::library_scratch<T>({"BroadCast", site}, bytes)[behind / sizeof(T)];
   }
   if constexpr (axis == 1) {
     api::broadcast_columns(to, src, m, k, pitch, site);
@@ -110,12 +107,12 @@ void Sum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const SumParams& 
   constexpr uint32_t per = api::lanes_of<T>();
   auto& core = emulator::current();
   if (params.inner * sizeof(T) % emulator::kBlock || params.n > params.inner || params.n == 0) {
-    core.error("sum-shape", "Sum: inner must be a multiple of 32 bytes, and n from 1 to inner",
-               site);
+    core.error("sum-shape", site,
+               "Sum: inner must be a multiple of 32 bytes, and n from 1 to inner");
     throw emulator::Abandoned();
   }
   const auto add_up = [&](const LocalTensor<T>& to, const LocalTensor<T>& from, uint32_t n) {
-    api::Call call("Sum", site);
+    api::Call call({"Sum", site});
     core.set_vector_mask(0, n);
     call.select(1, sizeof(T));
     api::reduce<T>(call, to, from, 1, 1, 8);
@@ -130,8 +127,8 @@ void Sum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const SumParams& 
     return;
   }
   const uint32_t sums = (params.n + per - 1) / per;
-  const auto partial =
-      api::library_scratch<T>("Sum", emulator::round_up(sums * sizeof(T), emulator::kBlock), site);
+  const auto partial = api::library_scratch<T>(
+      {"Sum", site}, emulator::round_up(sums * sizeof(T), emulator::kBlock));
   for (uint32_t row = 0; row < params.outter; ++row) {
     uint32_t left = add_up(partial, src[row * params.inner], params.n);
     core.barrier(emulator::Pipe::V);

@@ -7,13 +7,14 @@
 
 namespace api {
 
-template <class F>
-void check_field(const char* name, Site site, const char* field, const F& value) {
-  if (value.fits()) return;
-  current().error("field-range",
-                  std::string(name) + ": " + field + " is " + std::to_string(value.value) +
-                      ", which its register field cannot hold",
-                  site);
+// Fields of hardware registers, each behind its name.
+template <class F, class... More>
+void check_fields(const Caller& by, const char* field, const F& value, const More&... more) {
+  if (!value.fits()) {
+    current().error("field-range", by, ": ", field, " is ", value.value,
+                    ", which its register field cannot hold");
+  }
+  if constexpr (sizeof...(more) > 0) check_fields(by, more...);
 }
 
 // The mask argument of a call: a number of lanes, or their bits. MASK_PLACEHOLDER goes with
@@ -40,11 +41,11 @@ struct MaskForm {
 
 class Call {
  public:
-  Call(const char* name, Site site) : core(current()), name(name), site(site) {}
-  Call(const char* name, Site site, const CountForm& form, uint32_t bytes) : Call(name, site) {
+  Call(const Caller& by) : core(current()), by(by) {}
+  Call(const Caller& by, const CountForm& form, uint32_t bytes) : Call(by) {
     count(form.count, bytes);
   }
-  Call(const char* name, Site site, const MaskForm& form, uint32_t bytes) : Call(name, site) {
+  Call(const Caller& by, const MaskForm& form, uint32_t bytes) : Call(by) {
     masked(form.mask, form.set_mask, form.repeats, bytes);
   }
   Call(const Call&) = delete;
@@ -56,8 +57,7 @@ class Call {
   // The count form: counter mode for this call alone, then back to a full mask.
   void count(int64_t elements, uint32_t bytes) {
     if (elements < 0) {
-      core.error("count-range", std::string(name) + " of " + std::to_string(elements) + " elements",
-                 site);
+      core.error("count-range", by, " of ", elements, " elements");
       elements = 0;
     }
     core.set_mask_mode(true);
@@ -77,24 +77,22 @@ class Call {
                   int64_t repeat_stride) {
     const Operand o{tensor.address(), sizeof(T), static_cast<uint32_t>(block_stride),
                     static_cast<uint32_t>(repeat_stride)};
-    if (lanes.repeats) tensor.check(name, site, what, extent(lanes, o), kBlock);
+    if (lanes.repeats) tensor.check(by, what, extent(lanes, o), kBlock);
     return o;
   }
   template <class T>
   Operand target(const AscendC::LocalTensor<T>& tensor, int64_t block_stride,
                  int64_t repeat_stride) {
     if (block_stride == 0 && lanes.per_repeat * sizeof(T) > kBlock) {
-      core.report("stride-zero", Severity::unspecified,
-                  std::string(name) + " with dstBlkStride 0: the order of the blocks is undefined",
-                  site);
+      core.unspecified("stride-zero", by,
+                       " with dstBlkStride 0: the order of the blocks is undefined");
     }
     return operand(tensor, "dst", block_stride, repeat_stride);
   }
-  VectorInstruction instruction() { return VectorInstruction(core, name, site, lanes); }
+  VectorInstruction instruction() { return VectorInstruction(core, by, lanes); }
 
   Core& core;
-  const char* const name;
-  const Site site;
+  const Caller by;
   Lanes lanes;
 
  private:
@@ -104,10 +102,8 @@ class Call {
 // What the registers say. Addresses behind so many elements that no UB holds them would wrap.
 inline void Call::select(int64_t repeats, uint32_t bytes) {
   if (core.mask.counter && core.mask.low > kUbBytes / bytes) {
-    core.error("count-range",
-               std::string(name) + " of " + std::to_string(core.mask.low) +
-                   " elements, more than UB holds: not executed",
-               site);
+    core.error("count-range", by, " of ", core.mask.low,
+               " elements, more than UB holds: not executed");
     lanes = {};
     return;
   }
@@ -117,33 +113,24 @@ inline void Call::select(int64_t repeats, uint32_t bytes) {
 inline void Call::masked(const MaskArgument& mask, bool set_mask, int64_t repeats, uint32_t bytes) {
   const uint32_t per_repeat = kRepeat / bytes;
   if (repeats < 0 || repeats > kMaxRepeats) {
-    core.error("repeat-range",
-               std::string(name) + ": repeatTime is " + std::to_string(repeats) +
-                   ", which is not within 0 to 255",
-               site);
+    core.error("repeat-range", by, ": repeatTime is ", repeats, ", which is not within 0 to 255");
     repeats = std::max<int64_t>(0, repeats);
   }
   if (!set_mask) {
     if (!core.mask.owned) {
-      core.report("mask-inherited", Severity::unspecified,
-                  std::string(name) +
-                      " with isSetMask = false uses the mask that another call "
-                      "left in the register",
-                  site);
+      core.unspecified("mask-inherited", by,
+                       " with isSetMask = false uses the mask that another call "
+                       "left in the register");
     }
   } else if (!mask.count) {
     core.set_vector_mask(mask.high, mask.low);
   } else {
     if (core.mask.counter) {
-      core.error("mask-counter",
-                 std::string(name) + " in counter mode of " + std::to_string(mask.low) +
-                     " lanes: the register takes the bits that stand for them as a number",
-                 site);
+      core.error("mask-counter", by, " in counter mode of ", mask.low,
+                 " lanes: the register takes the bits that stand for them as a number");
     } else if (mask.low > per_repeat) {
-      core.error("mask-range",
-                 std::string(name) + ": mask is " + std::to_string(mask.low) + ", of " +
-                     std::to_string(per_repeat) + " lanes in a repeat",
-                 site);
+      core.error("mask-range", by, ": mask is ", mask.low, ", of ", per_repeat,
+                 " lanes in a repeat");
     }
     const int64_t n = std::min<uint64_t>(mask.low, 128);
     core.set_vector_mask(first_lanes(n - 64), first_lanes(n));
@@ -162,28 +149,21 @@ struct UnaryStrides {
   int64_t dst_block = 1, src_block = 1, dst = 8, src = 8;
 };
 
-inline BinaryStrides strides(const char* name, Site site, const AscendC::BinaryRepeatParams& p) {
-  check_field(name, site, "dstBlkStride", p.dstBlkStride);
-  check_field(name, site, "src0BlkStride", p.src0BlkStride);
-  check_field(name, site, "src1BlkStride", p.src1BlkStride);
-  check_field(name, site, "dstRepStride", p.dstRepStride);
-  check_field(name, site, "src0RepStride", p.src0RepStride);
-  check_field(name, site, "src1RepStride", p.src1RepStride);
+inline BinaryStrides strides(const Caller& by, const AscendC::BinaryRepeatParams& p) {
+  check_fields(by, "dstBlkStride", p.dstBlkStride, "src0BlkStride", p.src0BlkStride,
+               "src1BlkStride", p.src1BlkStride, "dstRepStride", p.dstRepStride, "src0RepStride",
+               p.src0RepStride, "src1RepStride", p.src1RepStride);
   return {p.dstBlkStride, p.src0BlkStride, p.src1BlkStride,
           p.dstRepStride, p.src0RepStride, p.src1RepStride};
 }
-inline UnaryStrides strides(const char* name, Site site, const AscendC::UnaryRepeatParams& p) {
-  check_field(name, site, "dstBlkStride", p.dstBlkStride);
-  check_field(name, site, "srcBlkStride", p.srcBlkStride);
-  check_field(name, site, "dstRepStride", p.dstRepStride);
-  check_field(name, site, "srcRepStride", p.srcRepStride);
+inline UnaryStrides strides(const Caller& by, const AscendC::UnaryRepeatParams& p) {
+  check_fields(by, "dstBlkStride", p.dstBlkStride, "srcBlkStride", p.srcBlkStride, "dstRepStride",
+               p.dstRepStride, "srcRepStride", p.srcRepStride);
   return {p.dstBlkStride, p.srcBlkStride, p.dstRepStride, p.srcRepStride};
 }
-inline UnaryStrides strides(const char* name, Site site, const AscendC::CopyRepeatParams& p) {
-  check_field(name, site, "dstStride", p.dstStride);
-  check_field(name, site, "srcStride", p.srcStride);
-  check_field(name, site, "dstRepeatSize", p.dstRepeatSize);
-  check_field(name, site, "srcRepeatSize", p.srcRepeatSize);
+inline UnaryStrides strides(const Caller& by, const AscendC::CopyRepeatParams& p) {
+  check_fields(by, "dstStride", p.dstStride, "srcStride", p.srcStride, "dstRepeatSize",
+               p.dstRepeatSize, "srcRepeatSize", p.srcRepeatSize);
   return {p.dstStride, p.srcStride, p.dstRepeatSize, p.srcRepeatSize};
 }
 

@@ -14,15 +14,14 @@ constexpr uint32_t widest = sizeof(T) > sizeof(U) ? sizeof(T) : sizeof(U);
 template <class T, class U, class Form>
 void cast(Site site, const Form& form, const UnaryStrides& s, const AscendC::LocalTensor<T>& dst,
           const AscendC::LocalTensor<U>& src, AscendC::RoundMode mode) {
-  Call call("Cast", site, form, widest<T, U>);
+  Call call({"Cast", site}, form, widest<T, U>);
   const Operand from = call.operand(src, "src", s.src_block, s.src);
   const Operand to = call.target(dst, s.dst_block, s.dst);
   if (!has_conversion<T, U>(rounding(mode))) {
     call.core.error(
-        "cast-mode",
+        "cast-mode", site,
         "Cast: the vector unit has no such conversion in this round mode, and a release "
-        "build issues nothing",
-        site);
+        "build issues nothing");
     return;
   }
   emulator::convert<T, U>(call.instruction(), to, from, rounding(mode));
@@ -45,7 +44,7 @@ void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode&
           const uint64_t mask, const Byte& repeat_time, const UnaryRepeatParams& params,
           Site site = Site::here()) {
   const api::MaskForm form{api::MaskArgument::first(mask), isSetMask, repeat_time.value};
-  api::cast(site, form, api::strides("Cast", site, params), dst, src, round_mode);
+  api::cast(site, form, api::strides({"Cast", site}, params), dst, src, round_mode);
 }
 template <class T, class U, bool isSetMask = true>
 void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& round_mode,
@@ -53,7 +52,7 @@ void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode&
           Site site = Site::here()) {
   const auto argument = api::MaskArgument::pattern(mask, api::widest<T, U>);
   api::cast(site, api::MaskForm{argument, isSetMask, repeat_time.value},
-            api::strides("Cast", site, params), dst, src, round_mode);
+            api::strides({"Cast", site}, params), dst, src, round_mode);
 }
 
 }  // namespace AscendC

@@ -8,23 +8,19 @@ namespace api {
 
 // As many calls of the instruction as repeats take, of 252 each.
 template <class T, class U>
-void compare(const char* name, Site site, uint32_t count, const AscendC::LocalTensor<U>& dst,
+void compare(const Caller& by, uint32_t count, const AscendC::LocalTensor<U>& dst,
              const AscendC::LocalTensor<T>& src0, const AscendC::LocalTensor<T>* src1,
              AscendC::CMPMODE mode, Wide<T> scalar) {
   static_assert(one_of<U, int8_t, uint8_t>, "the bits of Compare go into bytes");
   static_assert(one_of<T, half, float, int32_t>, "Compare does not take this type");
   constexpr uint32_t kAtOnce = 252, per = kRepeat / sizeof(T);
-  Call call(name, site);
+  Call call(by);
   if (count % per) {
-    call.core.error(
-        "compare-count",
-        std::string(name) + " of " + std::to_string(count) +
-            " elements, which are not a multiple of 256 bytes: the rest is not compared",
-        site);
+    call.core.error("compare-count", by, " of ", count,
+                    " elements, which are not a multiple of 256 bytes: the rest is not compared");
   }
   if (std::is_same_v<T, int32_t> && mode != AscendC::CMPMODE::EQ) {
-    call.core.error("compare-type",
-                    std::string(name) + " of int32_t knows EQ only, and takes all for it", site);
+    call.core.error("compare-type", by, " of int32_t knows EQ only, and takes all for it");
     mode = AscendC::CMPMODE::EQ;
   }
   for (uint32_t done = 0, left = count / per; left > 0;) {
@@ -33,7 +29,7 @@ void compare(const char* name, Site site, uint32_t count, const AscendC::LocalTe
     const Operand a = call.operand(src0[at], "src0", 1, 8);
     const Operand b = src1 ? call.operand((*src1)[at], "src1", 1, 8) : Operand{};
     const auto to = dst[at / 8];
-    to.check(name, site, "dst", now * per / 8, kBlock);
+    to.check(by, "dst", now * per / 8, kBlock);
     emulator::compare<T>(call.instruction(), to.address(), a, src1 ? &b : nullptr, scalar,
                          static_cast<Comparison>(mode));
     done += now;
@@ -48,12 +44,12 @@ namespace AscendC {
 template <class T, class U>
 void Compare(const LocalTensor<U>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,
              CMPMODE mode, uint32_t count, Site site = Site::here()) {
-  api::compare<T, U>("Compare", site, count, dst, src0, &src1, mode, {});
+  api::compare<T, U>({"Compare", site}, count, dst, src0, &src1, mode, {});
 }
 template <class T, class U>
 void CompareScalar(const LocalTensor<U>& dst, const LocalTensor<T>& src, const api::Same<T> scalar,
                    CMPMODE mode, uint32_t count, Site site = Site::here()) {
-  api::compare<T, U>("CompareScalar", site, count, dst, src, nullptr, mode, scalar);
+  api::compare<T, U>({"CompareScalar", site}, count, dst, src, nullptr, mode, scalar);
 }
 
 }  // namespace AscendC

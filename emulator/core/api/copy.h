@@ -10,24 +10,19 @@ template <class T>
 uint32_t whole_blocks(uint64_t count, Site site) {
   const uint64_t bytes = count * sizeof(T);
   if (bytes % kBlock) {
-    current().error("copy-rounds-down",
-                    "DataCopy of " + std::to_string(bytes) + " bytes copies " +
-                        std::to_string(bytes / kBlock * kBlock) + ": use DataCopyPad",
-                    site);
+    current().error("copy-rounds-down", site, "DataCopy of ", bytes, " bytes copies ",
+                    bytes / kBlock * kBlock, ": use DataCopyPad");
   }
   if (bytes / kBlock > kMaxGap) {
-    current().error("field-range", "DataCopy: more than 65535 blocks in one copy", site);
+    current().error("field-range", site, "DataCopy: more than 65535 blocks in one copy");
   }
   return bytes / kBlock * kBlock;
 }
 
-inline void check_block_count(const char* name, Site site, const AscendC::Short& count) {
-  check_field(name, site, "blockCount", count);
+inline void check_block_count(const Caller& by, const AscendC::Short& count) {
+  check_fields(by, "blockCount", count);
   if (count.value <= kMaxBlockCount) return;
-  current().error(
-      "block-count",
-      std::string(name) + ": blockCount is " + std::to_string(count.value) + ", more than 4095",
-      site);
+  current().error("block-count", by, ": blockCount is ", count.value, ", more than 4095");
 }
 
 struct BlockRows {
@@ -36,10 +31,8 @@ struct BlockRows {
 };
 
 inline BlockRows block_rows(const AscendC::DataCopyParams& p, Site site) {
-  check_block_count("DataCopy", site, p.blockCount);
-  check_field("DataCopy", site, "blockLen", p.blockLen);
-  check_field("DataCopy", site, "srcGap", p.srcGap);
-  check_field("DataCopy", site, "dstGap", p.dstGap);
+  check_block_count({"DataCopy", site}, p.blockCount);
+  check_fields({"DataCopy", site}, "blockLen", p.blockLen, "srcGap", p.srcGap, "dstGap", p.dstGap);
   BlockRows b;
   b.rows.count = p.blockCount.value;
   b.rows.bytes = p.blockLen.value * kBlock;
@@ -49,25 +42,22 @@ inline BlockRows block_rows(const AscendC::DataCopyParams& p, Site site) {
 }
 
 inline Rows padded_rows(const AscendC::DataCopyExtParams& p, uint32_t size_of, bool into_ub,
-                        Site site) {
+                        const Caller& by) {
   Core& core = current();
-  check_block_count("DataCopyPad", site, p.blockCount);
-  check_field("DataCopyPad", site, "srcStride", p.srcStride);
-  check_field("DataCopyPad", site, "dstStride", p.dstStride);
-  const auto found = [&](const char* rule, Severity severity, const std::string& what) {
-    core.report(rule, severity,
-                "DataCopyPad: blockLen is " + std::to_string(p.blockLen.value) + " bytes, " + what,
-                site);
+  check_block_count(by, p.blockCount);
+  check_fields(by, "srcStride", p.srcStride, "dstStride", p.dstStride);
+  const auto len = [&](const char* what) {
+    return joined(": blockLen is ", p.blockLen.value, " bytes, ", what);
   };
   if (p.blockLen.value < 0 || p.blockLen.value > kMaxPadBytes) {
-    found("field-range", Severity::error, "not within 0 to 2097151");
+    core.error("field-range", by, len("not within 0 to 2097151"));
   }
   if (into_ub && p.blockLen.value % size_of) {
-    found("block-length", Severity::error, "which are not whole elements");
+    core.error("block-length", by, len("which are not whole elements"));
   }
   const int64_t gm_gap = into_ub ? p.srcStride.value : p.dstStride.value;
   if (gm_gap % size_of) {
-    found("block-length", Severity::unspecified, "and the stride in GM no whole elements");
+    core.unspecified("block-length", by, len("and the stride in GM no whole elements"));
   }
   Rows rows;
   rows.count = p.blockCount.value;
@@ -79,11 +69,10 @@ inline Rows padded_rows(const AscendC::DataCopyExtParams& p, uint32_t size_of, b
 }
 
 inline void set_padding(Rows& rows, const AscendC::Byte& left, const AscendC::Byte& right,
-                        bool is_pad, const void* value, uint32_t size_of, Site site) {
-  check_field("DataCopyPad", site, "leftPadding", left);
-  check_field("DataCopyPad", site, "rightPadding", right);
+                        bool is_pad, const void* value, uint32_t size_of, const Caller& by) {
+  check_fields(by, "leftPadding", left, "rightPadding", right);
   if (left.value * size_of > kBlock || right.value * size_of > kBlock) {
-    current().error("padding-range", "DataCopyPad: a padding is longer than 32 bytes", site);
+    current().error("padding-range", by, ": a padding is longer than 32 bytes");
   }
   rows.left = left.value * size_of;
   rows.right = right.value * size_of;
@@ -93,44 +82,41 @@ inline void set_padding(Rows& rows, const AscendC::Byte& left, const AscendC::By
   // The instruction pads in units of 32 bits.
   const bool zero = std::all_of(rows.element, rows.element + 8, [](uint8_t b) { return b == 0; });
   if (!zero) {
-    current().error("padding-value",
-                    "DataCopyPad pads elements of 64 bits with the low word of the value, twice: "
-                    "use 0",
-                    site);
+    current().error("padding-value", by,
+                    " pads elements of 64 bits with the low word of the value, twice: "
+                    "use 0");
   }
   std::memcpy(rows.element + 4, rows.element, 4);
 }
 
 template <class T>
-void check_gm(const AscendC::GlobalTensor<T>& tensor, const Rows& rows, const char* name,
-              Site site) {
+void check_gm(const AscendC::GlobalTensor<T>& tensor, const Rows& rows, const Caller& by) {
   if (rows.count == 0 || rows.bytes == 0) return;
-  for (uint32_t r = 0; r < rows.count; ++r) tensor.check(name, site, r * rows.gm_step, rows.bytes);
+  for (uint32_t r = 0; r < rows.count; ++r) tensor.check(by, r * rows.gm_step, rows.bytes);
 }
 
 template <class T>
 void copy_in(const AscendC::LocalTensor<T>& dst, const AscendC::GlobalTensor<T>& src,
-             const Rows& rows, const char* name, Site site, GmUse use = GmUse::read) {
+             const Rows& rows, const Caller& by, GmUse use = GmUse::read) {
   if (rows.count && rows.bytes) {
-    dst.check(name, site, "dst", (rows.count - 1) * rows.ub_step + rows.row_in_ub(), kBlock);
+    dst.check(by, "dst", (rows.count - 1) * rows.ub_step + rows.row_in_ub(), kBlock);
   }
-  check_gm(src, rows, name, site);
-  emulator::copy_in(current(), name, site, dst.address(), src.place(), rows, use);
+  check_gm(src, rows, by);
+  emulator::copy_in(current(), by, dst.address(), src.place(), rows, use);
 }
 
 template <class T>
 void copy_out(const AscendC::GlobalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
-              const Rows& rows, const char* name, Site site, GmUse use = GmUse::write) {
+              const Rows& rows, const Caller& by, GmUse use = GmUse::write) {
   Core& core = current();
   if (rows.count && rows.bytes) {
-    src.check(name, site, "src", (rows.count - 1) * rows.ub_step + rows.bytes, kBlock);
+    src.check(by, "src", (rows.count - 1) * rows.ub_step + rows.bytes, kBlock);
   }
-  check_gm(dst, rows, name, site);
+  check_gm(dst, rows, by);
   if (core.atomic.kind && core.atomic.kind != atomic_kind<T>()) {
-    core.error("atomic-type", std::string(name) + ": the tensor's type is not that of SetAtomicAdd",
-               site);
+    core.error("atomic-type", by, ": the tensor's type is not that of SetAtomicAdd");
   }
-  emulator::copy_out(core, name, site, dst.place(), src.address(), rows, use);
+  emulator::copy_out(core, by, dst.place(), src.address(), rows, use);
 }
 
 template <class T>
@@ -138,18 +124,18 @@ void copy_within(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<
                  const BlockRows& b, Site site) {
   const Rows& rows = b.rows;
   if (rows.count && rows.bytes) {
-    dst.check("DataCopy", site, "dst", (rows.count - 1) * b.dst_step + rows.bytes, kBlock);
-    src.check("DataCopy", site, "src", (rows.count - 1) * b.src_step + rows.bytes, kBlock);
+    dst.check({"DataCopy", site}, "dst", (rows.count - 1) * b.dst_step + rows.bytes, kBlock);
+    src.check({"DataCopy", site}, "src", (rows.count - 1) * b.src_step + rows.bytes, kBlock);
   }
-  emulator::copy_within(current(), "DataCopy", site, dst.address(), b.dst_step, src.address(),
+  emulator::copy_within(current(), {"DataCopy", site}, dst.address(), b.dst_step, src.address(),
                         b.src_step, rows.count, rows.bytes);
 }
 
 // In counter mode the mask counts the elements of each repeat.
 template <class T>
-void copy_masked(const char* name, Site site, const MaskForm& form, const UnaryStrides& s,
+void copy_masked(const Caller& by, const MaskForm& form, const UnaryStrides& s,
                  const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src) {
-  Call call(name, site, form, sizeof(T));
+  Call call(by, form, sizeof(T));
   if (call.core.mask.counter && call.lanes.repeats) {
     call.lanes = Lanes::of_each(call.core.mask.low, form.repeats);
   }
@@ -167,14 +153,14 @@ void DataCopy(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const uint3
               Site site = Site::here()) {
   emulator::Rows rows;
   rows.bytes = api::whole_blocks<T>(count, site);
-  api::copy_in(dst, src, rows, "DataCopy", site);
+  api::copy_in(dst, src, rows, {"DataCopy", site});
 }
 template <class T>
 void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const uint32_t count,
               Site site = Site::here()) {
   emulator::Rows rows;
   rows.bytes = api::whole_blocks<T>(count, site);
-  api::copy_out(dst, src, rows, "DataCopy", site);
+  api::copy_out(dst, src, rows, {"DataCopy", site});
 }
 template <class T>
 void DataCopy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint32_t count,
@@ -189,7 +175,7 @@ void DataCopy(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const DataC
   auto b = api::block_rows(params, site);
   b.rows.gm_step = b.src_step;
   b.rows.ub_step = b.dst_step;
-  api::copy_in(dst, src, b.rows, "DataCopy", site);
+  api::copy_in(dst, src, b.rows, {"DataCopy", site});
 }
 template <class T>
 void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const DataCopyParams& params,
@@ -197,7 +183,7 @@ void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const DataC
   auto b = api::block_rows(params, site);
   b.rows.gm_step = b.dst_step;
   b.rows.ub_step = b.src_step;
-  api::copy_out(dst, src, b.rows, "DataCopy", site);
+  api::copy_out(dst, src, b.rows, {"DataCopy", site});
 }
 template <class T>
 void DataCopy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const DataCopyParams& params,
@@ -209,18 +195,19 @@ template <class T>
 void DataCopyPad(const LocalTensor<T>& dst, const GlobalTensor<T>& src,
                  const DataCopyExtParams& params, const DataCopyPadExtParams<T>& pad,
                  Site site = Site::here()) {
-  emulator::Rows rows = api::padded_rows(params, sizeof(T), true, site);
+  const Caller by("DataCopyPad", site);
+  emulator::Rows rows = api::padded_rows(params, sizeof(T), true, by);
   api::set_padding(rows, pad.leftPadding, pad.rightPadding, pad.isPad, &pad.paddingValue, sizeof(T),
-                   site);
+                   by);
   rows.ub_step = rows.row_in_ub() + params.dstStride.value * emulator::kBlock;
-  api::copy_in(dst, src, rows, "DataCopyPad", site);
+  api::copy_in(dst, src, rows, by);
 }
 template <class T>
 void DataCopyPad(const GlobalTensor<T>& dst, const LocalTensor<T>& src,
                  const DataCopyExtParams& params, Site site = Site::here()) {
-  emulator::Rows rows = api::padded_rows(params, sizeof(T), false, site);
+  emulator::Rows rows = api::padded_rows(params, sizeof(T), false, {"DataCopyPad", site});
   rows.ub_step = rows.row_in_ub() + params.srcStride.value * emulator::kBlock;
-  api::copy_out(dst, src, rows, "DataCopyPad", site);
+  api::copy_out(dst, src, rows, {"DataCopyPad", site});
 }
 #define API_COPY_FORM(MASK)                                                                      \
   template <class T, bool isSetMask = true>                                                      \

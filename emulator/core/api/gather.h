@@ -8,7 +8,7 @@ namespace api {
 
 template <class T>
 Window window(Call& call, const AscendC::LocalTensor<T>& src) {
-  src.check(call.name, call.site, "src", 0, kBlock);
+  src.check(call.by, "src", 0, kBlock);
   return {src.address(), static_cast<uint32_t>(std::max<int64_t>(src.bytes(), 0))};
 }
 
@@ -22,7 +22,7 @@ void gather(Call& call, const AscendC::LocalTensor<T>& dst, const AscendC::Local
   const Operand to = call.target(dst, 1, repeat_stride);
   const Window from = window(call, src);
   if (base > from.bytes) {
-    call.core.error("gather-bounds", "Gather: srcBase lies behind the source", call.site);
+    call.core.error("gather-bounds", call.by, ": srcBase lies behind the source");
     return;
   }
   emulator::gather<T>(call.instruction(), to, from, index, base);
@@ -37,11 +37,8 @@ void gather_count(Call& call, const AscendC::LocalTensor<T>& dst,
   constexpr uint32_t per = kRepeat / sizeof(T);
   const uint32_t whole = count / per, rest = count % per;
   if (whole > kMaxRepeats) {
-    call.core.error("repeat-range",
-                    "Gather of " + std::to_string(count) + " elements takes " +
-                        std::to_string(whole) + " repeats, of which the hardware takes " +
-                        std::to_string(whole % 256),
-                    call.site);
+    call.core.error("repeat-range", call.by, " of ", count, " elements takes ", whole,
+                    " repeats, of which the hardware takes ", whole % 256);
   }
   if (whole) {
     call.masked(MaskArgument::first(per), true, whole % 256, sizeof(T));
@@ -58,20 +55,14 @@ void gather_mask(Call& call, const AscendC::LocalTensor<T>& dst, const AscendC::
                  const AscendC::LocalTensor<U>* bits, int pattern, bool counter, uint32_t mask,
                  const AscendC::GatherMaskParams& p, uint64_t& kept) {
   static_assert(storable<T>, "GatherMask does not take this type");
-  check_field("GatherMask", call.site, "src0BlockStride", p.src0BlockStride);
-  check_field("GatherMask", call.site, "repeatTimes", p.repeatTimes);
-  check_field("GatherMask", call.site, "src0RepeatStride", p.src0RepeatStride);
-  check_field("GatherMask", call.site, "src1RepeatStride", p.src1RepeatStride);
+  check_fields(call.by, "src0BlockStride", p.src0BlockStride, "repeatTimes", p.repeatTimes,
+               "src0RepeatStride", p.src0RepeatStride, "src1RepeatStride", p.src1RepeatStride);
   if (!bits && (pattern < 1 || pattern > 7)) {
-    call.core.error("gather-pattern",
-                    "GatherMask: pattern " + std::to_string(pattern) + ", not within 1 to 7",
-                    call.site);
+    call.core.error("gather-pattern", call.by, ": pattern ", pattern, ", not within 1 to 7");
   }
   if (counter && (mask == 0 || mask > kUbBytes / sizeof(T))) {
-    call.core.error("count-range",
-                    "GatherMask in counter mode of " + std::to_string(mask) +
-                        " elements, which are none or more than UB holds: not executed",
-                    call.site);
+    call.core.error("count-range", call.by, " in counter mode of ", mask,
+                    " elements, which are none or more than UB holds: not executed");
     mask = 0;
   }
   // In counter mode the mask counts the elements of each repeat.
@@ -87,17 +78,14 @@ void gather_mask(Call& call, const AscendC::LocalTensor<T>& dst, const AscendC::
     keeps.bits = bits->address();
     keeps.bit_step = p.src1RepeatStride.value * kBlock;
     if (call.lanes.repeats) {
-      bits->check("GatherMask", call.site, "src1",
-                  (call.lanes.repeats - 1ull) * keeps.bit_step + (per + 7) / 8, kBlock);
+      bits->check(call.by, "src1", (call.lanes.repeats - 1ull) * keeps.bit_step + (per + 7) / 8,
+                  kBlock);
     }
   }
-  if (call.lanes.repeats) dst.check("GatherMask", call.site, "dst", 0, kBlock);
+  if (call.lanes.repeats) dst.check(call.by, "dst", 0, kBlock);
   kept = squeeze<T>(call.instruction(), dst.address(), room, from, keeps);
   if (kept > room) {
-    call.core.error("ub-bounds",
-                    "GatherMask keeps " + std::to_string(kept) + " elements, of which dst holds " +
-                        std::to_string(room),
-                    call.site);
+    call.core.error("ub-bounds", call.by, " keeps ", kept, " elements, of which dst holds ", room);
   }
   call.core.set_mask_mode(false);
 }
@@ -110,18 +98,18 @@ template <class T>
 void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src,
             const LocalTensor<uint32_t>& srcOffset, const uint32_t srcBaseAddr,
             const uint32_t count, Site site = Site::here()) {
-  api::Call call("Gather", site);
+  api::Call call({"Gather", site});
   api::gather_count(call, dst, src, srcOffset, srcBaseAddr, count);
 }
-#define API_GATHER_FORM(MASK)                                                          \
-  template <class T>                                                                   \
-  void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src,                    \
-              const LocalTensor<uint32_t>& srcOffset, const uint32_t srcBaseAddr,      \
-              const uint64_t MASK, const Byte& repeat_time, const Short& dstRepStride, \
-              Site site = Site::here()) {                                              \
-    api::check_field("Gather", site, "dstRepStride", dstRepStride);                    \
-    api::Call call("Gather", site, api::form<T>(mask, true, repeat_time), sizeof(T));  \
-    api::gather(call, dst, src, srcOffset, srcBaseAddr, dstRepStride.value);           \
+#define API_GATHER_FORM(MASK)                                                           \
+  template <class T>                                                                    \
+  void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src,                     \
+              const LocalTensor<uint32_t>& srcOffset, const uint32_t srcBaseAddr,       \
+              const uint64_t MASK, const Byte& repeat_time, const Short& dstRepStride,  \
+              Site site = Site::here()) {                                               \
+    api::check_fields({"Gather", site}, "dstRepStride", dstRepStride);                  \
+    api::Call call({"Gather", site}, api::form<T>(mask, true, repeat_time), sizeof(T)); \
+    api::gather(call, dst, src, srcOffset, srcBaseAddr, dstRepStride.value);            \
   }
 API_GATHER_FORM(mask)
 API_GATHER_FORM(mask[])
@@ -132,14 +120,14 @@ void GatherMask(const LocalTensor<T>& dst, const LocalTensor<T>& src0,
                 const GatherMaskParams& params, uint64_t& rsvdCnt, Site site = Site::here()) {
   static_assert(emulator::one_of<U, uint16_t, uint32_t> && sizeof(U) == sizeof(T),
                 "the bits are as wide as the elements: uint16_t or uint32_t");
-  api::Call call("GatherMask", site);
+  api::Call call({"GatherMask", site});
   api::gather_mask<T, U>(call, dst, src0, &src1Pattern, 0, reduceMode, mask, params, rsvdCnt);
 }
 template <class T>
 void GatherMask(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const uint8_t src1Pattern,
                 const bool reduceMode, const uint32_t mask, const GatherMaskParams& params,
                 uint64_t& rsvdCnt, Site site = Site::here()) {
-  api::Call call("GatherMask", site);
+  api::Call call({"GatherMask", site});
   api::gather_mask<T, uint32_t>(call, dst, src0, nullptr, src1Pattern, reduceMode, mask, params,
                                 rsvdCnt);
 }
@@ -149,16 +137,15 @@ template <class T>
 void Brcb(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const Byte& repeat_time,
           const BrcbRepeatParams& params, Site site = Site::here()) {
   static_assert(api::storable<T>, "Brcb does not take this type");
-  api::check_field("Brcb", site, "repeatTime", repeat_time);
-  api::check_field("Brcb", site, "dstBlkStride", params.dstBlkStride);
-  api::check_field("Brcb", site, "dstRepStride", params.dstRepStride);
-  api::Call call("Brcb", site);
+  api::check_fields({"Brcb", site}, "repeatTime", repeat_time, "dstBlkStride", params.dstBlkStride,
+                    "dstRepStride", params.dstRepStride);
+  api::Call call({"Brcb", site});
   call.core.set_vector_mask(~0ull, ~0ull);
   call.whole(repeat_time.value, sizeof(T));
   if (call.lanes.repeats == 0) return;
   const auto to = call.target(dst, params.dstBlkStride.value ? params.dstBlkStride.value : 1,
                               params.dstRepStride.value);
-  src0.check("Brcb", site, "src", call.lanes.repeats * 8 * sizeof(T), emulator::kBlock);
+  src0.check({"Brcb", site}, "src", call.lanes.repeats * 8 * sizeof(T), emulator::kBlock);
   emulator::broadcast_blocks<T>(call.instruction(), to, src0.address());
 }
 

@@ -29,11 +29,8 @@ class LocalMemAllocator {
     const uint32_t address = head_;
     head_ += elements * sizeof(T);
     if (head_ > api::ub_limit()) {
-      emulator::current().error("ub-overflow",
-                                "LocalMemAllocator takes UB to " + std::to_string(head_) +
-                                    " bytes, of which a kernel may use " +
-                                    std::to_string(api::ub_limit()),
-                                site);
+      emulator::current().error("ub-overflow", site, "LocalMemAllocator takes UB to ", head_,
+                                " bytes, of which a kernel may use ", api::ub_limit());
     }
     auto& used = api::library().ub_used;
     used = head_ > used ? head_ : used;

@@ -21,18 +21,14 @@ void reduce(Call& call, const AscendC::LocalTensor<T>& dst, const AscendC::Local
   const auto field = [&](const char* what, int64_t value) {
     if (value >= 0 && value <= 65535) return;
     fit = false;
-    call.core.error("field-range",
-                    std::string(call.name) + ": " + what + " is " + std::to_string(value) +
-                        ", not within 0 to 65535",
-                    call.site);
+    call.core.error("field-range", call.by, ": ", what, " is ", value, ", not within 0 to 65535");
   };
   field("dstRepStride", step);
   field("srcBlkStride", block_stride);
   field("srcRepStride", repeat_stride);
   const Operand from = call.operand(src, "src", block_stride, repeat_stride);
   if (call.lanes.repeats == 0 || !fit) return;
-  dst.check(call.name, call.site, "dst", ((call.lanes.repeats - 1) * step + 1) * sizeof(T),
-            sizeof(T));
+  dst.check(call.by, "dst", ((call.lanes.repeats - 1) * step + 1) * sizeof(T), sizeof(T));
   emulator::reduce<T>(call.instruction(), dst.address(), static_cast<uint32_t>(step), from);
 }
 
@@ -40,13 +36,14 @@ void reduce(Call& call, const AscendC::LocalTensor<T>& dst, const AscendC::Local
 
 namespace AscendC {
 
-#define API_WHOLE_REDUCE_FORM(MASK)                                                                \
-  template <class T, bool isSetMask = true>                                                        \
-  void WholeReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const MASK,            \
-                      int32_t repeat_time, int32_t dst_repeat_stride, int32_t block_stride,        \
-                      int32_t repeat_stride, Site site = Site::here()) {                           \
-    api::Call call("WholeReduceSum", site, api::form<T>(mask, isSetMask, repeat_time), sizeof(T)); \
-    api::reduce<T>(call, dst, src, dst_repeat_stride, block_stride, repeat_stride);                \
+#define API_WHOLE_REDUCE_FORM(MASK)                                                         \
+  template <class T, bool isSetMask = true>                                                 \
+  void WholeReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const MASK,     \
+                      int32_t repeat_time, int32_t dst_repeat_stride, int32_t block_stride, \
+                      int32_t repeat_stride, Site site = Site::here()) {                    \
+    api::Call call({"WholeReduceSum", site}, api::form<T>(mask, isSetMask, repeat_time),    \
+                   sizeof(T));                                                              \
+    api::reduce<T>(call, dst, src, dst_repeat_stride, block_stride, repeat_stride);         \
   }
 API_WHOLE_REDUCE_FORM(int32_t mask)
 API_WHOLE_REDUCE_FORM(uint64_t mask[])
@@ -59,7 +56,7 @@ void ReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src,
                Site site = Site::here()) {
   static_assert(emulator::one_of<T, half, float>, "reductions take half and float");
   using emulator::Pipe;
-  api::Call call("ReduceSum", site, api::CountForm{count}, sizeof(T));
+  api::Call call({"ReduceSum", site}, api::CountForm{count}, sizeof(T));
   const auto sum = emulator::accumulate<T>(call.instruction(), call.operand(src, "src", 1, 8));
   api::fetch_and_sync<Pipe::V, Pipe::S>(site);
   dst.SetValue(0, *sum, site);

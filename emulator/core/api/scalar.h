@@ -16,7 +16,7 @@ U ScalarCast(T value, Site site = Site::here()) {
                     (mode == RoundMode::CAST_ODD && std::is_same_v<U, half>),
                 "ScalarCast: ROUND, CEIL, FLOOR or RINT");
   if (!emulator::fits<U, T>(value, api::rounding(mode))) {
-    emulator::report_cast_range(emulator::current(), "ScalarCast", site);
+    emulator::report_cast_range(emulator::current(), {"ScalarCast", site});
   }
   return emulator::convert<U, T>(value, api::rounding(mode));
 }
@@ -46,7 +46,7 @@ namespace api {
 
 template <class... Arguments>
 void failed_assert(const char* expression, Site site, Arguments...) {
-  current().error("assert", std::string("the kernel's own assertion fails: ") + expression, site);
+  current().error("assert", site, "the kernel's own assertion fails: ", expression);
   throw Abandoned();
 }
 

@@ -24,24 +24,19 @@ constexpr EventPipes event_pipes(AscendC::HardEvent event) {
   return kEventPipes[static_cast<int>(event)];
 }
 
-inline bool check_event(Core& core, AscendC::HardEvent event, int id, const char* name, Site site) {
+inline bool check_event(Core& core, AscendC::HardEvent event, int id, const Caller& by) {
   if (event == AscendC::HardEvent::V_V) {
-    core.error("event-illegal", std::string(name) + " of V_V, which the compiler keeps for itself",
-               site);
+    core.error("event-illegal", by, " of V_V, which the compiler keeps for itself");
   }
   if (id < 0 || id >= kEventIds) {
-    core.error("event-id-range",
-               std::string(name) + " of event id " + std::to_string(id) + ", not within 0 to 7",
-               site);
+    core.error("event-id-range", by, " of event id ", id, ", not within 0 to 7");
     return false;
   }
   const EventPipes pipes = event_pipes(event);
   const bool reserved = library().reserved_events[event_index(pipes.from, pipes.to)] >> id & 1;
   if (id >= kUserEventIds && !reserved) {
-    core.report("event-id-reserved", Severity::unspecified,
-                std::string(name) + " of event id " + std::to_string(id) +
-                    ": 6 and 7 are kept for the system and the compiler",
-                site);
+    core.unspecified("event-id-reserved", by, " of event id ", id,
+                     ": 6 and 7 are kept for the system and the compiler");
   }
   return true;
 }
@@ -51,10 +46,8 @@ inline int lowest_free_event(Pipe from, Pipe to, Site site) {
   for (int id = 0; id < kEventIds; ++id) {
     if (!(taken >> id & 1)) return id;
   }
-  current().error("event-ids",
-                  std::string("all 8 event ids of ") + kPipeName[index(from)] + "_" +
-                      kPipeName[index(to)] + " are taken: a release build hands out a ninth",
-                  site);
+  current().error("event-ids", site, "all 8 event ids of ", kPipeName[index(from)], "_",
+                  kPipeName[index(to)], " are taken: a release build hands out a ninth");
   throw Abandoned();
 }
 
@@ -67,9 +60,7 @@ inline int allocate_event(Pipe from, Pipe to, Site site) {
 inline void release_event(Pipe from, Pipe to, int id, Site site) {
   uint8_t& taken = library().reserved_events[event_index(from, to)];
   if (id < 0 || id >= kEventIds || !(taken >> id & 1)) {
-    current().error("event-ids",
-                    "ReleaseEventID of id " + std::to_string(id) + ", which is not allocated",
-                    site);
+    current().error("event-ids", site, "ReleaseEventID of id ", id, ", which is not allocated");
     return;
   }
   taken &= ~(1 << id);
@@ -129,12 +120,10 @@ class SoftSync {
     const GmPlace gm = gm_.place();
     const bool there = gm.home && !gm.home->released && gm.home->holds(gm.address, bytes);
     if (!there) {
-      core_.error("sync-all-workspace",
-                  "the workspace of SyncAll is not " + std::to_string(bytes) +
-                      " bytes of an allocation, 32 for each core",
-                  site_);
+      core_.error("sync-all-workspace", site_, "the workspace of SyncAll is not ", bytes,
+                  " bytes of an allocation, 32 for each core");
     }
-    ub_.check("SyncAll", site_, "the workspace in UB", bytes, kBlock);
+    ub_.check({"SyncAll", site_}, "the workspace in UB", bytes, kBlock);
     const bool in_ub = static_cast<int64_t>(bytes) <= ub_.bytes();
     if (!there || !in_ub || ub_.address() + bytes > kUbBytes) throw Abandoned();
   }
@@ -146,7 +135,7 @@ class SoftSync {
     const uint8_t* bytes = counter.home->data + counter.home->offset(counter.address);
     for (uint32_t b = 0; b < kBlock; ++b) {
       if (bytes[b] == 0) continue;
-      core_.error("sync-all-workspace", "the workspace of SyncAll is not zero", site_);
+      core_.error("sync-all-workspace", site_, "the workspace of SyncAll is not zero");
       throw Abandoned();
     }
   }
@@ -154,7 +143,7 @@ class SoftSync {
   void load(int first, int count) {
     Rows rows;
     rows.bytes = count * kBlock;
-    copy_in(ub_[first * kStep], gm_[first * kStep], rows, "SyncAll", site_, GmUse::counter);
+    copy_in(ub_[first * kStep], gm_[first * kStep], rows, {"SyncAll", site_}, GmUse::counter);
     fetch_and_sync<Pipe::MTE2, Pipe::S>(site_);
   }
 
@@ -162,7 +151,7 @@ class SoftSync {
     Rows rows;
     rows.bytes = kBlock;
     fetch_and_sync<Pipe::S, Pipe::MTE3>(site_);
-    copy_out(gm_[own()], ub_[own()], rows, "SyncAll", site_, GmUse::counter);
+    copy_out(gm_[own()], ub_[own()], rows, {"SyncAll", site_}, GmUse::counter);
     fetch_and_sync<Pipe::MTE3, Pipe::MTE2>(site_);
   }
 
@@ -211,7 +200,7 @@ namespace AscendC {
 template <HardEvent event>
 void SetFlag(int32_t id, Site site = Site::here()) {
   auto& core = emulator::current();
-  if (!api::check_event(core, event, id, "SetFlag", site)) return;
+  if (!api::check_event(core, event, id, {"SetFlag", site})) return;
   constexpr auto pipes = api::event_pipes(event);
   core.set_flag(pipes.from, pipes.to, id, site);
 }
@@ -219,7 +208,7 @@ void SetFlag(int32_t id, Site site = Site::here()) {
 template <HardEvent event>
 void WaitFlag(int32_t id, Site site = Site::here()) {
   auto& core = emulator::current();
-  if (!api::check_event(core, event, id, "WaitFlag", site)) return;
+  if (!api::check_event(core, event, id, {"WaitFlag", site})) return;
   constexpr auto pipes = api::event_pipes(event);
   core.wait_flag(pipes.from, pipes.to, id, site);
 }
@@ -251,7 +240,7 @@ void SyncAll(const GlobalTensor<int32_t>& workspace, const LocalTensor<int32_t>&
              int32_t used_cores = 0, Site site = Site::here()) {
   auto& core = emulator::current();
   if (used_cores && used_cores != core.blocks) {
-    core.error("sync-all-blocks", "SyncAll of some of the cores is not emulated", site);
+    core.error("sync-all-blocks", site, "SyncAll of some of the cores is not emulated");
     throw emulator::Abandoned();
   }
   api::SoftSync(core, workspace, local, site).run();

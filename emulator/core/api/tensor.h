@@ -32,6 +32,7 @@ class Element {
 
 namespace AscendC {
 
+using emulator::Caller;
 using emulator::Site;
 
 template <class T>
@@ -57,7 +58,7 @@ class GlobalTensor {
 
   emulator::GmPlace place() const { return {home_, reinterpret_cast<const uint8_t*>(data_)}; }
   // `offset` and `bytes` in bytes. What lies outside of the allocation is not its business.
-  void check(const char* call, Site site, int64_t offset, uint64_t bytes) const;
+  void check(const Caller& by, int64_t offset, uint64_t bytes) const;
 
  private:
   T* data_ = nullptr;
@@ -108,8 +109,7 @@ class LocalTensor {
   int buffer() const { return buffer_; }
   uint32_t generation() const { return generation_; }
   // The tensor may be used, and has its first `extent` bytes: else there is a finding.
-  void check(const char* call, Site site, const char* operand, uint64_t extent,
-             uint32_t alignment) const;
+  void check(const Caller& by, const char* operand, uint64_t extent, uint32_t alignment) const;
 
  private:
   uint32_t address_ = 0;
@@ -119,37 +119,33 @@ class LocalTensor {
 };
 
 template <class T>
-void LocalTensor<T>::check(const char* call, Site site, const char* operand, uint64_t extent,
+void LocalTensor<T>::check(const Caller& by, const char* operand, uint64_t extent,
                            uint32_t alignment) const {
   auto& core = emulator::current();
-  const auto what = [&] { return std::string(call) + ": " + operand; };
   if (buffer_ >= 0) {
     const api::Buffer& buffer = api::library().buffers[buffer_];
     if (buffer.state == api::Buffer::free || buffer.generation != generation_) {
-      core.error("queue-use-after-free",
-                 what() + " is a tensor that was given back with FreeTensor", site);
+      core.error("queue-use-after-free", by, ": ", operand,
+                 " is a tensor that was given back with FreeTensor");
     }
   }
   if (address_ % alignment) {
-    core.error("ub-alignment",
-               what() + " starts at byte " + std::to_string(address_) +
-                   " of UB, which is not a multiple of " + std::to_string(alignment),
-               site);
+    core.error("ub-alignment", by, ": ", operand, " starts at byte ", address_,
+               " of UB, which is not a multiple of ", alignment);
   }
-  if (static_cast<int64_t>(extent) > bytes_) {
-    core.error("ub-bounds",
-               what() + (bytes_ < 0 ? " starts " + std::to_string(-bytes_) + " bytes behind its end"
-                                    : " has " + std::to_string(bytes_) + " bytes, of which " +
-                                          std::to_string(extent) + " are used"),
-               site);
+  if (bytes_ < 0) {
+    core.error("ub-bounds", by, ": ", operand, " starts ", -bytes_, " bytes behind its end");
+  } else if (static_cast<int64_t>(extent) > bytes_) {
+    core.error("ub-bounds", by, ": ", operand, " has ", bytes_, " bytes, of which ", extent,
+               " are used");
   }
 }
 
 template <class T>
 T LocalTensor<T>::GetValue(uint32_t offset, Site site) const {
-  check("GetValue", site, "tensor", (offset + 1ull) * sizeof(T), sizeof(T));
+  check({"GetValue", site}, "tensor", (offset + 1ull) * sizeof(T), sizeof(T));
   T value{};
-  emulator::load_scalar(emulator::current(), "GetValue", site,
+  emulator::load_scalar(emulator::current(), {"GetValue", site},
                         address_ + static_cast<uint64_t>(offset) * sizeof(T), &value, sizeof(T));
   return value;
 }
@@ -157,26 +153,23 @@ T LocalTensor<T>::GetValue(uint32_t offset, Site site) const {
 template <class T>
 template <class U>
 void LocalTensor<T>::SetValue(uint32_t offset, U value, Site site) const {
-  check("SetValue", site, "tensor", (offset + 1ull) * sizeof(T), sizeof(T));
+  check({"SetValue", site}, "tensor", (offset + 1ull) * sizeof(T), sizeof(T));
   const T element = static_cast<T>(value);
-  emulator::store_scalar(emulator::current(), "SetValue", site,
+  emulator::store_scalar(emulator::current(), {"SetValue", site},
                          address_ + static_cast<uint64_t>(offset) * sizeof(T), &element, sizeof(T));
 }
 
 template <class T>
-void GlobalTensor<T>::check(const char* call, Site site, int64_t offset, uint64_t bytes) const {
+void GlobalTensor<T>::check(const Caller& by, int64_t offset, uint64_t bytes) const {
   auto& core = emulator::current();
   if ((reinterpret_cast<uintptr_t>(data_) + offset) % sizeof(T)) {
-    core.error("gm-alignment",
-               std::string(call) + ": the GM address is not a multiple of the element size", site);
+    core.error("gm-alignment", by, ": the GM address is not a multiple of the element size");
   }
   if (elements_ != ~0ull &&
       offset + static_cast<int64_t>(bytes) > static_cast<int64_t>(elements_ * sizeof(T))) {
-    core.error("gm-tensor-size",
-               std::string(call) +
-                   " passes the end of the GlobalTensor, which SetGlobalBuffer gave " +
-                   std::to_string(static_cast<int64_t>(elements_)) + " elements from here",
-               site);
+    core.error("gm-tensor-size", by,
+               " passes the end of the GlobalTensor, which SetGlobalBuffer gave ",
+               static_cast<int64_t>(elements_), " elements from here");
   }
 }
 

@@ -26,10 +26,8 @@ class TBuf {
                                Site site = Site::here()) const {
     const uint64_t end = byte_offset + static_cast<uint64_t>(elements) * sizeof(T);
     if (end > bytes_) {
-      emulator::current().error("ub-bounds",
-                                "TBuf::Get of " + std::to_string(end) + " bytes from a buffer of " +
-                                    std::to_string(bytes_),
-                                site);
+      emulator::current().error("ub-bounds", site, "TBuf::Get of ", end, " bytes from a buffer of ",
+                                bytes_);
     }
     return view<T>(byte_offset, static_cast<int64_t>(elements) * sizeof(T));
   }
@@ -63,10 +61,8 @@ class TQueBind {
       buffer.state = api::Buffer::allocated;
       return LocalTensor<T>::view(buffer.address, buffer.bytes, id, buffer.generation);
     }
-    core.error("queue-exhausted",
-               "AllocTensor while all " + std::to_string(buffers_.size()) +
-                   " buffers of the queue are in use",
-               site);
+    core.error("queue-exhausted", site, "AllocTensor while all ", buffers_.size(),
+               " buffers of the queue are in use");
     throw emulator::Abandoned();
   }
 
@@ -76,14 +72,12 @@ class TQueBind {
     api::Buffer* buffer = mine(tensor, site);
     if (!buffer) return false;
     if (buffer->state != api::Buffer::allocated && buffer->state != api::Buffer::dequeued) {
-      core.error("queue-state",
-                 "EnQue of a tensor that is not allocated, or that is in the queue already", site);
+      core.error("queue-state", site,
+                 "EnQue of a tensor that is not allocated, or that is in the queue already");
       return false;
     }
     if (static_cast<int>(waiting_.size()) >= depth) {
-      core.error("queue-depth",
-                 "EnQue of more tensors than the depth of the queue, " + std::to_string(depth),
-                 site);
+      core.error("queue-depth", site, "EnQue of more tensors than the depth of the queue, ", depth);
     }
     const int id = api::allocate_event(first(), middle(), site);
     core.set_flag(first(), middle(), id, site, emulator::FlagOwner::queue);
@@ -96,7 +90,7 @@ class TQueBind {
   LocalTensor<T> DeQue(Site site = Site::here()) {
     auto& core = emulator::current();
     if (waiting_.empty()) {
-      core.error("queue-empty", "DeQue of a queue that holds no tensor", site);
+      core.error("queue-empty", site, "DeQue of a queue that holds no tensor");
       throw emulator::Abandoned();
     }
     const Waiting next = waiting_.front();
@@ -114,11 +108,11 @@ class TQueBind {
     api::Buffer* buffer = mine(tensor, site);
     if (!buffer) return;
     if (buffer->state == api::Buffer::free || buffer->generation != tensor.generation()) {
-      core.error("queue-state", "FreeTensor of a tensor that is free already", site);
+      core.error("queue-state", site, "FreeTensor of a tensor that is free already");
       return;
     }
     if (buffer->state == api::Buffer::queued) {
-      core.error("queue-state", "FreeTensor of a tensor that is still in the queue", site);
+      core.error("queue-state", site, "FreeTensor of a tensor that is still in the queue");
       return;
     }
     buffer->free_event = api::allocate_event(last(), first(), site);
@@ -148,7 +142,7 @@ class TQueBind {
     for (int id : buffers_) {
       if (id == tensor.buffer()) return &api::library().buffers[id];
     }
-    core.error("queue-state", "the tensor does not come from this queue", site);
+    core.error("queue-state", site, "the tensor does not come from this queue");
     return nullptr;
   }
 
@@ -232,18 +226,14 @@ class TPipe {
     auto& library = api::library();
     const uint32_t address = library.ub_used;
     library.ub_used += emulator::round_up(bytes, emulator::kBlock);
-    if (bytes == 0)
-      core.report("ub-empty-buffer", emulator::Severity::unspecified, "InitBuffer of 0 bytes",
-                  site);
+    if (bytes == 0) core.unspecified("ub-empty-buffer", site, "InitBuffer of 0 bytes");
     if (library.ub_used > api::ub_limit()) {
-      core.error("ub-overflow",
-                 "InitBuffer takes UB to " + std::to_string(library.ub_used) +
-                     " bytes, of which a kernel may use " + std::to_string(api::ub_limit()),
-                 site);
+      core.error("ub-overflow", site, "InitBuffer takes UB to ", library.ub_used,
+                 " bytes, of which a kernel may use ", api::ub_limit());
     }
     if (library.ub_used > emulator::kUbBytes) throw emulator::Abandoned();
     if (++taken_ > emulator::kMaxBuffers) {
-      core.error("buffer-count", "a TPipe holds at most 64 buffers", site);
+      core.error("buffer-count", site, "a TPipe holds at most 64 buffers");
     }
     return address;
   }

@@ -17,10 +17,10 @@ template <class T>
 constexpr bool storable = one_of<T, half, bfloat16_t, float, int16_t, uint16_t, int32_t, uint32_t>;
 
 template <class T, class Form, class F>
-void binary(const char* name, Site site, const Form& form, const BinaryStrides& s,
+void binary(const Caller& by, const Form& form, const BinaryStrides& s,
             const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src0,
             const AscendC::LocalTensor<T>& src1, Accumulation accumulation, F f) {
-  Call call(name, site, form, sizeof(T));
+  Call call(by, form, sizeof(T));
   const Operand a = call.operand(src0, "src0", s.src0_block, s.src0);
   const Operand b = call.operand(src1, "src1", s.src1_block, s.src1);
   const Operand to = call.target(dst, s.dst_block, s.dst);
@@ -28,11 +28,11 @@ void binary(const char* name, Site site, const Form& form, const BinaryStrides& 
 }
 
 template <class T, class U, class Form>
-void multiply_add(const char* name, Site site, const Form& form, const BinaryStrides& s,
+void multiply_add(const Caller& by, const Form& form, const BinaryStrides& s,
                   const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<U>& src0,
                   const AscendC::LocalTensor<U>& src1) {
   check_fused_types<T, U>();
-  Call call(name, site, form, sizeof(T));
+  Call call(by, form, sizeof(T));
   const Operand a = call.operand(src0, "src0", s.src0_block, s.src0);
   const Operand b = call.operand(src1, "src1", s.src1_block, s.src1);
   const Operand to = call.target(dst, s.dst_block, s.dst);
@@ -40,19 +40,19 @@ void multiply_add(const char* name, Site site, const Form& form, const BinaryStr
 }
 
 template <bool accumulates, class T, class U, class Form, class F>
-void unary(const char* name, Site site, const Form& form, const UnaryStrides& s,
+void unary(const Caller& by, const Form& form, const UnaryStrides& s,
            const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<U>& src, F f) {
   if constexpr (accumulates) check_fused_types<T, U>();
-  Call call(name, site, form, sizeof(T));
+  Call call(by, form, sizeof(T));
   const Operand a = call.operand(src, "src", s.src_block, s.src);
   const Operand to = call.target(dst, s.dst_block, s.dst);
   emulator::unary<accumulates, T, U>(call.instruction(), to, a, f);
 }
 
 template <class T, class Form>
-void fill(const char* name, Site site, const Form& form, const AscendC::LocalTensor<T>& dst,
+void fill(const Caller& by, const Form& form, const AscendC::LocalTensor<T>& dst,
           int64_t block_stride, int64_t repeat_stride, T value) {
-  Call call(name, site, form, sizeof(T));
+  Call call(by, form, sizeof(T));
   emulator::fill<T>(call.instruction(), call.target(dst, block_stride, repeat_stride), value);
 }
 
@@ -83,7 +83,7 @@ namespace AscendC {
 // The macros below declare them; TYPES says which element types there are, EXPRESSION what a lane
 // computes.
 #define API_MASKED(NAME, T, params) \
-  #NAME, site, api::form<T>(mask, isSetMask, repeat_time), api::strides(#NAME, site, params)
+  {#NAME, site}, api::form<T>(mask, isSetMask, repeat_time), api::strides({#NAME, site}, params)
 
 #define API_BINARY_FORM(NAME, TYPES, MASK, ACCUMULATION, EXPRESSION)                           \
   template <class T, bool isSetMask = true>                                                    \
@@ -100,7 +100,7 @@ namespace AscendC {
   void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, \
             const int32_t& count, Site site = Site::here()) {                                  \
     static_assert(api::TYPES<T>, #NAME " does not take this type");                            \
-    api::binary<T>(#NAME, site, api::form(count), {}, dst, src0, src1,                         \
+    api::binary<T>({#NAME, site}, api::form(count), {}, dst, src0, src1,                       \
                    emulator::Accumulation::none, [](auto a, auto b) { return EXPRESSION; });   \
   }                                                                                            \
   API_BINARY_FORM(NAME, TYPES, mask, ACCUMULATION, EXPRESSION)                                 \
@@ -129,8 +129,8 @@ template <class T, class U>
 void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1,
                const int32_t& count, Site site = Site::here()) {
   const int64_t step = api::packed(sizeof(U), sizeof(T));
-  api::multiply_add<T, U>("MulAddDst", site, api::form(count), {1, 1, 1, 8, step, step}, dst, src0,
-                          src1);
+  api::multiply_add<T, U>({"MulAddDst", site}, api::form(count), {1, 1, 1, 8, step, step}, dst,
+                          src0, src1);
 }
 
 #define API_UNARY_FORM(NAME, TYPES, MASK, EXPRESSION)                                             \
@@ -146,7 +146,7 @@ void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const Loca
   void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const int32_t& count, \
             Site site = Site::here()) {                                                 \
     static_assert(api::TYPES<T>, #NAME " does not take this type");                     \
-    api::unary<false, T, T>(#NAME, site, api::form(count), {}, dst, src,                \
+    api::unary<false, T, T>({#NAME, site}, api::form(count), {}, dst, src,              \
                             [](auto a) { return EXPRESSION; });                         \
   }                                                                                     \
   API_UNARY_FORM(NAME, TYPES, mask, EXPRESSION)                                         \
@@ -177,7 +177,7 @@ API_UNARY(Not, bitwise, ~a)
             const int32_t& count, Site site = Site::here()) {                                 \
     static_assert(api::TYPES<T>, #NAME " does not take this type");                           \
     api::unary<false, T, T>(                                                                  \
-        #NAME, site, api::form<isSetMask>(count), {}, dst, src,                               \
+        {#NAME, site}, api::form<isSetMask>(count), {}, dst, src,                             \
         [b = static_cast<emulator::Wide<T>>(scalar)](auto a) { return EXPRESSION; });         \
   }                                                                                           \
   API_SCALAR_FORM(NAME, TYPES, mask, EXPRESSION)                                              \
@@ -205,8 +205,8 @@ template <class T, class U, bool isSetMask = true>
 void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const api::Same<U>& scalar,
           const int32_t& count, Site site = Site::here()) {
   api::unary<true, T, U>(
-      "Axpy", site, api::form<isSetMask>(count), {1, 1, 8, api::packed(sizeof(U), sizeof(T))}, dst,
-      src, [s = static_cast<emulator::Wide<U>>(scalar)](auto a, auto d) { return d + a * s; });
+      {"Axpy", site}, api::form<isSetMask>(count), {1, 1, 8, api::packed(sizeof(U), sizeof(T))},
+      dst, src, [s = static_cast<emulator::Wide<U>>(scalar)](auto a, auto d) { return d + a * s; });
 }
 API_AXPY_FORM(mask)
 API_AXPY_FORM(mask[])
@@ -215,7 +215,7 @@ template <class T>
 void Duplicate(const LocalTensor<T>& dst, const api::Same<T>& value, const int32_t& count,
                Site site = Site::here()) {
   static_assert(api::storable<T>, "Duplicate does not take this type");
-  api::fill("Duplicate", site, api::form(count), dst, 1, 8, T(value));
+  api::fill({"Duplicate", site}, api::form(count), dst, 1, 8, T(value));
 }
 #define API_DUPLICATE_FORM(MASK)                                                                \
   template <class T, bool isSetMask = true>                                                     \
@@ -223,9 +223,9 @@ void Duplicate(const LocalTensor<T>& dst, const api::Same<T>& value, const int32
                  const Byte& repeat_time, const Short& block_stride, const Byte& repeat_stride, \
                  Site site = Site::here()) {                                                    \
     static_assert(api::storable<T>, "Duplicate does not take this type");                       \
-    api::check_field("Duplicate", site, "dstBlkStride", block_stride);                          \
-    api::check_field("Duplicate", site, "dstRepStride", repeat_stride);                         \
-    api::fill("Duplicate", site, api::form<T>(mask, isSetMask, repeat_time), dst,               \
+    api::check_fields({"Duplicate", site}, "dstBlkStride", block_stride, "dstRepStride",        \
+                      repeat_stride);                                                           \
+    api::fill({"Duplicate", site}, api::form<T>(mask, isSetMask, repeat_time), dst,             \
               block_stride.value, repeat_stride.value, T(value));                               \
   }
 API_DUPLICATE_FORM(mask)

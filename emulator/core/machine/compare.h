@@ -33,10 +33,8 @@ void compare(VectorInstruction v, uint32_t to, const Operand& a, const Operand* 
              Comparison comparison) {
   const MaskRegister& mask = v.core.mask;
   if (!mask.owned && !mask.full()) {
-    v.core.report("mask-inherited", Severity::unspecified,
-                  std::string(v.i.name) +
-                      " sets no mask, and may look at the one that another call left behind",
-                  v.i.site);
+    v.core.unspecified("mask-inherited", v.i.by,
+                       " sets no mask, and may look at the one that another call left behind");
   }
   const uint32_t bytes = v.lanes.repeats * v.lanes.per_repeat / 8;
   const std::array<Operand, 2> sources = {a, b ? *b : a};

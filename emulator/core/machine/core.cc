@@ -38,7 +38,7 @@ void Core::account(Instruction& i) {
     if (!inserted.scalar_waits[p]) continue;
     timeline.wait_flag(Pipe::S, timeline.set_flag(static_cast<Pipe>(p)));
     if (adversarial())
-      block("automatic synchronisation", i.site, [this, p] { return pipelines_[p - 1].idle(); });
+      block("automatic synchronisation", i.by.site, [this, p] { return pipelines_[p - 1].idle(); });
   }
   if (inserted.waits_for_scalar) timeline.wait_flag(i.pipe, timeline.set_flag(Pipe::S));
   if (i.pipe == Pipe::S) {
@@ -56,7 +56,7 @@ void Core::account(Instruction& i) {
     }
     if (i.work.traffic < i.work.hbm_traffic) i.work.traffic = i.work.hbm_traffic;
   }
-  timeline.issue(i.pipe, i.name, i.site, i.work);
+  timeline.issue(i.pipe, i.by, i.work);
 }
 
 void Core::enqueue(const Instruction& i, Run run) {
@@ -64,7 +64,7 @@ void Core::enqueue(const Instruction& i, Run run) {
   const Pipe pipe = i.pipe;
   pipeline.push(i, std::move(run));
   if (pipeline.waiting() > kQueue) {
-    block("room in the queue", i.site,
+    block("room in the queue", i.by.site,
           [this, pipe] { return pipelines_[emulator::index(pipe) - 1].waiting() <= kQueue / 2; });
   }
   maybe_yield();
@@ -72,13 +72,11 @@ void Core::enqueue(const Instruction& i, Run run) {
 
 namespace {
 
-std::string text_of(const Instruction& i, GmUse use, int64_t begin, uint64_t bytes,
-                    const Allocation& home) {
-  const std::string verb = use == GmUse::read ? " reads " : " writes ";
-  const std::string where = begin < 0 ? std::to_string(-begin) + " bytes in front of " + home.name
-                                      : "byte " + std::to_string(begin) + " of " + home.name;
-  return std::string(i.name) + verb + std::to_string(bytes) + " bytes from " + where +
-         " on, which has " + std::to_string(home.bytes);
+std::string text_of(GmUse use, int64_t begin, uint64_t bytes, const Allocation& home) {
+  const std::string where = begin < 0 ? joined(-begin, " bytes in front of ", home.name)
+                                      : joined("byte ", begin, " of ", home.name);
+  return joined(use == GmUse::read ? " reads " : " writes ", bytes, " bytes from ", where,
+                " on, which has ", home.bytes);
 }
 
 }  // namespace
@@ -86,24 +84,21 @@ std::string text_of(const Instruction& i, GmUse use, int64_t begin, uint64_t byt
 Inside Core::inside_gm(Instruction& i, Allocation* home, const uint8_t* address, uint64_t bytes,
                        GmUse use, uint8_t atomic_kind) {
   if (!home) {
-    error("gm-unallocated", std::string(i.name) + " touches GM that was not allocated", i.site);
+    error("gm-unallocated", i.by.site, i.by.name, " touches GM that was not allocated");
     return {};
   }
   if (home->released) {
-    error("gm-released", std::string(i.name) + " touches " + home->name + ", which was released",
-          i.site);
+    error("gm-released", i.by.site, i.by.name, " touches ", home->name, ", which was released");
     return {};
   }
   home->last_epoch = gm.epoch;
   const int64_t begin = address - home->address, end = begin + static_cast<int64_t>(bytes);
   const auto limit = static_cast<int64_t>(home->bytes), slack = limit + options.gm_slack;
   if (begin < 0 || end > slack) {
-    error("gm-bounds", text_of(i, use, begin, bytes, *home), i.site);
+    error("gm-bounds", i.by, text_of(use, begin, bytes, *home));
   } else if (end > limit) {
-    report("gm-slack", Severity::unspecified,
-           text_of(i, use, begin, bytes, *home) +
-               ": it lives on what the runtime adds behind an allocation",
-           i.site);
+    unspecified("gm-slack", i.by, text_of(use, begin, bytes, *home),
+                ": it lives on what the runtime adds behind an allocation");
   }
   const int64_t first = std::max<int64_t>(begin, 0), last = std::min(end, limit);
   if (first >= last) return {};
@@ -169,10 +164,8 @@ void Core::read_vector_register(std::function<bool()> ready, Site site) {
 
 Meeting& Core::arrive(Site site) {
   if (blocks > options.cores) {
-    error("sync-all-blocks",
-          "SyncAll with " + std::to_string(blocks) + " blocks on " + std::to_string(options.cores) +
-              " cores: the blocks that wait for a core never arrive",
-          site);
+    error("sync-all-blocks", site, "SyncAll with ", blocks, " blocks on ", options.cores,
+          " cores: the blocks that wait for a core never arrive");
     throw Abandoned();
   }
   Meeting& meeting = launch_.meeting(met_++);
@@ -206,20 +199,18 @@ void Core::finish() {
   if (adversarial()) block("kernel end", {}, [this] { return drained(); });
   judge.finish({});
   if (!judge.drained()) {
-    error("not-drained",
+    error("not-drained", {},
           "the kernel ends while pipes may be busy: without a TPipe it ends with "
-          "PipeBarrier<PIPE_ALL>",
-          {});
+          "PipeBarrier<PIPE_ALL>");
   }
   if (mask.counter || mask.dirty) {
-    error("mask-left-set",
+    error("mask-left-set", mask.site,
           mask.counter ? "the kernel ends in counter mode: SetMaskNorm is missing"
-                       : "the kernel ends with a vector mask of its own: ResetMask is missing",
-          mask.site);
+                       : "the kernel ends with a vector mask of its own: ResetMask is missing");
   }
   if (atomic.kind) {
-    error("atomic-left-set", "the kernel ends in atomic mode: SetAtomicNone is missing",
-          atomic.site);
+    error("atomic-left-set", atomic.site,
+          "the kernel ends in atomic mode: SetAtomicNone is missing");
   }
 }
 

@@ -63,8 +63,8 @@ class Core {
     }
     enqueue(i, Run(std::forward<F>(run)));
   }
-  Instruction& draft(Pipe pipe, const char* name, Site site) {
-    draft_.reset(pipe, name, site);
+  Instruction& draft(Pipe pipe, const Caller& by) {
+    draft_.reset(pipe, by);
     return draft_;
   }
 
@@ -83,11 +83,14 @@ class Core {
   void reset_masks();
   void finish();
 
-  void report(const char* rule, Severity severity, const std::string& message, Site site) {
-    judge.report(rule, severity, message, site);
+  // Findings: the text begins with the name of the call.
+  template <class... Parts>
+  void error(const char* rule, const Caller& by, const Parts&... parts) {
+    judge.report(rule, Severity::error, joined(by.name, parts...), by.site);
   }
-  void error(const char* rule, const std::string& message, Site site) {
-    report(rule, Severity::error, message, site);
+  template <class... Parts>
+  void unspecified(const char* rule, const Caller& by, const Parts&... parts) {
+    judge.report(rule, Severity::unspecified, joined(by.name, parts...), by.site);
   }
   // Adds an access to GM to an instruction: what of it is inside its allocation. The rest is a finding.
   Inside inside_gm(Instruction& i, Allocation* home, const uint8_t* address, uint64_t bytes,

@@ -19,7 +19,7 @@ void Timeline::begin(const CostModel& model, int core, int active_cores, double 
   for (int p = 0; p < kPipes; ++p) ready_[p] = free_[p] = done_[p] = now_;
 }
 
-void Timeline::issue(Pipe pipe, const char* name, Site site, const Work& work) {
+void Timeline::issue(Pipe pipe, const Caller& by, const Work& work) {
   const int p = index(pipe);
   now_ += model_->dispatch;
   double occupied = 0, latency = 0;
@@ -41,7 +41,7 @@ void Timeline::issue(Pipe pipe, const char* name, Site site, const Work& work) {
   cost.rows += work.rows;
   cost.bytes += work.bytes;
   cost.busy += occupied;
-  if (trace_) trace_->push_back({core_, pipe, name, site, begin, free_[p]});
+  if (trace_) trace_->push_back({core_, pipe, by, begin, free_[p]});
 }
 
 double Timeline::set_flag(Pipe from) {

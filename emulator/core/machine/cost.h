@@ -75,8 +75,7 @@ struct CoreCost {
 struct TraceEvent {
   int core;
   Pipe pipe;
-  const char* name;
-  Site site;
+  Caller by;
   double begin, end;  // modelled cycles
 };
 
@@ -86,7 +85,7 @@ class Timeline {
  public:
   void begin(const CostModel& model, int core, int active_cores, double at,
              std::vector<TraceEvent>* trace);
-  void issue(Pipe pipe, const char* name, Site site, const Work& work);
+  void issue(Pipe pipe, const Caller& by, const Work& work);
   void access() {  // GetValue and SetValue
     now_ += model_->scalar_access;
     ++cost_.pipe[0].instructions;

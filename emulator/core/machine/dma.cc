@@ -42,8 +42,7 @@ double gm_traffic(const CostModel& cost, const uint8_t* address, uint64_t bytes)
 void keep_inside_ub(Core& core, const Instruction& i, uint32_t address, uint32_t& count,
                     uint64_t step, uint32_t bytes) {
   if (address + (count - 1) * step + bytes <= kUbBytes) return;
-  core.error("ub-bounds", std::string(i.name) + ": an operand ends beyond the 192 KB of UB",
-             i.site);
+  core.error("ub-bounds", i.by, ": an operand ends beyond the 192 KB of UB");
   while (count && address + (count - 1) * step + bytes > kUbBytes) --count;
 }
 
@@ -85,9 +84,8 @@ void load_row(uint8_t* to, const uint8_t* from, const Rows& rows, const Inside& 
 
 }  // namespace
 
-void copy_in(Core& core, const char* name, Site site, uint32_t to, const GmPlace& from, Rows rows,
-             GmUse use) {
-  Instruction& i = core.draft(Pipe::MTE2, name, site);
+void copy_in(Core& core, const Caller& by, uint32_t to, const GmPlace& from, Rows rows, GmUse use) {
+  Instruction& i = core.draft(Pipe::MTE2, by);
   if (rows.count == 0 || rows.bytes == 0) return;
   const uint32_t wide = rows.row_in_ub();
   keep_inside_ub(core, i, to, rows.count, rows.ub_step, wide);
@@ -106,9 +104,9 @@ void copy_in(Core& core, const char* name, Site site, uint32_t to, const GmPlace
   });
 }
 
-void copy_out(Core& core, const char* name, Site site, const GmPlace& to, uint32_t from, Rows rows,
+void copy_out(Core& core, const Caller& by, const GmPlace& to, uint32_t from, Rows rows,
               GmUse use) {
-  Instruction& i = core.draft(Pipe::MTE3, name, site);
+  Instruction& i = core.draft(Pipe::MTE3, by);
   if (rows.count == 0 || rows.bytes == 0) return;
   keep_inside_ub(core, i, from, rows.count, rows.ub_step, rows.bytes);
   const uint8_t kind = core.atomic.kind;
@@ -130,9 +128,9 @@ void copy_out(Core& core, const char* name, Site site, const GmPlace& to, uint32
   });
 }
 
-void copy_within(Core& core, const char* name, Site site, uint32_t to, uint64_t to_step,
-                 uint32_t from, uint64_t from_step, uint32_t count, uint32_t bytes) {
-  Instruction& i = core.draft(Pipe::V, name, site);
+void copy_within(Core& core, const Caller& by, uint32_t to, uint64_t to_step, uint32_t from,
+                 uint64_t from_step, uint32_t count, uint32_t bytes) {
+  Instruction& i = core.draft(Pipe::V, by);
   if (count == 0 || bytes == 0) return;
   keep_inside_ub(core, i, to, count, to_step, bytes);
   keep_inside_ub(core, i, from, count, from_step, bytes);
@@ -145,7 +143,7 @@ void copy_within(Core& core, const char* name, Site site, uint32_t to, uint64_t 
     for (const Interval& b : i.writes) {
       if (apart) break;
       if (a.begin < b.begin + b.size && b.begin < a.begin + a.size) {
-        core.error("overlap-repeats", std::string(name) + ": source and destination overlap", site);
+        core.error("overlap-repeats", by, ": source and destination overlap");
         return;
       }
     }
@@ -157,16 +155,15 @@ void copy_within(Core& core, const char* name, Site site, uint32_t to, uint64_t 
   });
 }
 
-void load_scalar(Core& core, const char* name, Site site, uint64_t from, void* to, uint32_t bytes) {
-  Instruction& i = core.draft(Pipe::S, name, site);
+void load_scalar(Core& core, const Caller& by, uint64_t from, void* to, uint32_t bytes) {
+  Instruction& i = core.draft(Pipe::S, by);
   if (from + bytes > kUbBytes) return;  // which is found where the tensor is checked
   i.reads.add(from, bytes);
   core.issue(i, [=](uint8_t* ub) { std::memcpy(to, ub + from, bytes); });
 }
 
-void store_scalar(Core& core, const char* name, Site site, uint64_t to, const void* from,
-                  uint32_t bytes) {
-  Instruction& i = core.draft(Pipe::S, name, site);
+void store_scalar(Core& core, const Caller& by, uint64_t to, const void* from, uint32_t bytes) {
+  Instruction& i = core.draft(Pipe::S, by);
   if (to + bytes > kUbBytes) return;
   i.writes.add(to, bytes);
   core.issue(i, [=](uint8_t* ub) { std::memcpy(ub + to, from, bytes); });

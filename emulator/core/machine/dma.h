@@ -38,15 +38,14 @@ struct GmPlace {
 };
 
 // What of the rows lies in UB and in the allocation is copied; the rest is a finding.
-void copy_in(Core& core, const char* name, Site site, uint32_t to, const GmPlace& from, Rows rows,
+void copy_in(Core& core, const Caller& by, uint32_t to, const GmPlace& from, Rows rows,
              GmUse use = GmUse::read);
-void copy_out(Core& core, const char* name, Site site, const GmPlace& to, uint32_t from, Rows rows,
+void copy_out(Core& core, const Caller& by, const GmPlace& to, uint32_t from, Rows rows,
               GmUse use = GmUse::write);
-void copy_within(Core& core, const char* name, Site site, uint32_t to, uint64_t to_step,
-                 uint32_t from, uint64_t from_step, uint32_t count, uint32_t bytes);
+void copy_within(Core& core, const Caller& by, uint32_t to, uint64_t to_step, uint32_t from,
+                 uint64_t from_step, uint32_t count, uint32_t bytes);
 
 // The scalar unit's, of UB.
-void load_scalar(Core& core, const char* name, Site site, uint64_t from, void* to, uint32_t bytes);
-void store_scalar(Core& core, const char* name, Site site, uint64_t to, const void* from,
-                  uint32_t bytes);
+void load_scalar(Core& core, const Caller& by, uint64_t from, void* to, uint32_t bytes);
+void store_scalar(Core& core, const Caller& by, uint64_t to, const void* from, uint32_t bytes);
 }  // namespace emulator

@@ -60,8 +60,7 @@ struct GmRange {
 
 struct Instruction {
   Pipe pipe = Pipe::S;
-  const char* name = "";
-  Site site;
+  Caller by;
   Footprint reads, writes;  // of UB
   Footprint dummies;        // part of the writes whose values no document gives
   Footprint unjudged;       // bytes that may be read, which the judge is not told
@@ -70,10 +69,9 @@ struct Instruction {
   Work work;
   bool valid = true;  // false: executing it would leave the memories of the emulator
 
-  void reset(Pipe on, const char* what, Site where) {
+  void reset(Pipe on, const Caller& caller) {
     pipe = on;
-    name = what;
-    site = where;
+    by = caller;
     reads.clear();
     writes.clear();
     dummies.clear();

@@ -71,16 +71,16 @@ void Judge::require(const Instruction& i, int other, uint32_t number, const char
       return;
     }
   }
-  const Call& call = calls_[other][number - 1];
+  const Caller& call = calls_[other][number - 1];
   const std::string from = kPipeName[other], to = kPipeName[p];
   const std::string verb = rule[0] == 'r' ? "reads" : "overwrites";
   const std::string past = rule[2] == 'r' ? "reads" : "writes";
   const std::string missing =
       from == to ? "PipeBarrier<PIPE_" + to + ">" : "flag " + from + "_" + to;
   report(rule, Severity::error,
-         std::string(i.name) + " " + verb + " " + memory + " that " + call.name + " " + past +
+         std::string(i.by.name) + " " + verb + " " + memory + " that " + call.name + " " + past +
              ", without a " + missing + " between them (first at " + where + ")",
-         i.site, call.site, issued_[p], number);
+         i.by.site, call.site, issued_[p], number);
 }
 
 void Judge::check_ub(const Instruction& i) {
@@ -120,24 +120,24 @@ void Judge::check_ub(const Instruction& i) {
   }
   if (never) {
     report("ub-uninitialised", Severity::error,
-           std::string(i.name) + " reads UB that nothing has written (first at " +
+           std::string(i.by.name) + " reads UB that nothing has written (first at " +
                ub_bytes(never_at) + ")",
-           i.site, {}, t);
+           i.by.site, {}, t);
   }
   if (dummy) {
     report("ub-dummy", Severity::unspecified,
-           std::string(i.name) +
+           std::string(i.by.name) +
                " reads padding of a DataCopyPad whose value is not specified (first at " +
                ub_bytes(dummy_at) + ")",
-           i.site, {}, t);
+           i.by.site, {}, t);
   }
 }
 
 void Judge::clash(const char* rule, const Instruction& i, const GmRange& range, uint64_t at,
                   const char* what) {
   report(rule, Severity::error,
-         std::string(i.name) + " " + what + " (first at " + gm_bytes(range, at) + ")", i.site, {},
-         issued_[index(i.pipe)]);
+         std::string(i.by.name) + " " + what + " (first at " + gm_bytes(range, at) + ")", i.by.site,
+         {}, issued_[index(i.pipe)]);
 }
 
 // Copies of two cores that end within one 32-byte block touch different bytes of it; what the
@@ -158,9 +158,10 @@ void Judge::check_shared_blocks(const Instruction& i, const GmRange& range) {
   if (end % kBlock && end < limit) look(end / kBlock * kBlock);
   if (!shared) return;
   report("gm-shared-block", Severity::unspecified,
-         std::string(i.name) + " writes a part of a 32-byte block of GM, of which another core " +
+         std::string(i.by.name) +
+             " writes a part of a 32-byte block of GM, of which another core " +
              "writes a part before the next SyncAll (" + gm_bytes(range, shared_at) + ")",
-         i.site, {}, issued_[index(i.pipe)]);
+         i.by.site, {}, issued_[index(i.pipe)]);
 }
 
 // Another write of the byte before this access: by another core, or by this one.
@@ -242,7 +243,7 @@ Insertions Judge::access(const Instruction& i) {
   inserted_ = {};
   const int p = index(i.pipe);
   ++issued_[p];
-  calls_[p].push_back({i.name, i.site});
+  calls_[p].push_back(i.by);
   check_ub(i);
   for (const GmRange& range : i.gm) check_gm(i, range);
   return inserted_;

@@ -68,10 +68,6 @@ class Judge {
     uint32_t wait = 0;  // the last wait on it, among those of its pipe
     Site wait_site;
   };
-  struct Call {
-    const char* name;
-    Site site;
-  };
 
   bool known(Pipe pipe, int other, uint32_t number) const {
     return number <= knowledge_[index(pipe)][other];
@@ -96,7 +92,7 @@ class Judge {
   Knowledge issued_ = {};
   std::array<Knowledge, kPipes> knowledge_ = {};
   std::array<std::array<Flag, kEventIds>, kEvents> flags_ = {};
-  std::vector<Call> calls_[kPipes];
+  std::vector<Caller> calls_[kPipes];
   Insertions inserted_;
 };
 

@@ -157,11 +157,12 @@ void check_overlap(Core& core, const Instruction& i, const Lanes& lanes, const O
       }
     }
     const std::string which =
-        std::string(i.name) + ": the destination and source " + std::to_string(s);
-    if (partly) core.error("overlap-partial", which + " overlap in part within one repeat", i.site);
+        std::string(i.by.name) + ": the destination and source " + std::to_string(s);
+    if (partly)
+      core.error("overlap-partial", i.by.site, which, " overlap in part within one repeat");
     if (later && !may_accumulate) {
-      core.error("overlap-repeats", which + " overlap: a repeat reads what an earlier repeat wrote",
-                 i.site);
+      core.error("overlap-repeats", i.by.site, which,
+                 " overlap: a repeat reads what an earlier repeat wrote");
     }
   }
 }

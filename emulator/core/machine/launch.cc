@@ -113,7 +113,7 @@ void Launch::report_deadlock() {
       what += std::string("; ") + kPipeName[p] + " waits for flag " + kPipeName[event / kPipes] +
               "_" + kPipeName[event % kPipes] + "(" + std::to_string(flag % kEventIds) + ")";
     }
-    core->error("deadlock", "nothing can go on: " + what, core->waits_at_);
+    core->error("deadlock", core->waits_at_, "nothing can go on: ", what);
   }
   abandoned_ = true;
   for (Core* core : alive_) {

@@ -38,13 +38,10 @@ void each_lane(const Lanes& lanes, Visit visit) {
   }
 }
 
-inline void report_offset(Core& core, const char* name, Site site, uint64_t offset,
-                          const Window& from, uint32_t unit) {
-  core.error("gather-bounds",
-             std::string(name) + ": offset " + std::to_string(offset) + " of a source of " +
-                 std::to_string(from.bytes) + " bytes, or not a multiple of " +
-                 std::to_string(unit),
-             site);
+inline void report_offset(Core& core, const Caller& by, uint64_t offset, const Window& from,
+                          uint32_t unit) {
+  core.error("gather-bounds", by, ": offset ", offset, " of a source of ", from.bytes,
+             " bytes, or not a multiple of ", unit);
 }
 
 // Every lane takes the element that its offset, in bytes, names.
@@ -68,11 +65,11 @@ void gather(VectorInstruction v, const Operand& to, const Window& from, const Op
     v.overlap_is_an_error("source and destination");
   }
   v.i.work.cycles = elements / v.core.options.cost.gather_element;
-  v.issue([=, lanes = v.lanes, core = &v.core, name = v.i.name, site = v.i.site](uint8_t* ub) {
+  v.issue([=, lanes = v.lanes, core = &v.core, by = v.i.by](uint8_t* ub) {
     each_lane(lanes, [&](uint32_t r, uint32_t lane) {
       const uint64_t offset = offset_of(ub, r, lane);
       if (offset + sizeof(T) > from.bytes || offset % sizeof(T)) {
-        report_offset(*core, name, site, offset, from, sizeof(T));
+        report_offset(*core, by, offset, from, sizeof(T));
         return;
       }
       std::memcpy(ub + to.lane(r, lane), ub + from.address + offset, sizeof(T));
@@ -164,7 +161,7 @@ uint64_t squeeze(VectorInstruction v, uint32_t to, uint64_t room, const Operand&
     result->kept = n;
     result->ready = true;
   });
-  const Site site = v.i.site;
+  const Site site = v.i.by.site;
   v.core.read_vector_register([result] { return result->ready; }, site);
   v.core.judge.define(to, std::min(result->kept, room) * sizeof(T));
   return result->kept;

@@ -69,9 +69,9 @@ void Report::write_trace(const std::string& path) const {
     }
   }
   for (const TraceEvent& event : trace) {
-    out << ",\n{\"ph\":\"X\",\"name\":\"" << event.name << "\",\"pid\":" << event.core
+    out << ",\n{\"ph\":\"X\",\"name\":\"" << event.by.name << "\",\"pid\":" << event.core
         << ",\"tid\":" << index(event.pipe) << ",\"ts\":" << event.begin
-        << ",\"dur\":" << event.end - event.begin << ",\"args\":{\"at\":\"" << event.site.text()
+        << ",\"dur\":" << event.end - event.begin << ",\"args\":{\"at\":\"" << event.by.site.text()
         << "\"}}";
   }
   out << "\n]}\n";

@@ -10,8 +10,8 @@ namespace emulator {
 // One instruction: its operands are recorded and checked, then it is issued with what it computes.
 class VectorInstruction {
  public:
-  VectorInstruction(Core& core, const char* name, Site site, Lanes lanes)
-      : core(core), i(core.draft(Pipe::V, name, site)), lanes(std::move(lanes)) {
+  VectorInstruction(Core& core, const Caller& by, Lanes lanes)
+      : core(core), i(core.draft(Pipe::V, by)), lanes(std::move(lanes)) {
     i.work.repeats = this->lanes.repeats;
   }
 
@@ -24,15 +24,14 @@ class VectorInstruction {
   // Whether bytes that an operand takes are in UB: if not, the instruction is not executed.
   bool inside(uint32_t address, uint64_t bytes) {
     if (address + bytes <= kUbBytes) return i.valid;
-    core.error("ub-bounds", std::string(i.name) + ": an operand ends beyond the 192 KB of UB",
-               i.site);
+    core.error("ub-bounds", i.by, ": an operand ends beyond the 192 KB of UB");
     return i.valid = false;
   }
   bool inside(const Operand& operand) {
     return inside(operand.address, lanes.repeats ? extent(lanes, operand) : 0);
   }
   void overlap_is_an_error(const char* what) {
-    core.error("overlap-repeats", std::string(i.name) + ": " + what + " overlap", i.site);
+    core.error("overlap-repeats", i.by, ": ", what, " overlap");
   }
 
   // `run` works on an image of UB.
