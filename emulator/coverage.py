@@ -31,7 +31,6 @@ DECLARED = (
     r"^(?:inline |constexpr )*[\w:]+(?:<\w+>)?[&*]? (\w+)\(",  # a function
     r"^class (\w+)",
     r"^API_(?:BINARY|UNARY|SCALAR)\((\w+),",
-    r"^#define API_\w+_FORM\(MASK\).*?\bvoid (\w+)\(",
 )
 
 

@@ -19,14 +19,12 @@ void check_fields(const Caller& by, const char* field, const F& value, const Mor
 
 // The mask argument of a call: a number of lanes, or their bits. MASK_PLACEHOLDER goes with
 // isSetMask = false.
-struct MaskArgument {
-  bool count;
-  uint64_t high, low;
-
-  static MaskArgument first(uint64_t lanes) { return {true, 0, lanes}; }
-  static MaskArgument pattern(const uint64_t* mask, uint32_t size_of) {
-    return {false, size_of == 2 ? mask[1] : 0, mask[0]};
-  }
+struct Mask {
+  template <class Number, class = std::enable_if_t<std::is_convertible_v<Number, uint64_t>>>
+  Mask(Number lanes) : lanes(static_cast<uint64_t>(lanes)) {}
+  Mask(const uint64_t* bits) : bits(bits) {}
+  uint64_t lanes = 0;
+  const uint64_t* bits = nullptr;
 };
 
 // Which lanes a call works on: a count of elements, or a mask and repeats.
@@ -34,7 +32,7 @@ struct CountForm {
   int64_t count;
 };
 struct MaskForm {
-  MaskArgument mask;
+  Mask mask;
   bool set_mask;
   int64_t repeats;
 };
@@ -65,7 +63,7 @@ class Call {
     counted_ = true;
     select(1, bytes);
   }
-  void masked(const MaskArgument& mask, bool set_mask, int64_t repeats, uint32_t bytes);
+  void masked(const Mask& mask, bool set_mask, int64_t repeats, uint32_t bytes);
   void select(int64_t repeats, uint32_t bytes);
   // Instructions that sets no mask, or all of it.
   void whole(int64_t repeats, uint32_t bytes) {
@@ -110,7 +108,7 @@ inline void Call::select(int64_t repeats, uint32_t bytes) {
   lanes = selected_lanes(core.mask, repeats, bytes);
 }
 
-inline void Call::masked(const MaskArgument& mask, bool set_mask, int64_t repeats, uint32_t bytes) {
+inline void Call::masked(const Mask& mask, bool set_mask, int64_t repeats, uint32_t bytes) {
   const uint32_t per_repeat = kRepeat / bytes;
   if (repeats < 0 || repeats > kMaxRepeats) {
     core.error("repeat-range", by, ": repeatTime is ", repeats, ", which is not within 0 to 255");
@@ -122,17 +120,17 @@ inline void Call::masked(const MaskArgument& mask, bool set_mask, int64_t repeat
                        " with isSetMask = false uses the mask that another call "
                        "left in the register");
     }
-  } else if (!mask.count) {
-    core.set_vector_mask(mask.high, mask.low);
+  } else if (mask.bits) {
+    core.set_vector_mask(bytes == 2 ? mask.bits[1] : 0, mask.bits[0]);
   } else {
     if (core.mask.counter) {
-      core.error("mask-counter", by, " in counter mode of ", mask.low,
+      core.error("mask-counter", by, " in counter mode of ", mask.lanes,
                  " lanes: the register takes the bits that stand for them as a number");
-    } else if (mask.low > per_repeat) {
-      core.error("mask-range", by, ": mask is ", mask.low, ", of ", per_repeat,
+    } else if (mask.lanes > per_repeat) {
+      core.error("mask-range", by, ": mask is ", mask.lanes, ", of ", per_repeat,
                  " lanes in a repeat");
     }
-    const int64_t n = std::min<uint64_t>(mask.low, 128);
+    const int64_t n = std::min<uint64_t>(mask.lanes, 128);
     core.set_vector_mask(first_lanes(n - 64), first_lanes(n));
   }
   select(repeats, bytes);

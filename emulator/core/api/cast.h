@@ -41,17 +41,9 @@ void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode&
 }
 template <class T, class U, bool isSetMask = true>
 void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& round_mode,
-          const uint64_t mask, const Byte& repeat_time, const UnaryRepeatParams& params,
+          const api::Mask& mask, const Byte& repeat_time, const UnaryRepeatParams& params,
           Site site = Site::here()) {
-  const api::MaskForm form{api::MaskArgument::first(mask), isSetMask, repeat_time.value};
-  api::cast(site, form, api::strides({"Cast", site}, params), dst, src, round_mode);
-}
-template <class T, class U, bool isSetMask = true>
-void Cast(const LocalTensor<T>& dst, const LocalTensor<U>& src, const RoundMode& round_mode,
-          const uint64_t mask[], const Byte& repeat_time, const UnaryRepeatParams& params,
-          Site site = Site::here()) {
-  const auto argument = api::MaskArgument::pattern(mask, api::widest<T, U>);
-  api::cast(site, api::MaskForm{argument, isSetMask, repeat_time.value},
+  api::cast(site, api::MaskForm{mask, isSetMask, repeat_time.value},
             api::strides({"Cast", site}, params), dst, src, round_mode);
 }
 

@@ -7,16 +7,13 @@ namespace api {
 
 // The count form moves whole blocks: what is left over is silently not copied.
 template <class T>
-uint32_t whole_blocks(uint64_t count, Site site) {
+AscendC::DataCopyParams whole_blocks(uint64_t count, Site site) {
   const uint64_t bytes = count * sizeof(T);
   if (bytes % kBlock) {
     current().error("copy-rounds-down", site, "DataCopy of ", bytes, " bytes copies ",
                     bytes / kBlock * kBlock, ": use DataCopyPad");
   }
-  if (bytes / kBlock > kMaxGap) {
-    current().error("field-range", site, "DataCopy: more than 65535 blocks in one copy");
-  }
-  return bytes / kBlock * kBlock;
+  return {1, bytes / kBlock, 0, 0};
 }
 
 inline void check_block_count(const Caller& by, const AscendC::Short& count) {
@@ -149,27 +146,6 @@ void copy_masked(const Caller& by, const MaskForm& form, const UnaryStrides& s,
 namespace AscendC {
 
 template <class T>
-void DataCopy(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const uint32_t count,
-              Site site = Site::here()) {
-  emulator::Rows rows;
-  rows.bytes = api::whole_blocks<T>(count, site);
-  api::copy_in(dst, src, rows, {"DataCopy", site});
-}
-template <class T>
-void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const uint32_t count,
-              Site site = Site::here()) {
-  emulator::Rows rows;
-  rows.bytes = api::whole_blocks<T>(count, site);
-  api::copy_out(dst, src, rows, {"DataCopy", site});
-}
-template <class T>
-void DataCopy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint32_t count,
-              Site site = Site::here()) {
-  api::BlockRows b{{}, 0, 0};
-  b.rows.bytes = api::whole_blocks<T>(count, site);
-  api::copy_within(dst, src, b, site);
-}
-template <class T>
 void DataCopy(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const DataCopyParams& params,
               Site site = Site::here()) {
   auto b = api::block_rows(params, site);
@@ -190,6 +166,21 @@ void DataCopy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const DataCo
               Site site = Site::here()) {
   api::copy_within(dst, src, api::block_rows(params, site), site);
 }
+template <class T>
+void DataCopy(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const uint32_t count,
+              Site site = Site::here()) {
+  DataCopy(dst, src, api::whole_blocks<T>(count, site), site);
+}
+template <class T>
+void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const uint32_t count,
+              Site site = Site::here()) {
+  DataCopy(dst, src, api::whole_blocks<T>(count, site), site);
+}
+template <class T>
+void DataCopy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint32_t count,
+              Site site = Site::here()) {
+  DataCopy(dst, src, api::whole_blocks<T>(count, site), site);
+}
 
 template <class T>
 void DataCopyPad(const LocalTensor<T>& dst, const GlobalTensor<T>& src,
@@ -209,16 +200,12 @@ void DataCopyPad(const GlobalTensor<T>& dst, const LocalTensor<T>& src,
   rows.ub_step = rows.row_in_ub() + params.srcStride.value * emulator::kBlock;
   api::copy_out(dst, src, rows, {"DataCopyPad", site});
 }
-#define API_COPY_FORM(MASK)                                                                      \
-  template <class T, bool isSetMask = true>                                                      \
-  void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const uint64_t MASK,           \
-            const Byte& repeat_time, const CopyRepeatParams& params, Site site = Site::here()) { \
-    static_assert(api::storable<T>, "Copy does not take this type");                             \
-    api::copy_masked<T>(API_MASKED(Copy, T, params), dst, src);                                  \
-  }
-API_COPY_FORM(mask)
-API_COPY_FORM(mask[])
-
+template <class T, bool isSetMask = true>
+void Copy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const api::Mask& mask,
+          const Byte& repeat_time, const CopyRepeatParams& params, Site site = Site::here()) {
+  static_assert(api::storable<T>, "Copy does not take this type");
+  api::copy_masked<T>(API_MASKED(Copy, params), dst, src);
+}
 template <class T>
 void SetAtomicAdd(Site site = Site::here()) {
   static_assert(emulator::atomic_kind<T>() != 0, "SetAtomicAdd does not take this type");

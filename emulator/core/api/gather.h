@@ -41,11 +41,11 @@ void gather_count(Call& call, const AscendC::LocalTensor<T>& dst,
                     " repeats, of which the hardware takes ", whole % 256);
   }
   if (whole) {
-    call.masked(MaskArgument::first(per), true, whole % 256, sizeof(T));
+    call.masked(per, true, whole % 256, sizeof(T));
     gather(call, dst, src, offsets, base, 8);
   }
   if (rest) {
-    call.masked(MaskArgument::first(rest), true, 1, sizeof(T));
+    call.masked(rest, true, 1, sizeof(T));
     gather(call, dst[whole * per], src, offsets[whole * per], base, 8);
   }
 }
@@ -101,18 +101,15 @@ void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src,
   api::Call call({"Gather", site});
   api::gather_count(call, dst, src, srcOffset, srcBaseAddr, count);
 }
-#define API_GATHER_FORM(MASK)                                                           \
-  template <class T>                                                                    \
-  void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src,                     \
-              const LocalTensor<uint32_t>& srcOffset, const uint32_t srcBaseAddr,       \
-              const uint64_t MASK, const Byte& repeat_time, const Short& dstRepStride,  \
-              Site site = Site::here()) {                                               \
-    api::check_fields({"Gather", site}, "dstRepStride", dstRepStride);                  \
-    api::Call call({"Gather", site}, api::form<T>(mask, true, repeat_time), sizeof(T)); \
-    api::gather(call, dst, src, srcOffset, srcBaseAddr, dstRepStride.value);            \
-  }
-API_GATHER_FORM(mask)
-API_GATHER_FORM(mask[])
+template <class T>
+void Gather(const LocalTensor<T>& dst, const LocalTensor<T>& src,
+            const LocalTensor<uint32_t>& srcOffset, const uint32_t srcBaseAddr,
+            const api::Mask& mask, const Byte& repeat_time, const Short& dstRepStride,
+            Site site = Site::here()) {
+  api::check_fields({"Gather", site}, "dstRepStride", dstRepStride);
+  api::Call call({"Gather", site}, api::MaskForm{mask, true, repeat_time.value}, sizeof(T));
+  api::gather(call, dst, src, srcOffset, srcBaseAddr, dstRepStride.value);
+}
 
 template <class T, class U>
 void GatherMask(const LocalTensor<T>& dst, const LocalTensor<T>& src0,

@@ -36,17 +36,13 @@ void reduce(Call& call, const AscendC::LocalTensor<T>& dst, const AscendC::Local
 
 namespace AscendC {
 
-#define API_WHOLE_REDUCE_FORM(MASK)                                                         \
-  template <class T, bool isSetMask = true>                                                 \
-  void WholeReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const MASK,     \
-                      int32_t repeat_time, int32_t dst_repeat_stride, int32_t block_stride, \
-                      int32_t repeat_stride, Site site = Site::here()) {                    \
-    api::Call call({"WholeReduceSum", site}, api::form<T>(mask, isSetMask, repeat_time),    \
-                   sizeof(T));                                                              \
-    api::reduce<T>(call, dst, src, dst_repeat_stride, block_stride, repeat_stride);         \
-  }
-API_WHOLE_REDUCE_FORM(int32_t mask)
-API_WHOLE_REDUCE_FORM(uint64_t mask[])
+template <class T, bool isSetMask = true>
+void WholeReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const api::Mask& mask,
+                    int32_t repeat_time, int32_t dst_repeat_stride, int32_t block_stride,
+                    int32_t repeat_stride, Site site = Site::here()) {
+  api::Call call({"WholeReduceSum", site}, api::MaskForm{mask, isSetMask, repeat_time}, sizeof(T));
+  api::reduce<T>(call, dst, src, dst_repeat_stride, block_stride, repeat_stride);
+}
 
 // Through the accumulator register; the scalar unit stores the result. The waits of V and MTE3 for
 // it are still queued when the call returns.

@@ -46,8 +46,8 @@ inline int lowest_free_event(Pipe from, Pipe to, Site site) {
   for (int id = 0; id < kEventIds; ++id) {
     if (!(taken >> id & 1)) return id;
   }
-  current().error("event-ids", site, "all 8 event ids of ", kPipeName[index(from)], "_",
-                  kPipeName[index(to)], " are taken: a release build hands out a ninth");
+  current().error("event-ids", site, "all 8 event ids of ", event_name(event_index(from, to)),
+                  " are taken: a release build hands out a ninth");
   throw Abandoned();
 }
 

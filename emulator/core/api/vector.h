@@ -63,38 +63,20 @@ auto form(int64_t count) {
   if constexpr (set_mask) {
     return CountForm{count};
   } else {
-    return MaskForm{MaskArgument::first(0), false, 1};
+    return MaskForm{0, false, 1};
   }
-}
-template <class T>
-MaskForm form(uint64_t mask, bool set_mask, const AscendC::Byte& repeats) {
-  return {MaskArgument::first(mask), set_mask, repeats.value};
-}
-template <class T>
-MaskForm form(const uint64_t* mask, bool set_mask, const AscendC::Byte& repeats) {
-  return {MaskArgument::pattern(mask, sizeof(T)), set_mask, repeats.value};
 }
 
 }  // namespace api
 
 namespace AscendC {
 
-// Every call has three forms: with a count, with a number of lanes, and with a pattern of lanes.
-// The macros below declare them; TYPES says which element types there are, EXPRESSION what a lane
-// computes.
-#define API_MASKED(NAME, T, params) \
-  {#NAME, site}, api::form<T>(mask, isSetMask, repeat_time), api::strides({#NAME, site}, params)
+// Every call has two forms: with a count, and with a mask and repeats. The macros below declare them;
+// TYPES says which element types there are, EXPRESSION what a lane computes.
+#define API_MASKED(NAME, params)                                    \
+  {#NAME, site}, api::MaskForm{mask, isSetMask, repeat_time.value}, \
+      api::strides({#NAME, site}, params)
 
-#define API_BINARY_FORM(NAME, TYPES, MASK, ACCUMULATION, EXPRESSION)                           \
-  template <class T, bool isSetMask = true>                                                    \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, \
-            uint64_t MASK, const Byte& repeat_time, const BinaryRepeatParams& params,          \
-            Site site = Site::here()) {                                                        \
-    static_assert(api::TYPES<T>, #NAME " does not take this type");                            \
-    api::binary<T>(API_MASKED(NAME, T, params), dst, src0, src1,                               \
-                   emulator::Accumulation::ACCUMULATION,                                       \
-                   [](auto a, auto b) { return EXPRESSION; });                                 \
-  }
 #define API_BINARY(NAME, TYPES, ACCUMULATION, EXPRESSION)                                      \
   template <class T>                                                                           \
   void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, \
@@ -103,8 +85,15 @@ namespace AscendC {
     api::binary<T>({#NAME, site}, api::form(count), {}, dst, src0, src1,                       \
                    emulator::Accumulation::none, [](auto a, auto b) { return EXPRESSION; });   \
   }                                                                                            \
-  API_BINARY_FORM(NAME, TYPES, mask, ACCUMULATION, EXPRESSION)                                 \
-  API_BINARY_FORM(NAME, TYPES, mask[], ACCUMULATION, EXPRESSION)
+  template <class T, bool isSetMask = true>                                                    \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1, \
+            const api::Mask& mask, const Byte& repeat_time, const BinaryRepeatParams& params,  \
+            Site site = Site::here()) {                                                        \
+    static_assert(api::TYPES<T>, #NAME " does not take this type");                            \
+    api::binary<T>(API_MASKED(NAME, params), dst, src0, src1,                                  \
+                   emulator::Accumulation::ACCUMULATION,                                       \
+                   [](auto a, auto b) { return EXPRESSION; });                                 \
+  }
 
 API_BINARY(Add, arithmetic, allowed, emulator::wrap(a) + emulator::wrap(b))
 API_BINARY(Sub, arithmetic, allowed, emulator::wrap(a) - emulator::wrap(b))
@@ -116,15 +105,12 @@ API_BINARY(And, bitwise, none, (a & b))
 API_BINARY(Or, bitwise, none, (a | b))
 
 // dst += src0 * src1
-#define API_FUSED_FORM(MASK)                                                         \
-  template <class T, class U, bool isSetMask = true>                                 \
-  void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0,              \
-                 const LocalTensor<U>& src1, uint64_t MASK, const Byte& repeat_time, \
-                 const BinaryRepeatParams& params, Site site = Site::here()) {       \
-    api::multiply_add<T, U>(API_MASKED(MulAddDst, T, params), dst, src0, src1);      \
-  }
-API_FUSED_FORM(mask)
-API_FUSED_FORM(mask[])
+template <class T, class U, bool isSetMask = true>
+void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1,
+               const api::Mask& mask, const Byte& repeat_time, const BinaryRepeatParams& params,
+               Site site = Site::here()) {
+  api::multiply_add<T, U>(API_MASKED(MulAddDst, params), dst, src0, src1);
+}
 template <class T, class U>
 void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const LocalTensor<U>& src1,
                const int32_t& count, Site site = Site::here()) {
@@ -133,24 +119,21 @@ void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, const Loca
                           src0, src1);
 }
 
-#define API_UNARY_FORM(NAME, TYPES, MASK, EXPRESSION)                                             \
+#define API_UNARY(NAME, TYPES, EXPRESSION)                                                        \
+  template <class T>                                                                              \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const int32_t& count,           \
+            Site site = Site::here()) {                                                           \
+    static_assert(api::TYPES<T>, #NAME " does not take this type");                               \
+    api::unary<false, T, T>({#NAME, site}, api::form(count), {}, dst, src,                        \
+                            [](auto a) { return EXPRESSION; });                                   \
+  }                                                                                               \
   template <class T, bool isSetMask = true>                                                       \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, uint64_t MASK,                  \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const api::Mask& mask,          \
             const Byte& repeat_time, const UnaryRepeatParams& params, Site site = Site::here()) { \
     static_assert(api::TYPES<T>, #NAME " does not take this type");                               \
-    api::unary<false, T, T>(API_MASKED(NAME, T, params), dst, src,                                \
+    api::unary<false, T, T>(API_MASKED(NAME, params), dst, src,                                   \
                             [](auto a) { return EXPRESSION; });                                   \
   }
-#define API_UNARY(NAME, TYPES, EXPRESSION)                                              \
-  template <class T>                                                                    \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const int32_t& count, \
-            Site site = Site::here()) {                                                 \
-    static_assert(api::TYPES<T>, #NAME " does not take this type");                     \
-    api::unary<false, T, T>({#NAME, site}, api::form(count), {}, dst, src,              \
-                            [](auto a) { return EXPRESSION; });                         \
-  }                                                                                     \
-  API_UNARY_FORM(NAME, TYPES, mask, EXPRESSION)                                         \
-  API_UNARY_FORM(NAME, TYPES, mask[], EXPRESSION)
 
 API_UNARY(Abs, floating, __builtin_fabsf(a))
 API_UNARY(Exp, floating, __builtin_expf(a))
@@ -161,16 +144,6 @@ API_UNARY(Reciprocal, floating, 1 / a)
 API_UNARY(Relu, floating, a > 0 || a != a ? a : 0)
 API_UNARY(Not, bitwise, ~a)
 
-#define API_SCALAR_FORM(NAME, TYPES, MASK, EXPRESSION)                                        \
-  template <class T, bool isSetMask = true>                                                   \
-  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const api::Same<T>& scalar, \
-            uint64_t MASK, const Byte& repeat_time, const UnaryRepeatParams& params,          \
-            Site site = Site::here()) {                                                       \
-    static_assert(api::TYPES<T>, #NAME " does not take this type");                           \
-    api::unary<false, T, T>(                                                                  \
-        API_MASKED(NAME, T, params), dst, src,                                                \
-        [b = static_cast<emulator::Wide<T>>(scalar)](auto a) { return EXPRESSION; });         \
-  }
 #define API_SCALAR(NAME, TYPES, EXPRESSION)                                                   \
   template <class T, bool isSetMask = true>                                                   \
   void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const api::Same<T>& scalar, \
@@ -180,8 +153,15 @@ API_UNARY(Not, bitwise, ~a)
         {#NAME, site}, api::form<isSetMask>(count), {}, dst, src,                             \
         [b = static_cast<emulator::Wide<T>>(scalar)](auto a) { return EXPRESSION; });         \
   }                                                                                           \
-  API_SCALAR_FORM(NAME, TYPES, mask, EXPRESSION)                                              \
-  API_SCALAR_FORM(NAME, TYPES, mask[], EXPRESSION)
+  template <class T, bool isSetMask = true>                                                   \
+  void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src, const api::Same<T>& scalar, \
+            const api::Mask& mask, const Byte& repeat_time, const UnaryRepeatParams& params,  \
+            Site site = Site::here()) {                                                       \
+    static_assert(api::TYPES<T>, #NAME " does not take this type");                           \
+    api::unary<false, T, T>(                                                                  \
+        API_MASKED(NAME, params), dst, src,                                                   \
+        [b = static_cast<emulator::Wide<T>>(scalar)](auto a) { return EXPRESSION; });         \
+  }
 
 API_SCALAR(Adds, arithmetic, emulator::wrap(a) + emulator::wrap(b))
 API_SCALAR(Muls, arithmetic, emulator::product(a, b))
@@ -192,15 +172,14 @@ API_SCALAR(ShiftLeft, integer, emulator::wrap(a) << emulator::wrap(b))
 API_SCALAR(ShiftRight, integer, a >> b)
 
 // dst += src * scalar
-#define API_AXPY_FORM(MASK)                                                                   \
-  template <class T, class U, bool isSetMask = true>                                          \
-  void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const api::Same<U>& scalar, \
-            uint64_t MASK, const Byte& repeat_time, const UnaryRepeatParams& params,          \
-            Site site = Site::here()) {                                                       \
-    api::unary<true, T, U>(                                                                   \
-        API_MASKED(Axpy, T, params), dst, src,                                                \
-        [s = static_cast<emulator::Wide<U>>(scalar)](auto a, auto d) { return d + a * s; });  \
-  }
+template <class T, class U, bool isSetMask = true>
+void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const api::Same<U>& scalar,
+          const api::Mask& mask, const Byte& repeat_time, const UnaryRepeatParams& params,
+          Site site = Site::here()) {
+  api::unary<true, T, U>(
+      API_MASKED(Axpy, params), dst, src,
+      [s = static_cast<emulator::Wide<U>>(scalar)](auto a, auto d) { return d + a * s; });
+}
 template <class T, class U, bool isSetMask = true>
 void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const api::Same<U>& scalar,
           const int32_t& count, Site site = Site::here()) {
@@ -208,8 +187,6 @@ void Axpy(const LocalTensor<T>& dst, const LocalTensor<U>& src, const api::Same<
       {"Axpy", site}, api::form<isSetMask>(count), {1, 1, 8, api::packed(sizeof(U), sizeof(T))},
       dst, src, [s = static_cast<emulator::Wide<U>>(scalar)](auto a, auto d) { return d + a * s; });
 }
-API_AXPY_FORM(mask)
-API_AXPY_FORM(mask[])
 
 template <class T>
 void Duplicate(const LocalTensor<T>& dst, const api::Same<T>& value, const int32_t& count,
@@ -217,18 +194,15 @@ void Duplicate(const LocalTensor<T>& dst, const api::Same<T>& value, const int32
   static_assert(api::storable<T>, "Duplicate does not take this type");
   api::fill({"Duplicate", site}, api::form(count), dst, 1, 8, T(value));
 }
-#define API_DUPLICATE_FORM(MASK)                                                                \
-  template <class T, bool isSetMask = true>                                                     \
-  void Duplicate(const LocalTensor<T>& dst, const api::Same<T>& value, uint64_t MASK,           \
-                 const Byte& repeat_time, const Short& block_stride, const Byte& repeat_stride, \
-                 Site site = Site::here()) {                                                    \
-    static_assert(api::storable<T>, "Duplicate does not take this type");                       \
-    api::check_fields({"Duplicate", site}, "dstBlkStride", block_stride, "dstRepStride",        \
-                      repeat_stride);                                                           \
-    api::fill({"Duplicate", site}, api::form<T>(mask, isSetMask, repeat_time), dst,             \
-              block_stride.value, repeat_stride.value, T(value));                               \
-  }
-API_DUPLICATE_FORM(mask)
-API_DUPLICATE_FORM(mask[])
+template <class T, bool isSetMask = true>
+void Duplicate(const LocalTensor<T>& dst, const api::Same<T>& value, const api::Mask& mask,
+               const Byte& repeat_time, const Short& block_stride, const Byte& repeat_stride,
+               Site site = Site::here()) {
+  static_assert(api::storable<T>, "Duplicate does not take this type");
+  api::check_fields({"Duplicate", site}, "dstBlkStride", block_stride, "dstRepStride",
+                    repeat_stride);
+  api::fill({"Duplicate", site}, api::MaskForm{mask, isSetMask, repeat_time.value}, dst,
+            block_stride.value, repeat_stride.value, T(value));
+}
 
 }  // namespace AscendC

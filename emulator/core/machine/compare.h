@@ -9,21 +9,12 @@ enum class Comparison { lt, gt, eq, le, ge, ne };
 
 template <class T>
 bool holds(T a, T b, Comparison comparison) {
-  switch (comparison) {
-    case Comparison::lt:
-      return a < b;
-    case Comparison::gt:
-      return a > b;
-    case Comparison::eq:
-      return a == b;
-    case Comparison::le:
-      return a <= b;
-    case Comparison::ge:
-      return a >= b;
-    case Comparison::ne:
-      return a != b && a == a && b == b;  // what is no number compares as false
-  }
-  return false;
+  return comparison == Comparison::lt   ? a < b
+         : comparison == Comparison::gt ? a > b
+         : comparison == Comparison::eq ? a == b
+         : comparison == Comparison::le ? a <= b
+         : comparison == Comparison::ge ? a >= b
+                                        : a < b || a > b;  // what is no number compares as false
 }
 
 // Bits at `to` say where a[k] compares with b[k] or, if there is no b, with the scalar. Sets no mask;

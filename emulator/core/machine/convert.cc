@@ -5,18 +5,11 @@
 namespace emulator {
 
 double round_to_integer(double value, Rounding mode) {
-  switch (mode) {
-    case Rounding::down:
-      return std::floor(value);
-    case Rounding::up:
-      return std::ceil(value);
-    case Rounding::away:
-      return std::round(value);
-    case Rounding::to_zero:
-      return std::trunc(value);
-    default:
-      return std::nearbyint(value);
-  }
+  return mode == Rounding::down      ? std::floor(value)
+         : mode == Rounding::up      ? std::ceil(value)
+         : mode == Rounding::away    ? std::round(value)
+         : mode == Rounding::to_zero ? std::trunc(value)
+                                     : std::nearbyint(value);
 }
 
 float worst_floor(float value) {

@@ -7,8 +7,7 @@
 namespace emulator {
 
 namespace {
-constexpr size_t kQueue = 32;             // instructions that a pipe's queue holds
-constexpr uint32_t kPoison = 0x7FA0DEAD;  // a signalling NaN
+constexpr size_t kQueue = 32;  // instructions that a pipe's queue holds
 }  // namespace
 
 Core::Core(int index, int blocks, const Options& options, Findings& findings, Gm& gm,
@@ -24,7 +23,7 @@ Core::Core(int index, int blocks, const Options& options, Findings& findings, Gm
   const auto start = reinterpret_cast<uintptr_t>(storage_.data());
   ub_ = storage_.data() + (kGmLine - start % kGmLine) % kGmLine;
   scratch_ = ub_ + kUbBytes;
-  for (uint32_t i = 0; i < kUbBytes; ++i) ub_[i] = static_cast<uint8_t>(kPoison >> (8 * (i % 4)));
+  poison(ub_, kUbBytes);
   for (int p = 1; p < kPipes; ++p) pipelines_.emplace_back(ub_, scratch_, flags_);
 }
 

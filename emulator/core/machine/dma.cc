@@ -15,22 +15,14 @@ void add_elements(uint8_t* to, const uint8_t* from, uint64_t bytes) {
   }
 }
 
-void add_to(uint8_t kind, uint8_t* to, const uint8_t* from, uint64_t bytes) {
-  switch (kind) {
-    case atomic_kind<float>():
-      return add_elements<float>(to, from, bytes);
-    case atomic_kind<half>():
-      return add_elements<half>(to, from, bytes);
-    case atomic_kind<int32_t>():
-      return add_elements<int32_t>(to, from, bytes);
-    case atomic_kind<int16_t>():
-      return add_elements<int16_t>(to, from, bytes);
-    case atomic_kind<bfloat16_t>():
-      return add_elements<bfloat16_t>(to, from, bytes);
-    case atomic_kind<int8_t>():
-      return add_elements<int8_t>(to, from, bytes);
-  }
-}
+// In the order of atomic_kind.
+constexpr void (*kAdd[])(uint8_t*, const uint8_t*, uint64_t) = {nullptr,
+                                                                add_elements<float>,
+                                                                add_elements<half>,
+                                                                add_elements<int32_t>,
+                                                                add_elements<int16_t>,
+                                                                add_elements<bfloat16_t>,
+                                                                add_elements<int8_t>};
 
 double gm_traffic(const CostModel& cost, const uint8_t* address, uint64_t bytes) {
   const auto begin = reinterpret_cast<uintptr_t>(address);
@@ -120,7 +112,7 @@ void copy_out(Core& core, const Caller& by, const GmPlace& to, uint32_t from, Ro
       uint8_t* row = target + r * rows.gm_step + parts[r].skip;
       const uint8_t* source = ub + from + r * rows.ub_step + parts[r].skip;
       if (kind) {
-        add_to(kind, row, source, parts[r].bytes);
+        kAdd[kind](row, source, parts[r].bytes);
       } else {
         std::memcpy(row, source, parts[r].bytes);
       }

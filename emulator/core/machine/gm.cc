@@ -13,7 +13,6 @@ namespace {
 
 constexpr uint64_t kRedZone = 4096;  // keeps neighbours apart: one's end is not another's start
 constexpr uint64_t kAddresses = uint64_t{1} << 40;
-constexpr uint32_t kPoison = 0x7FA0DEAD;  // a signalling NaN
 
 uint64_t aligned(uint64_t at) { return (at + kGmLine - 1) / kGmLine * kGmLine; }
 
@@ -56,9 +55,7 @@ void* Gm::allocate(uint64_t bytes, const std::string& name, uint32_t misalign) {
     allocation->data = reinterpret_cast<uint8_t*>(aligned(start) + misalign);
     allocation->address = allocation->data;
   }
-  for (uint64_t i = 0; i < bytes; ++i) {
-    allocation->data[i] = static_cast<uint8_t>(kPoison >> (8 * (i % 4)));
-  }
+  poison(allocation->data, bytes);
   allocation->shadow = Shadow<GmCell>(bytes);
   allocation->touched.resize(bytes / kGmLine + 1);
   bytes_ += bytes;

@@ -6,10 +6,10 @@ namespace emulator {
 
 namespace {
 
-std::string ub_bytes(uint32_t begin) { return "byte " + std::to_string(begin) + " of UB"; }
+std::string ub_bytes(uint32_t begin) { return joined("byte ", begin, " of UB"); }
 
 std::string gm_bytes(const GmRange& range, uint64_t at) {
-  return "byte " + std::to_string(at) + " of " + range.allocation->name;
+  return joined("byte ", at, " of ", range.allocation->name);
 }
 
 }  // namespace
@@ -72,14 +72,13 @@ void Judge::require(const Instruction& i, int other, uint32_t number, const char
     }
   }
   const Caller& call = calls_[other][number - 1];
-  const std::string from = kPipeName[other], to = kPipeName[p];
-  const std::string verb = rule[0] == 'r' ? "reads" : "overwrites";
-  const std::string past = rule[2] == 'r' ? "reads" : "writes";
   const std::string missing =
-      from == to ? "PipeBarrier<PIPE_" + to + ">" : "flag " + from + "_" + to;
+      p == other ? joined("PipeBarrier<PIPE_", kPipeName[p], ">")
+                 : "flag " + event_name(event_index(static_cast<Pipe>(other), i.pipe));
   report(rule, Severity::error,
-         std::string(i.by.name) + " " + verb + " " + memory + " that " + call.name + " " + past +
-             ", without a " + missing + " between them (first at " + where + ")",
+         joined(i.by.name, rule[0] == 'r' ? " reads " : " overwrites ", memory, " that ", call.name,
+                rule[2] == 'r' ? " reads" : " writes", ", without a ", missing,
+                " between them (first at ", where, ")"),
          i.by.site, call.site, issued_[p], number);
 }
 
@@ -118,26 +117,17 @@ void Judge::check_ub(const Instruction& i) {
   for (const Interval& part : i.reads) {
     ub_.each(part.begin, part.size, false, [&](UbCell& cell, uint64_t) { cell.read[p] = t; });
   }
-  if (never) {
-    report("ub-uninitialised", Severity::error,
-           std::string(i.by.name) + " reads UB that nothing has written (first at " +
-               ub_bytes(never_at) + ")",
-           i.by.site, {}, t);
-  }
+  if (never) clash("ub-uninitialised", i, "reads UB that nothing has written", ub_bytes(never_at));
   if (dummy) {
-    report("ub-dummy", Severity::unspecified,
-           std::string(i.by.name) +
-               " reads padding of a DataCopyPad whose value is not specified (first at " +
-               ub_bytes(dummy_at) + ")",
-           i.by.site, {}, t);
+    clash("ub-dummy", i, "reads padding of a DataCopyPad whose value is not specified",
+          ub_bytes(dummy_at), Severity::unspecified);
   }
 }
 
-void Judge::clash(const char* rule, const Instruction& i, const GmRange& range, uint64_t at,
-                  const char* what) {
-  report(rule, Severity::error,
-         std::string(i.by.name) + " " + what + " (first at " + gm_bytes(range, at) + ")", i.by.site,
-         {}, issued_[index(i.pipe)]);
+void Judge::clash(const char* rule, const Instruction& i, const char* what,
+                  const std::string& where, Severity severity) {
+  report(rule, severity, joined(i.by.name, " ", what, " (first at ", where, ")"), i.by.site, {},
+         issued_[index(i.pipe)]);
 }
 
 // Copies of two cores that end within one 32-byte block touch different bytes of it; what the
@@ -157,11 +147,10 @@ void Judge::check_shared_blocks(const Instruction& i, const GmRange& range) {
   if (range.begin % kBlock) look(range.begin / kBlock * kBlock);
   if (end % kBlock && end < limit) look(end / kBlock * kBlock);
   if (!shared) return;
-  report("gm-shared-block", Severity::unspecified,
-         std::string(i.by.name) +
-             " writes a part of a 32-byte block of GM, of which another core " +
-             "writes a part before the next SyncAll (" + gm_bytes(range, shared_at) + ")",
-         i.by.site, {}, issued_[index(i.pipe)]);
+  clash("gm-shared-block", i,
+        "writes a part of a 32-byte block of GM, of which another core writes a part before the "
+        "next SyncAll",
+        gm_bytes(range, shared_at), Severity::unspecified);
 }
 
 // Another write of the byte before this access: by another core, or by this one.
@@ -178,9 +167,10 @@ void Judge::check_writer(const Instruction& i, const GmRange& range, const GmCel
     findings_.note("the order of atomic additions to " + range.allocation->name +
                    " is not determined");
   } else if (others_wrote) {
-    clash("gm-race", i, range, at,
+    clash("gm-race", i,
           writes ? "writes GM that another core writes before the next SyncAll"
-                 : "reads GM that another core writes before the next SyncAll");
+                 : "reads GM that another core writes before the next SyncAll",
+          gm_bytes(range, at));
   } else {
     require(i, cell.write_pipe, cell.write, writes ? "waw" : "raw", "GM", gm_bytes(range, at));
   }
@@ -189,7 +179,8 @@ void Judge::check_writer(const Instruction& i, const GmRange& range, const GmCel
 void Judge::write_gm(const Instruction& i, const GmRange& range, GmCell& cell, uint64_t at) {
   const int p = index(i.pipe);
   if (cell.many_readers || (cell.reader >= 0 && cell.reader != core_)) {
-    clash("gm-race", i, range, at, "writes GM that another core reads before the next SyncAll");
+    clash("gm-race", i, "writes GM that another core reads before the next SyncAll",
+          gm_bytes(range, at));
   } else if (cell.reader == core_) {
     require(i, index(Pipe::MTE2), cell.read, "war", "GM", gm_bytes(range, at));
   }
@@ -233,9 +224,10 @@ void Judge::check_gm(const Instruction& i, const GmRange& range) {
     cell.read = issued_[index(i.pipe)];
   });
   if (undefined) {
-    clash("gm-uninitialised", i, range, undefined_at,
+    clash("gm-uninitialised", i,
           range.use == GmUse::atomic ? "adds to GM that neither host nor kernel has written"
-                                     : "reads GM that neither host nor kernel has written");
+                                     : "reads GM that neither host nor kernel has written",
+          gm_bytes(range, undefined_at));
   }
 }
 
@@ -259,8 +251,7 @@ void Judge::forget(uint32_t begin, uint32_t size) {
 
 void Judge::set_flag(Pipe from, Pipe to, int id, Site site, FlagOwner owner) {
   Flag& flag = flags_[event_index(from, to)][id];
-  const std::string name = std::string(kPipeName[index(from)]) + "_" + kPipeName[index(to)] + "(" +
-                           std::to_string(id) + ")";
+  const std::string name = flag_name(event_index(from, to), id);
   if (flag.full) {
     report("flag-repeated", Severity::error, "SetFlag " + name + " on a flag that is already set",
            site, flag.site);
@@ -278,8 +269,8 @@ void Judge::wait_flag(Pipe from, Pipe to, int id, Site site) {
   Flag& flag = flags_[event_index(from, to)][id];
   if (!flag.full) {
     report("flag-never-set", Severity::error,
-           std::string("WaitFlag ") + kPipeName[index(from)] + "_" + kPipeName[index(to)] + "(" +
-               std::to_string(id) + ") with no SetFlag before it: the pipe would hang",
+           joined("WaitFlag ", flag_name(event_index(from, to), id),
+                  " with no SetFlag before it: the pipe would hang"),
            site);
     return;
   }
@@ -301,16 +292,14 @@ bool Judge::drained() const {
 }
 
 void Judge::finish(Site site) {
-  for (int from = 0; from < kPipes; ++from) {
-    for (int to = 0; to < kPipes; ++to) {
-      for (int id = 0; id < kEventIds; ++id) {
-        const Flag& flag = flags_[from * kPipes + to][id];
-        if (!flag.full) continue;
-        report("flag-left-set", Severity::error,
-               std::string("the kernel ends with flag ") + kPipeName[from] + "_" + kPipeName[to] +
-                   "(" + std::to_string(id) + ") set: no WaitFlag met its SetFlag",
-               flag.site, site);
-      }
+  for (int event = 0; event < kEvents; ++event) {
+    for (int id = 0; id < kEventIds; ++id) {
+      const Flag& flag = flags_[event][id];
+      if (!flag.full) continue;
+      report("flag-left-set", Severity::error,
+             joined("the kernel ends with flag ", flag_name(event, id),
+                    " set: no WaitFlag met its SetFlag"),
+             flag.site, site);
     }
   }
 }

@@ -40,6 +40,10 @@ enum class FlagOwner : uint8_t { kernel, queue };
 
 constexpr int kEvents = kPipes * kPipes;
 constexpr int event_index(Pipe from, Pipe to) { return index(from) * kPipes + index(to); }
+inline std::string event_name(int event) {
+  return joined(kPipeName[event / kPipes], "_", kPipeName[event % kPipes]);
+}
+inline std::string flag_name(int event, int id) { return joined(event_name(event), "(", id, ")"); }
 
 class Judge {
  public:
@@ -81,8 +85,8 @@ class Judge {
   void check_shared_blocks(const Instruction& i, const GmRange& range);
   void check_writer(const Instruction& i, const GmRange& range, const GmCell& cell, uint64_t at);
   void write_gm(const Instruction& i, const GmRange& range, GmCell& cell, uint64_t at);
-  void clash(const char* rule, const Instruction& i, const GmRange& range, uint64_t at,
-             const char* what);
+  void clash(const char* rule, const Instruction& i, const char* what, const std::string& where,
+             Severity severity = Severity::error);
 
   int core_;
   const Options& options_;

@@ -107,11 +107,11 @@ void Launch::report_deadlock() {
         core->done_ ? "the kernel has ended" : "the scalar unit waits for " + core->waits_for_;
     for (int p = 1; p < kPipes; ++p) {
       const Pipeline& pipeline = core->pipelines_[p - 1];
-      if (pipeline.stalled()) what += std::string("; ") + kPipeName[p] + " cannot set a flag";
+      if (pipeline.stalled()) what += joined("; ", kPipeName[p], " cannot set a flag");
       if (!pipeline.blocked_on_flag()) continue;
-      const int flag = pipeline.front_flag(), event = flag / kEventIds;
-      what += std::string("; ") + kPipeName[p] + " waits for flag " + kPipeName[event / kPipes] +
-              "_" + kPipeName[event % kPipes] + "(" + std::to_string(flag % kEventIds) + ")";
+      const int flag = pipeline.front_flag();
+      what += joined("; ", kPipeName[p], " waits for flag ",
+                     flag_name(flag / kEventIds, flag % kEventIds));
     }
     core->error("deadlock", core->waits_at_, "nothing can go on: ", what);
   }

@@ -24,6 +24,11 @@ constexpr int kEventIds = 8;
 constexpr int kUserEventIds = 6;   // 6 and 7 are reserved by convention
 constexpr uint32_t kGmLine = 512;  // L2
 
+// What memory holds that nothing has written: signalling NaNs.
+inline void poison(uint8_t* at, uint64_t bytes) {
+  for (uint64_t i = 0; i < bytes; ++i) at[i] = static_cast<uint8_t>(0x7FA0DEAD >> (8 * (i % 4)));
+}
+
 constexpr uint32_t round_up(uint32_t value, uint32_t unit) {
   return (value + unit - 1) / unit * unit;
 }
