@@ -15,6 +15,7 @@ struct Buffer {
   uint32_t address = 0, bytes = 0;
   State state = allocated;
   uint32_t generation = 0;
+  Pipe filled_by = Pipe::S, freed_by = Pipe::S;
   int free_event = -1;  // flag id that FreeTensor has set
 };
 

@@ -66,6 +66,19 @@ inline void release_event(Pipe from, Pipe to, int id, Site site) {
   taken &= ~(1 << id);
 }
 
+inline void wait_and_release(Pipe from, Pipe to, int id, Site site) {
+  current().wait_flag(from, to, id, site);
+  release_event(from, to, id, site);
+}
+
+// What FreeTensor says to those who fill the buffer again.
+inline void await_free(Buffer& buffer, Site site) {
+  if (buffer.free_event >= 0) {
+    wait_and_release(buffer.freed_by, buffer.filled_by, buffer.free_event, site);
+  }
+  buffer.free_event = -1;
+}
+
 // As bodies of library calls do: with an id that nobody has allocated.
 template <Pipe from, Pipe to>
 void fetch_and_sync(Site site) {

@@ -41,28 +41,24 @@ class TBuf {
   uint32_t address_ = 0, bytes_ = 0;
 };
 
-// Buffers go round: AllocTensor, which begins behind the one it gave last, EnQue, DeQue, FreeTensor. The first and last pipe that touch a
-// buffer, and so its flags, follow from the positions of its producer and consumer.
+// Buffers go round: AllocTensor, which looks behind the one that it gave last, EnQue, DeQue,
+// FreeTensor. The first and last pipe that touch a buffer, and so its flags, follow from the
+// positions of its producer and consumer.
 template <TPosition source, TPosition target, int32_t depth, auto mask = 0>
 class TQueBind {
  public:
   template <class T>
   LocalTensor<T> AllocTensor(Site site = Site::here()) {
-    auto& core = emulator::current();
     for (size_t k = 0; k < buffers_.size(); ++k) {
       const int id = buffers_[next_++ % buffers_.size()];
       api::Buffer& buffer = api::library().buffers[id];
       if (buffer.state != api::Buffer::free) continue;
-      if (buffer.free_event >= 0) {
-        core.wait_flag(last(), first(), buffer.free_event, site);
-        api::release_event(last(), first(), buffer.free_event, site);
-        buffer.free_event = -1;
-      }
+      api::await_free(buffer, site);
       buffer.state = api::Buffer::allocated;
       return LocalTensor<T>::view(buffer.address, buffer.bytes, id, buffer.generation);
     }
-    core.error("queue-exhausted", site, "AllocTensor while all ", buffers_.size(),
-               " buffers of the queue are in use");
+    emulator::current().error("queue-exhausted", site, "AllocTensor while all ", buffers_.size(),
+                              " buffers of the queue are in use");
     throw emulator::Abandoned();
   }
 
@@ -88,15 +84,13 @@ class TQueBind {
 
   template <class T>
   LocalTensor<T> DeQue(Site site = Site::here()) {
-    auto& core = emulator::current();
     if (waiting_.empty()) {
-      core.error("queue-empty", site, "DeQue of a queue that holds no tensor");
+      emulator::current().error("queue-empty", site, "DeQue of a queue that holds no tensor");
       throw emulator::Abandoned();
     }
     const Waiting next = waiting_.front();
     waiting_.pop_front();
-    core.wait_flag(first(), middle(), next.event, site);
-    api::release_event(first(), middle(), next.event, site);
+    api::wait_and_release(first(), middle(), next.event, site);
     api::Buffer& buffer = api::library().buffers[next.buffer];
     buffer.state = api::Buffer::dequeued;
     return LocalTensor<T>::view(buffer.address, buffer.bytes, next.buffer, buffer.generation);
@@ -169,11 +163,12 @@ class TPipe {
     core.atomic = {};
     api::library().pipe = this;
     api::library().ub_used = 0;
+    for (uint8_t& taken : api::library().reserved_events) taken = 0;
   }
   // Waits for the flags that queues still hold, and for all pipes.
   void Destroy() {
     auto& core = emulator::current();
-    Drain();
+    for (api::Buffer& buffer : api::library().buffers) api::await_free(buffer, site_);
     core.barrier_all();
     api::library().pipe = nullptr;
     alive_ = false;
@@ -184,9 +179,8 @@ class TPipe {
     for (int k = 0; k < count; ++k) {
       const uint32_t address = take(bytes, site);
       queue.buffers_.push_back(api::library().buffers.size());
-      api::library().buffers.push_back(
-          {address, emulator::round_up(bytes, emulator::kBlock), api::Buffer::free, 0, -1});
-      owners_.push_back({api::library().buffers.size() - 1, Queue::last(), Queue::first()});
+      api::library().buffers.push_back({address, emulator::round_up(bytes, emulator::kBlock),
+                                        api::Buffer::free, 0, Queue::first(), Queue::last()});
     }
     return true;
   }
@@ -217,10 +211,6 @@ class TPipe {
   }
 
  private:
-  struct Owner {
-    size_t buffer;
-    emulator::Pipe last, first;
-  };
   uint32_t take(uint32_t bytes, Site site) {
     auto& core = emulator::current();
     auto& library = api::library();
@@ -237,22 +227,11 @@ class TPipe {
     }
     return address;
   }
-  void Drain() {
-    auto& core = emulator::current();
-    for (const Owner& owner : owners_) {
-      api::Buffer& buffer = api::library().buffers[owner.buffer];
-      if (buffer.free_event < 0) continue;
-      core.wait_flag(owner.last, owner.first, buffer.free_event, site_);
-      api::release_event(owner.last, owner.first, buffer.free_event, site_);
-      buffer.free_event = -1;
-    }
-  }
 
   Site site_;
   bool alive_ = true;
   const int outer_exceptions_ = std::uncaught_exceptions();  // those of the host, if it cleans up
   uint32_t taken_ = 0;
-  std::vector<Owner> owners_;
 };
 
 }  // namespace AscendC

@@ -109,7 +109,7 @@ using Short = Field<uint16_t>;
 using Word = Field<uint32_t>;
 
 struct DataCopyParams {
-  Short blockCount = 1, blockLen = 0;  // blocks of 32 bytes, as the gaps
+  Short blockCount, blockLen;  // blocks of 32 bytes, as the gaps
   union {
     Short srcGap;
     Short srcStride;
@@ -118,28 +118,26 @@ struct DataCopyParams {
     Short dstGap;
     Short dstStride;
   };
-  DataCopyParams() : srcGap(0), dstGap(0) {}
-  DataCopyParams(Short count, Short length, Short source_gap, Short target_gap)
+  DataCopyParams(Short count = 1, Short length = 0, Short source_gap = 0, Short target_gap = 0)
       : blockCount(count), blockLen(length), srcGap(source_gap), dstGap(target_gap) {}
 };
 
 struct DataCopyExtParams {
-  Short blockCount = 1;
-  Word blockLen = 0;                  // bytes
-  Word srcStride = 0, dstStride = 0;  // from end to start: bytes in GM, blocks in UB
-  Word rsv = 0;
-  DataCopyExtParams() = default;
-  DataCopyExtParams(Short count, Word length, Word source, Word target, Word reserved = 0)
+  Short blockCount;
+  Word blockLen;              // bytes
+  Word srcStride, dstStride;  // from end to start: bytes in GM, blocks in UB
+  Word rsv;
+  DataCopyExtParams(Short count = 1, Word length = 0, Word source = 0, Word target = 0,
+                    Word reserved = 0)
       : blockCount(count), blockLen(length), srcStride(source), dstStride(target), rsv(reserved) {}
 };
 
 template <class T>
 struct DataCopyPadExtParams {
-  bool isPad = false;
-  Byte leftPadding = 0, rightPadding = 0;  // elements
-  T paddingValue = T();
-  DataCopyPadExtParams() = default;
-  DataCopyPadExtParams(bool pad, Byte left, Byte right, T value)
+  bool isPad;
+  Byte leftPadding, rightPadding;  // elements
+  T paddingValue;
+  DataCopyPadExtParams(bool pad = false, Byte left = 0, Byte right = 0, T value = T())
       : isPad(pad), leftPadding(left), rightPadding(right), paddingValue(value) {}
 };
 
@@ -158,32 +156,28 @@ struct BinaryRepeatParams {
 };
 
 struct UnaryRepeatParams {
-  Short dstBlkStride = 1, srcBlkStride = 1;
-  Byte dstRepStride = 8, srcRepStride = 8;
-  UnaryRepeatParams() = default;
-  UnaryRepeatParams(Short dst_block, Short src_block, Byte dst, Byte src)
+  Short dstBlkStride, srcBlkStride;
+  Byte dstRepStride, srcRepStride;
+  UnaryRepeatParams(Short dst_block = 1, Short src_block = 1, Byte dst = 8, Byte src = 8)
       : dstBlkStride(dst_block), srcBlkStride(src_block), dstRepStride(dst), srcRepStride(src) {}
 };
 
 struct BrcbRepeatParams {
-  Short dstBlkStride = 1, dstRepStride = 8;
-  BrcbRepeatParams() = default;
-  BrcbRepeatParams(Short block, Short repeat) : dstBlkStride(block), dstRepStride(repeat) {}
+  Short dstBlkStride, dstRepStride;
+  BrcbRepeatParams(Short block = 1, Short repeat = 8) : dstBlkStride(block), dstRepStride(repeat) {}
 };
 
 struct CopyRepeatParams {
-  Short dstStride = 1, srcStride = 1, dstRepeatSize = 8, srcRepeatSize = 8;
-  CopyRepeatParams() = default;
-  CopyRepeatParams(Short dst_block, Short src_block, Short dst, Short src)
+  Short dstStride, srcStride, dstRepeatSize, srcRepeatSize;
+  CopyRepeatParams(Short dst_block = 1, Short src_block = 1, Short dst = 8, Short src = 8)
       : dstStride(dst_block), srcStride(src_block), dstRepeatSize(dst), srcRepeatSize(src) {}
 };
 
 struct GatherMaskParams {
-  Byte src0BlockStride = 1;
-  Short repeatTimes = 0, src0RepeatStride = 8;
-  Byte src1RepeatStride = 8;
-  GatherMaskParams() = default;
-  GatherMaskParams(Byte block, Short repeats, Short src0, Byte src1)
+  Byte src0BlockStride;
+  Short repeatTimes, src0RepeatStride;
+  Byte src1RepeatStride;
+  GatherMaskParams(Byte block = 1, Short repeats = 0, Short src0 = 8, Byte src1 = 8)
       : src0BlockStride(block),
         repeatTimes(repeats),
         src0RepeatStride(src0),

@@ -38,7 +38,7 @@ void compare(VectorInstruction v, uint32_t to, const Operand& a, const Operand* 
   if (v.inside(to, bytes)) v.i.writes.add(to, bytes);
   v.issue([=, lanes = v.lanes, tensor = b != nullptr](uint8_t* ub) {
     uint32_t bit = 0;
-    each_piece(lanes, sources, [&](const std::array<uint32_t, 2>& p, uint32_t n) {
+    each_piece(lanes, sources, [&](const auto& p, uint32_t n) {
       const T *x = at<T>(ub, p[0]), *y = at<T>(ub, p[1]);
       for (uint32_t k = 0; k < n; ++k, ++bit) {
         uint8_t& byte = ub[to + bit / 8];

@@ -95,22 +95,21 @@ void convert(VectorInstruction v, const Operand& to, const Operand& from, Roundi
   constexpr bool to_integers = std::is_integral_v<T> || std::is_same_v<T, float>;
   const bool worst = v.core.options.worst_casts && mode == Rounding::down;
   Core* core = &v.core;
-  v.issue_pieces(
-      std::array<Operand, 2>{to, from},
-      [mode, worst, core, by = v.i.by](uint8_t* ub, const std::array<uint32_t, 2>& p, uint32_t n) {
-        T* d = at<T>(ub, p[0]);
-        const U* a = at<U>(ub, p[1]);
-        bool all_fit = true;
-        for (uint32_t k = 0; k < n; ++k) {
-          U value = a[k];
-          if constexpr (std::is_same_v<U, float> && to_integers) {
-            value = worst ? worst_floor(value) : value;
-          }
-          all_fit = all_fit && fits<T, U>(value, mode);
-          d[k] = convert<T, U>(value, mode);
-        }
-        if (!all_fit) report_cast_range(*core, by);
-      });
+  v.issue_pieces(std::array{to, from},
+                 [mode, worst, core, by = v.i.by](uint8_t* ub, const auto& p, uint32_t n) {
+                   T* d = at<T>(ub, p[0]);
+                   const U* a = at<U>(ub, p[1]);
+                   bool all_fit = true;
+                   for (uint32_t k = 0; k < n; ++k) {
+                     U value = a[k];
+                     if constexpr (std::is_same_v<U, float> && to_integers) {
+                       value = worst ? worst_floor(value) : value;
+                     }
+                     all_fit = all_fit && fits<T, U>(value, mode);
+                     d[k] = convert<T, U>(value, mode);
+                   }
+                   if (!all_fit) report_cast_range(*core, by);
+                 });
 }
 
 }  // namespace emulator

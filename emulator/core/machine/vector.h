@@ -43,8 +43,7 @@ class VectorInstruction {
   template <size_t n, class F>
   void issue_pieces(const std::array<Operand, n>& operands, F f) {
     issue([lanes = lanes, operands, f](uint8_t* ub) {
-      each_piece(lanes, operands,
-                 [&](const std::array<uint32_t, n>& at, uint32_t count) { f(ub, at, count); });
+      each_piece(lanes, operands, [&](const auto& at, uint32_t count) { f(ub, at, count); });
     });
   }
 
@@ -64,15 +63,13 @@ void binary(VectorInstruction v, const Operand& to, const Operand& a, const Oper
   check_overlap(v.core, v.i, v.lanes, to, sources.data(), 2, accumulation);
   v.i.work.cycles += bank_conflicts(v.lanes, sources.data(), 2) * v.lanes.repeats *
                      v.core.options.cost.bank_conflict;
-  v.issue_pieces(std::array<Operand, 3>{to, a, b},
-                 [f](uint8_t* ub, const std::array<uint32_t, 3>& p, uint32_t n) {
-                   T* d = at<T>(ub, p[0]);
-                   const T *x = at<T>(ub, p[1]), *y = at<T>(ub, p[2]);
-                   for (uint32_t k = 0; k < n; ++k) {
-                     d[k] =
-                         static_cast<T>(f(static_cast<Wide<T>>(x[k]), static_cast<Wide<T>>(y[k])));
-                   }
-                 });
+  v.issue_pieces(std::array{to, a, b}, [f](uint8_t* ub, const auto& p, uint32_t n) {
+    T* d = at<T>(ub, p[0]);
+    const T *x = at<T>(ub, p[1]), *y = at<T>(ub, p[2]);
+    for (uint32_t k = 0; k < n; ++k) {
+      d[k] = static_cast<T>(f(static_cast<Wide<T>>(x[k]), static_cast<Wide<T>>(y[k])));
+    }
+  });
 }
 
 // dst += a * b
@@ -83,15 +80,14 @@ void multiply_add(VectorInstruction v, const Operand& to, const Operand& a, cons
   v.writes(to);
   check_overlap(v.core, v.i, v.lanes, to, sources.data(), 3, Accumulation::none);
   v.i.work.cycles += v.lanes.repeats * v.core.options.cost.three_address;
-  v.issue_pieces(std::array<Operand, 3>{to, a, b},
-                 [](uint8_t* ub, const std::array<uint32_t, 3>& p, uint32_t n) {
-                   T* d = at<T>(ub, p[0]);
-                   const U *x = at<U>(ub, p[1]), *y = at<U>(ub, p[2]);
-                   for (uint32_t k = 0; k < n; ++k) {
-                     d[k] = static_cast<T>(static_cast<Wide<T>>(d[k]) +
-                                           static_cast<Wide<U>>(x[k]) * static_cast<Wide<U>>(y[k]));
-                   }
-                 });
+  v.issue_pieces(std::array{to, a, b}, [](uint8_t* ub, const auto& p, uint32_t n) {
+    T* d = at<T>(ub, p[0]);
+    const U *x = at<U>(ub, p[1]), *y = at<U>(ub, p[2]);
+    for (uint32_t k = 0; k < n; ++k) {
+      d[k] = static_cast<T>(static_cast<Wide<T>>(d[k]) +
+                            static_cast<Wide<U>>(x[k]) * static_cast<Wide<U>>(y[k]));
+    }
+  });
 }
 
 // dst = f(a), or with `accumulates` f(a, dst)
@@ -102,8 +98,7 @@ void unary(VectorInstruction v, const Operand& to, const Operand& a, F f) {
   if (accumulates) v.reads(to);
   v.writes(to);
   check_overlap(v.core, v.i, v.lanes, to, sources.data(), accumulates ? 2 : 1, Accumulation::none);
-  v.issue_pieces(std::array<Operand, 2>{to, a}, [f](uint8_t* ub, const std::array<uint32_t, 2>& p,
-                                                    uint32_t n) {
+  v.issue_pieces(std::array{to, a}, [f](uint8_t* ub, const auto& p, uint32_t n) {
     T* d = at<T>(ub, p[0]);
     const U* x = at<U>(ub, p[1]);
     for (uint32_t k = 0; k < n; ++k) {
@@ -120,10 +115,9 @@ void unary(VectorInstruction v, const Operand& to, const Operand& a, F f) {
 template <class T>
 void fill(VectorInstruction v, const Operand& to, T value) {
   v.writes(to);
-  v.issue_pieces(std::array<Operand, 1>{to},
-                 [value](uint8_t* ub, const std::array<uint32_t, 1>& p, uint32_t n) {
-                   std::fill_n(at<T>(ub, p[0]), n, value);
-                 });
+  v.issue_pieces(std::array{to}, [value](uint8_t* ub, const auto& p, uint32_t n) {
+    std::fill_n(at<T>(ub, p[0]), n, value);
+  });
 }
 
 }  // namespace emulator
