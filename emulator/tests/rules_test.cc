@@ -337,10 +337,18 @@ TEST(flag_never_set) {
     SetFlag<HardEvent::MTE2_V>(1);
     AT(1) WaitFlag<HardEvent::MTE2_V>(0);
   });
+  keeps([](Kit&) {
+    SetFlag<HardEvent::MTE2_V>(0);
+    WaitFlag<HardEvent::MTE2_V>(0);
+  });
 }
 
 TEST(flag_left_set) {
   breaks("flag-left-set", [](Kit&) { AT(1) SetFlag<HardEvent::MTE2_V>(0); });
+  keeps([](Kit&) {
+    SetFlag<HardEvent::MTE2_V>(0);
+    WaitFlag<HardEvent::MTE2_V>(0);
+  });
 }
 
 TEST(event_illegal) {
@@ -348,17 +356,28 @@ TEST(event_illegal) {
     AT(1) SetFlag<HardEvent::V_V>(0);
     WaitFlag<HardEvent::V_V>(0);
   });
+  keeps([](Kit& k) { k.sync<HardEvent::V_MTE3>(); });
 }
 
 TEST(event_id_range) {
   breaks("event-id-range", [](Kit&) { AT(1) SetFlag<HardEvent::MTE2_V>(8); });
   breaks("event-id-range", [](Kit&) { AT(1) WaitFlag<HardEvent::MTE2_V>(-1); });
+  keeps([](Kit&) {
+    for (int id = 0; id < 6; ++id) SetFlag<HardEvent::MTE2_V>(id);
+    for (int id = 0; id < 6; ++id) WaitFlag<HardEvent::MTE2_V>(id);
+  });
 }
 
 TEST(event_id_reserved) {
   unspecified("event-id-reserved", [](Kit&) {
     AT(1) SetFlag<HardEvent::MTE2_V>(6);
     WaitFlag<HardEvent::MTE2_V>(6);
+  });
+  keeps([](Kit& k) {  // but for those who are given it
+    TEventID id = 0;
+    while (id < 6) id = k.pipe.AllocEventID<HardEvent::MTE2_V>();
+    SetFlag<HardEvent::MTE2_V>(id);
+    WaitFlag<HardEvent::MTE2_V>(id);
   });
 }
 
@@ -385,6 +404,7 @@ TEST(deadlock) {
   emulator::Options options = manual();
   options.seed = 1;
   const emulator::Report report = run([](Kit&) { WaitFlag<HardEvent::V_S>(0); }, options);
+  keeps([](Kit& k) { k.sync<HardEvent::V_S>(); }, options);
   CHECK(report.has("deadlock") && report.has("flag-never-set"));
   // Some cores never come to the meeting.
   const emulator::Report missing = run(
@@ -480,6 +500,12 @@ TEST(ub_overflow) {
       AT(1) k.pipe.InitBuffer(one, 32);
     }
   });
+  keeps([](Kit& k) {
+    for (int i = 1; i < 64; ++i) {
+      TBuf<TPosition::VECCALC> one;
+      k.pipe.InitBuffer(one, 32);
+    }
+  });
 }
 
 // ---- GM
@@ -539,6 +565,7 @@ TEST(gm_slack) {
   breaks("gm-bounds", [&](Kit& k) { load(k, 64); });
   breaks("gm-bounds", [&](Kit& k) { load(k, 68); }, slack);
   keeps([&](Kit& k) { load(k, 32); }, slack);
+  keeps([&](Kit& k) { load(k, 32); });
 }
 
 TEST(gm_unallocated) {
@@ -550,6 +577,10 @@ TEST(gm_unallocated) {
   breaks("gm-unallocated", [](Kit& k) {
     k.in.SetGlobalBuffer(nullptr);
     AT(1) DataCopy(k.x, k.in, 64);
+  });
+  keeps([](Kit& k) {
+    k.in.SetGlobalBuffer(k.out.GetPhyAddr());
+    DataCopy(k.x, k.in, 64);
   });
 }
 
@@ -760,10 +791,17 @@ TEST(field_range) {
   breaks("field-range", [](Kit& k) {
     AT(1) DataCopyPad(k.x, k.in, {1, 2097152, 0, 0, 0}, {false, 0, 0, 0});
   });
+  keeps([](Kit& k) {
+    Duplicate(k.x, 0.0f, 64);
+    PipeBarrier<PIPE_V>();
+    Adds(k.y, k.x, 1.0f, 64, 1, {1, 1, 255, 8});
+    DataCopy(k.z, k.in, DataCopyParams(1, 1, 65535, 0));
+  });
 }
 
 TEST(stride_zero) {
   unspecified("stride-zero", [](Kit& k) { AT(1) Duplicate(k.x, 0.0f, 64, 1, 0, 8); });
+  keeps([](Kit& k) { Duplicate(k.x, 0.0f, 64, 1, 1, 8); });
 }
 
 TEST(mask_range) {
@@ -941,6 +979,7 @@ TEST(mask_left_set) {
 
 TEST(count_range) {
   breaks("count-range", [](Kit& k) { AT(1) Duplicate(k.x, 0.0f, -1); });
+  keeps([](Kit& k) { Duplicate(k.x, 0.0f, 0); });
 }
 
 TEST(compare_rules) {
@@ -978,6 +1017,11 @@ TEST(gather_bounds) {
     PipeBarrier<PIPE_V>();
     AT(1) GatherMask(k.z, k.x, 8, false, 0, {1, 1, 8, 0}, kept);
   });
+  keeps([&](Kit& k) {
+    Duplicate(k.x, 1.0f, 64);
+    PipeBarrier<PIPE_V>();
+    GatherMask(k.z, k.x, 7, false, 0, {1, 1, 8, 0}, kept);
+  });
 }
 
 TEST(cast_mode) {
@@ -1001,6 +1045,7 @@ TEST(copy_rules) {
   breaks("block-count", [](Kit& k) {
     AT(1) DataCopyPad(k.x, k.in, {4096, 0, 0, 0, 0}, {false, 0, 0, 0});
   });
+  keeps([](Kit& k) { DataCopyPad(k.x, k.in, {4095, 0, 0, 0, 0}, {false, 0, 0, 0}); });
   breaks("block-length", [](Kit& k) {
     AT(1) DataCopyPad(k.x, k.in, {1, 6, 0, 0, 0}, {false, 0, 0, 0});
   });
@@ -1012,6 +1057,7 @@ TEST(copy_rules) {
   breaks("padding-range", [](Kit& k) {
     AT(1) DataCopyPad(k.x, k.in, {1, 4, 0, 0, 0}, {true, 0, 9, 0});
   });
+  keeps([](Kit& k) { DataCopyPad(k.x, k.in, {1, 4, 0, 0, 0}, {true, 0, 8, 0}); });
 }
 
 TEST(padding_of_64_bits) {
@@ -1050,6 +1096,7 @@ TEST(atomic_rules) {
     store(k);
     SetAtomicNone();
   });
+  keeps([&](Kit& k) { store(k); });
 }
 
 // ---- queues
@@ -1134,18 +1181,40 @@ TEST(buffers_of_a_queue_go_round) {
   });
 }
 
-TEST(queue_rules) {
+// What a queue is for, within its depth and its buffers.
+void go_round(Kit& k) {
+  Queued q(k);
+  for (int i = 0; i < 3; ++i) {
+    auto first = q.in.AllocTensor<float>(), second = q.in.AllocTensor<float>();
+    q.in.FreeTensor(second);
+    DataCopy(first, k.in, 64);
+    q.in.EnQue(first);
+    first = q.in.DeQue<float>();
+    Adds(k.x, first, 1.0f, 64);
+    q.in.FreeTensor(first);
+  }
+}
+
+TEST(queue_exhausted) {
   breaks("queue-exhausted", [](Kit& k) {
     Queued q(k);
     for (int i = 0; i < 3; ++i) {
       AT(1) q.in.AllocTensor<float>();
     }
   });
+  keeps(go_round);
+}
+
+TEST(queue_empty) {
   breaks("queue-empty", [](Kit& k) {
     Queued q(k);
     q.in.AllocTensor<float>();
     AT(1) q.in.DeQue<float>();
   });
+  keeps(go_round);
+}
+
+TEST(queue_depth) {
   breaks("queue-depth", [](Kit& k) {
     Queued q(k);
     for (int i = 0; i < 2; ++i) {
@@ -1155,6 +1224,10 @@ TEST(queue_rules) {
     q.in.DeQue<float>();
     q.in.DeQue<float>();
   });
+  keeps(go_round);
+}
+
+TEST(queue_state) {
   breaks("queue-state", [](Kit& k) {
     Queued q(k);
     auto t = q.in.AllocTensor<float>();
@@ -1165,12 +1238,20 @@ TEST(queue_rules) {
     Queued q(k);
     AT(1) q.in.EnQue(k.x);
   });
+  keeps(go_round);
+}
+
+TEST(queue_use_after_free) {
   breaks("queue-use-after-free", [](Kit& k) {
     Queued q(k);
     auto t = q.in.AllocTensor<float>();
     q.in.FreeTensor(t);
     AT(1) DataCopy(t, k.in, 64);
   });
+  keeps(go_round);
+}
+
+TEST(what_a_buffer_held_before_does_not_count) {
   breaks("ub-uninitialised", [](Kit& k) {  // what a buffer held before does not count
     Queued q(k);
     auto t = q.in.AllocTensor<float>();
@@ -1181,6 +1262,7 @@ TEST(queue_rules) {
     t = q.in.AllocTensor<float>();
     AT(1) Adds(k.x, t, 1.0f, 64);
   });
+  keeps(go_round);
 }
 
 // ---- cores and ends
@@ -1223,6 +1305,7 @@ TEST(sync_all_workspace_that_is_not_there) {
   };
   for (const bool apart : {false, true}) {
     CHECK(meet(apart, 16, 16).clean());
+    CHECK(meet(apart, 24, 16).clean());
     CHECK(meet(apart, 0, 16).has("sync-all-workspace"));
     CHECK(meet(apart, 15, 16).has("sync-all-workspace"));
     CHECK(meet(apart, 16, 16, true).has("sync-all-workspace"));
@@ -1335,21 +1418,31 @@ TEST(assertions) {
 }
 
 TEST(library_shapes) {
-  breaks("broadcast-shape", [](Kit& k) {
-    const uint32_t to[] = {2, 2048}, from[] = {2, 1};
+  const auto broadcast = [](Kit& k, uint32_t elements) {
+    Duplicate(k.x, 1.0f, 8);
+    PipeBarrier<PIPE_V>();
+    const uint32_t to[] = {2, elements}, from[] = {2, 1};
     AT(1) BroadCast<float, 2, 1>(k.y, k.x, to, from);
-  });
+  };
+  breaks("broadcast-shape", [&](Kit& k) { broadcast(k, 2048); });
+  keeps([&](Kit& k) { broadcast(k, 512); });
   const auto long_rows = [](Kit& k, uint32_t more) {  // scratch lies behind the last buffer
     TBuf<TPosition::VECCALC> rest;
     k.pipe.InitBuffer(rest, 188160 - 3 * kElements * sizeof(float) - more);
-    Duplicate(k.x, 1.0f, 64);
+    Duplicate(k.x, 1.0f, 304);  // eight elements at a time
     PipeBarrier<PIPE_V>();
     const uint32_t to[] = {300, 8}, from[] = {300, 1};
     AT(1) BroadCast<float, 2, 1>(rest.Get<float>(), k.x, to, from);
   };
   CHECK(run([&](Kit& k) { long_rows(k, 0); }, manual()).has("scratch"));
-  CHECK(!run([&](Kit& k) { long_rows(k, 9728); }, manual()).has("scratch"));
-  breaks("sum-shape", [](Kit& k) { AT(1) Sum(k.y, k.x, SumParams{2, 12, 3}); });
+  keeps([&](Kit& k) { long_rows(k, 9728); });
+  const auto sum = [](Kit& k, uint32_t inner) {
+    Duplicate(k.x, 1.0f, 64);
+    PipeBarrier<PIPE_V>();
+    AT(1) Sum(k.y, k.x, SumParams{2, inner, 3});
+  };
+  breaks("sum-shape", [&](Kit& k) { sum(k, 12); });
+  keeps([&](Kit& k) { sum(k, 16); });
 }
 
 TEST(findings_count_instructions_and_name_them) {
