@@ -781,6 +781,11 @@ TEST(field_range) {
     AT(1) Adds(k.y, k.x, 1.0f, 64, 1, {1, 1, 256, 8});
   });
   breaks("field-range", [](Kit& k) { AT(1) DataCopy(k.x, k.in, DataCopyParams(1, 1, 65536, 0)); });
+  breaks("field-range", [](Kit& k) {
+    Duplicate(k.x, 0.0f, 64);
+    PipeBarrier<PIPE_V>();
+    AT(1) Copy(k.y, k.x, 64, 1, {1, 1, 4096, 8});
+  });
   for (const int32_t stride : {-1, 65536}) {
     breaks("field-range", [=](Kit& k) {
       Duplicate(k.x, 0.0f, 128);
@@ -795,6 +800,7 @@ TEST(field_range) {
     Duplicate(k.x, 0.0f, 64);
     PipeBarrier<PIPE_V>();
     Adds(k.y, k.x, 1.0f, 64, 1, {1, 1, 255, 8});
+    Copy(k.y[64], k.x, 64, 1, {1, 1, 4095, 8});
     DataCopy(k.z, k.in, DataCopyParams(1, 1, 65535, 0));
   });
 }

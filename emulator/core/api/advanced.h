@@ -43,7 +43,7 @@ void spread_rows(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<
 template <class T>
 void broadcast_columns(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
                        uint32_t m, uint32_t k, uint32_t pitch, Site site) {
-  constexpr uint32_t lanes = kBlock / sizeof(T), kAtOnce = 254;
+  constexpr uint32_t lanes = kBlock / sizeof(T), kAtOnce = sizeof(T) == 2 ? 254 : 255;
   const uint32_t groups = (m + 7) / 8;
   const auto blocks = library_scratch<T>({"BroadCast", site}, groups * 8 * kBlock);
   for (uint32_t g = 0; g < groups; g += kAtOnce) {
@@ -113,13 +113,13 @@ void Sum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const SumParams& 
   }
   const auto add_up = [&](const LocalTensor<T>& to, const LocalTensor<T>& from, uint32_t n) {
     api::Call call({"Sum", site});
-    core.set_vector_mask(0, n);
     call.select(1, sizeof(T));
     api::reduce<T>(call, to, from, 1, 1, 8);
     return (n + per - 1) / per;
   };
   core.set_mask_mode(true);
   if (params.n <= per) {
+    core.set_vector_mask(0, params.n);
     for (uint32_t row = 0; row < params.outter; ++row) {
       add_up(dst[row], src[row * params.inner], params.n);
     }
@@ -130,9 +130,11 @@ void Sum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const SumParams& 
   const auto partial = api::library_scratch<T>(
       {"Sum", site}, emulator::round_up(sums * sizeof(T), emulator::kBlock));
   for (uint32_t row = 0; row < params.outter; ++row) {
+    core.set_vector_mask(0, params.n);
     uint32_t left = add_up(partial, src[row * params.inner], params.n);
     core.barrier(emulator::Pipe::V);
     while (left > 1) {
+      core.set_vector_mask(0, left);
       left = add_up(left <= per ? dst[row] : partial, partial, left);
       core.barrier(emulator::Pipe::V);
     }

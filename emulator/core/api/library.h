@@ -9,6 +9,13 @@ namespace api {
 
 using namespace emulator;
 
+constexpr uint32_t kUbSystem = 256;         // taken by the system, at the end of UB
+constexpr uint32_t kUbScratch = 8 * 1024;   // reserved in front of it, for Select and others
+constexpr uint32_t kMaxBuffers = 64;        // of a TPipe
+constexpr int kUserEventIds = 6;            // 6 and 7 are reserved by convention
+constexpr uint32_t kMaxBlockCount = 4095;   // of a copy in rows
+constexpr uint32_t kMaxPadBytes = 2097151;  // blockLen of DataCopyPad
+
 // A buffer of a TPipe.
 struct Buffer {
   enum State : uint8_t { free, allocated, queued, dequeued };

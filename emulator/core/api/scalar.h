@@ -11,10 +11,10 @@ template <class T, class U, RoundMode mode>
 U ScalarCast(T value, Site site = Site::here()) {
   static_assert(std::is_same_v<T, float> && emulator::one_of<U, int32_t, half>,
                 "ScalarCast: float to int32_t or half");
-  static_assert(mode == RoundMode::CAST_ROUND || mode == RoundMode::CAST_CEIL ||
-                    mode == RoundMode::CAST_FLOOR || mode == RoundMode::CAST_RINT ||
-                    (mode == RoundMode::CAST_ODD && std::is_same_v<U, half>),
-                "ScalarCast: ROUND, CEIL, FLOOR or RINT");
+  constexpr bool four = mode == RoundMode::CAST_ROUND || mode == RoundMode::CAST_CEIL ||
+                        mode == RoundMode::CAST_FLOOR || mode == RoundMode::CAST_RINT;
+  static_assert(std::is_same_v<U, half> ? mode == RoundMode::CAST_ODD : four,
+                "ScalarCast: ROUND, CEIL, FLOOR or RINT to int32_t, ODD to half");
   if (!emulator::fits<U, T>(value, api::rounding(mode))) {
     emulator::report_cast_range(emulator::current(), {"ScalarCast", site});
   }

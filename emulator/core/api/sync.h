@@ -240,6 +240,7 @@ void PipeBarrier() {
 // By the hardware: a flag between cores.
 template <bool isAIVOnly = true>
 void SyncAll(Site site = Site::here()) {
+  static_assert(isAIVOnly, "SyncAll with the cube's cores hangs in a vector kernel");
   auto& core = emulator::current();
   core.barrier_all();
   emulator::Meeting& meeting = core.arrive(site);

@@ -222,7 +222,7 @@ class TPipe {
                  " bytes, of which a kernel may use ", api::ub_limit());
     }
     if (library.ub_used > emulator::kUbBytes) throw emulator::Abandoned();
-    if (++taken_ > emulator::kMaxBuffers) {
+    if (++taken_ > api::kMaxBuffers) {
       core.error("buffer-count", site, "a TPipe holds at most 64 buffers");
     }
     return address;

@@ -93,20 +93,19 @@ constexpr uint32_t DEFAULT_BLK_NUM = 8;
 
 // A field of a hardware register: takes any number, so that one which does not fit can be
 // reported rather than lost.
-template <class T>
+template <class T, int64_t most = std::numeric_limits<T>::max()>
 struct Field {
   int64_t value = 0;
   constexpr Field() = default;
   template <class I>
   constexpr Field(I value) : value(static_cast<int64_t>(value)) {}
   constexpr operator T() const { return static_cast<T>(value); }
-  constexpr bool fits() const {
-    return value >= std::numeric_limits<T>::min() && value <= std::numeric_limits<T>::max();
-  }
+  constexpr bool fits() const { return value >= 0 && value <= most; }
 };
 using Byte = Field<uint8_t>;
 using Short = Field<uint16_t>;
 using Word = Field<uint32_t>;
+using TwelveBits = Field<uint16_t, 4095>;
 
 struct DataCopyParams {
   Short blockCount, blockLen;  // blocks of 32 bytes, as the gaps
@@ -168,8 +167,9 @@ struct BrcbRepeatParams {
 };
 
 struct CopyRepeatParams {
-  Short dstStride, srcStride, dstRepeatSize, srcRepeatSize;
-  CopyRepeatParams(Short dst_block = 1, Short src_block = 1, Short dst = 8, Short src = 8)
+  Short dstStride, srcStride;
+  TwelveBits dstRepeatSize, srcRepeatSize;
+  CopyRepeatParams(Short dst_block = 1, Short src_block = 1, TwelveBits dst = 8, TwelveBits src = 8)
       : dstStride(dst_block), srcStride(src_block), dstRepeatSize(dst), srcRepeatSize(src) {}
 };
 

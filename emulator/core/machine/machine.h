@@ -13,15 +13,8 @@ constexpr int index(Pipe pipe) { return static_cast<int>(pipe); }
 constexpr uint32_t kBlock = 32;    // bytes, the unit of UB addresses
 constexpr uint32_t kRepeat = 256;  // bytes, what one repeat covers
 constexpr uint32_t kUbBytes = 192 * 1024;
-constexpr uint32_t kUbSystem = 256;        // taken by the system, at the end
-constexpr uint32_t kUbScratch = 8 * 1024;  // reserved for Select and others
 constexpr uint32_t kMaxRepeats = 255;
-constexpr uint32_t kMaxBlockCount = 4095;
-constexpr uint32_t kMaxPadBytes = 2097151;  // blockLen of DataCopyPad
-constexpr uint32_t kMaxGap = 65535;         // DataCopyParams, in blocks
-constexpr uint32_t kMaxBuffers = 64;        // of a TPipe
 constexpr int kEventIds = 8;
-constexpr int kUserEventIds = 6;   // 6 and 7 are reserved by convention
 constexpr uint32_t kGmLine = 512;  // L2
 
 // What memory holds that nothing has written: signalling NaNs.
