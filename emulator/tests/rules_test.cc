@@ -477,6 +477,11 @@ TEST(ub_bounds) {
   breaks("ub-bounds", [](Kit& k) { AT(1) k.buffer.Get<float>(3 * kElements + 1); });
   breaks("ub-bounds", [](Kit& k) { AT(1) DataCopy(k.z[kElements - 8], k.in, 16); });
   keeps([](Kit& k) { Duplicate(k.x[kElements - 64], 0.0f, 64, 1, 1, 8); });
+  const emulator::Report beyond = run([](Kit&) {  // what lies there is not looked at
+    const LocalTensor<float> end(TPosition::VECCALC, 192 * 1024 - 512, 1 << 20);
+    Adds(end[64], end, 1.0f, 64, 4, {1, 1, 8, 8});
+  });
+  CHECK(beyond.has("ub-bounds") && !beyond.has("overlap-repeats"));
 }
 
 TEST(ub_overflow) {

@@ -7,14 +7,16 @@
 
 namespace api {
 
-// Fields of hardware registers, each behind its name.
+// Fields of hardware registers, each behind its name: whether all numbers fit.
 template <class F, class... More>
-void check_fields(const Caller& by, const char* field, const F& value, const More&... more) {
+bool check_fields(const Caller& by, const char* field, const F& value, const More&... more) {
   if (!value.fits()) {
     current().error("field-range", by, ": ", field, " is ", value.value,
                     ", which its register field cannot hold");
   }
-  if constexpr (sizeof...(more) > 0) check_fields(by, more...);
+  bool others = true;
+  if constexpr (sizeof...(more) > 0) others = check_fields(by, more...);
+  return value.fits() && others;
 }
 
 // The mask argument of a call: a number of lanes, or their bits. MASK_PLACEHOLDER goes with

@@ -17,15 +17,9 @@ template <class T>
 void reduce(Call& call, const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
             int64_t step, int64_t block_stride, int64_t repeat_stride) {
   static_assert(one_of<T, half, float>, "reductions take half and float");
-  bool fit = true;
-  const auto field = [&](const char* what, int64_t value) {
-    if (value >= 0 && value <= 65535) return;
-    fit = false;
-    call.core.error("field-range", call.by, ": ", what, " is ", value, ", not within 0 to 65535");
-  };
-  field("dstRepStride", step);
-  field("srcBlkStride", block_stride);
-  field("srcRepStride", repeat_stride);
+  using AscendC::Short;
+  const bool fit = check_fields(call.by, "dstRepStride", Short(step), "srcBlkStride",
+                                Short(block_stride), "srcRepStride", Short(repeat_stride));
   const Operand from = call.operand(src, "src", block_stride, repeat_stride);
   if (call.lanes.repeats == 0 || !fit) return;
   dst.check(call.by, "dst", ((call.lanes.repeats - 1) * step + 1) * sizeof(T), sizeof(T));

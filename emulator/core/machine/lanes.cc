@@ -28,20 +28,14 @@ void add_footprint(const Lanes& lanes, const Operand& operand, Footprint& to) {
                    [](LaneRun a, LaneRun b) { return a.begin == b.begin && a.count >= b.count; })) {
       continue;
     }
-    for (const LaneRun& run : lanes.of(r)) {
-      if (operand.block_stride == 1) {
-        to.add(operand.lane(r, run.begin), run.count * operand.size_of);
-        continue;
-      }
-      const uint32_t step = kBlock / operand.size_of;
-      for (uint32_t lane = run.begin; lane < run.begin + run.count;) {
-        const uint32_t stop = std::min(run.begin + run.count, (lane / step + 1) * step);
-        to.add(operand.lane(r, lane), (stop - lane) * operand.size_of);
-        // With a block stride of 0 all blocks are the first one: a second whole block adds nothing.
-        if (operand.block_stride == 0 && stop - lane == step) break;
-        lane = stop;
-      }
-    }
+    const uint32_t block = kBlock / operand.size_of;
+    const uint32_t step = operand.block_stride == 1 ? lanes.per_repeat : block;
+    bool first = true;  // with a block stride of 0 all blocks are the first one
+    each_chunk(lanes.of(r), step, [&](uint32_t lane, uint32_t count) {
+      if (first || operand.block_stride != 0)
+        to.add(operand.lane(r, lane), count * operand.size_of);
+      first = first && count < block;
+    });
   }
 }
 
@@ -49,16 +43,10 @@ uint64_t extent(const Lanes& lanes, const Operand& operand) {
   uint64_t end = 0;
   for (uint32_t r : {0u, lanes.repeats - 2, lanes.repeats - 1}) {
     if (r >= lanes.repeats) continue;
-    for (const LaneRun& run : lanes.of(r)) {
-      // The block of the last lane, or the end of a whole block before it.
-      const uint32_t last = run.begin + run.count - 1;
-      end = std::max<uint64_t>(end, operand.lane(r, last) - operand.address + operand.size_of);
-      const uint32_t step = kBlock / operand.size_of;
-      if (last / step > run.begin / step) {
-        end = std::max<uint64_t>(
-            end, operand.lane(r, last / step * step - 1) - operand.address + operand.size_of);
-      }
-    }
+    each_chunk(lanes.of(r), kBlock / operand.size_of, [&](uint32_t lane, uint32_t count) {
+      const uint32_t last = operand.lane(r, lane + count - 1);
+      end = std::max<uint64_t>(end, last - operand.address + operand.size_of);
+    });
   }
   return end;
 }
@@ -86,8 +74,7 @@ double bank_conflicts(const Lanes& lanes, const Operand* sources, int count) {
 
 namespace {
 
-// For every block of UB which of its bytes are written. A map that is
-// cleared by counting up.
+// For every block of UB which of its bytes are written. A map that is cleared by counting up.
 struct Written {
   uint32_t stamp[kUbBytes / kBlock] = {};
   uint32_t bytes[kUbBytes / kBlock] = {};
@@ -96,22 +83,17 @@ struct Written {
 
 template <class F>
 void each_block(const Lanes& lanes, const Operand& o, uint32_t r, F f) {
-  const uint32_t step = kBlock / o.size_of;
-  for (const LaneRun& run : lanes.of(r)) {
-    for (uint32_t lane = run.begin; lane < run.begin + run.count;) {
-      const uint32_t stop = std::min(run.begin + run.count, (lane / step + 1) * step);
-      const uint32_t at = o.lane(r, lane), size = (stop - lane) * o.size_of;
-      const uint64_t bits = ((1ull << size) - 1) << at % kBlock;
-      f(at / kBlock, static_cast<uint32_t>(bits));
-      lane = stop;
-    }
-  }
+  each_chunk(lanes.of(r), kBlock / o.size_of, [&](uint32_t lane, uint32_t count) {
+    const uint32_t at = o.lane(r, lane), size = count * o.size_of;
+    f(at / kBlock, static_cast<uint32_t>(((1ull << size) - 1) << at % kBlock));
+  });
 }
 
 }  // namespace
 
 void check_overlap(Core& core, const Instruction& i, const Lanes& lanes, const Operand& dst,
                    const Operand* sources, int count, Accumulation accumulation) {
+  if (!i.valid) return;  // there is no map of what lies beyond UB
   static Written written;
   const uint64_t dst_end = dst.address + extent(lanes, dst);
   for (int s = 0; s < count; ++s) {
@@ -156,13 +138,10 @@ void check_overlap(Core& core, const Instruction& i, const Lanes& lanes, const O
         written.bytes[block] |= bytes;
       }
     }
-    const std::string which =
-        std::string(i.by.name) + ": the destination and source " + std::to_string(s);
-    if (partly)
-      core.error("overlap-partial", i.by.site, which, " overlap in part within one repeat");
+    const std::string which = joined(": the destination and source ", s, " overlap");
+    if (partly) core.error("overlap-partial", i.by, which, " in part within one repeat");
     if (later && !may_accumulate) {
-      core.error("overlap-repeats", i.by.site, which,
-                 " overlap: a repeat reads what an earlier repeat wrote");
+      core.error("overlap-repeats", i.by, which, ": a repeat reads what an earlier repeat wrote");
     }
   }
 }

@@ -70,6 +70,18 @@ struct Operand {
   }
 };
 
+// Calls f(lane, lanes) for pieces of runs that lie within `step` lanes, counted from lane 0.
+template <class F>
+void each_chunk(const std::vector<LaneRun>& runs, uint32_t step, F f) {
+  for (const LaneRun& run : runs) {
+    for (uint32_t lane = run.begin; lane < run.begin + run.count;) {
+      const uint32_t stop = std::min(run.begin + run.count, (lane / step + 1) * step);
+      f(lane, stop - lane);
+      lane = stop;
+    }
+  }
+}
+
 void add_footprint(const Lanes& lanes, const Operand& operand, Footprint& to);
 uint64_t extent(const Lanes& lanes, const Operand& operand);  // bytes from its start
 
@@ -102,14 +114,10 @@ void each_piece(const Lanes& lanes, const std::array<Operand, n>& operands, F f)
   }
   const uint32_t step = rows ? lanes.per_repeat : kBlock / widest;
   for (uint32_t r = 0; r < lanes.repeats; ++r) {
-    for (const LaneRun& run : lanes.of(r)) {
-      for (uint32_t lane = run.begin; lane < run.begin + run.count;) {
-        const uint32_t stop = std::min(run.begin + run.count, (lane / step + 1) * step);
-        for (size_t k = 0; k < n; ++k) at[k] = operands[k].lane(r, lane);
-        f(at, stop - lane);
-        lane = stop;
-      }
-    }
+    each_chunk(lanes.of(r), step, [&](uint32_t lane, uint32_t count) {
+      for (size_t k = 0; k < n; ++k) at[k] = operands[k].lane(r, lane);
+      f(at, count);
+    });
   }
 }
 

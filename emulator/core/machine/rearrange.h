@@ -32,9 +32,7 @@ void read_window(VectorInstruction& v, const Window& from, uint32_t bytes, Offse
 template <class Visit>
 void each_lane(const Lanes& lanes, Visit visit) {
   for (uint32_t r = 0; r < lanes.repeats; ++r) {
-    for (const LaneRun& run : lanes.of(r)) {
-      for (uint32_t lane = run.begin; lane < run.begin + run.count; ++lane) visit(r, lane);
-    }
+    each_chunk(lanes.of(r), 1, [&](uint32_t lane, uint32_t) { visit(r, lane); });
   }
 }
 

@@ -26,10 +26,8 @@ template <class T>
 void active_values(const Lanes& lanes, const Operand& from, uint8_t* ub, uint32_t r,
                    T (&values)[128]) {
   for (T& value : values) value = T(0);
-  for (const LaneRun& run : lanes.of(r)) {
-    for (uint32_t lane = run.begin; lane < run.begin + run.count; ++lane)
-      values[lane] = *at<T>(ub, from.lane(r, lane));
-  }
+  each_chunk(lanes.of(r), 1,
+             [&](uint32_t lane, uint32_t) { values[lane] = *at<T>(ub, from.lane(r, lane)); });
 }
 
 // A sum for each repeat that has active lanes, `step` elements apart.
