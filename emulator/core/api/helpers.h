@@ -5,10 +5,8 @@
 
 namespace AscendC {
 
-constexpr uint32_t ONE_BLK_SIZE = 32, ONE_REPEAT_BYTE_SIZE = 256, DEFAULT_C0_SIZE = 32;
-constexpr uint8_t B8_BYTE_SIZE = 1, B16_BYTE_SIZE = 2, B32_BYTE_SIZE = 4, B64_BYTE_SIZE = 8;
+constexpr uint32_t ONE_BLK_SIZE = 32, ONE_REPEAT_BYTE_SIZE = 256;
 constexpr uint8_t B16_DATA_NUM_PER_BLOCK = 16, B32_DATA_NUM_PER_BLOCK = 8;
-constexpr int32_t B16_DATA_NUM_PER_REPEAT = 128, B32_DATA_NUM_PER_REPEAT = 64;
 
 // In 32 bits, as on the device: wider arguments are cut.
 constexpr uint32_t DivCeil(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
@@ -23,7 +21,6 @@ class LocalMemAllocator {
  public:
   static_assert(hardware == Hardware::UB, "a vector core has UB alone");
 
-  uint32_t GetCurAddr() const { return head_; }
   template <TPosition position, class T>
   LocalTensor<T> Alloc(uint32_t elements, Site site = Site::here()) {
     const uint32_t address = head_;

@@ -38,8 +38,6 @@ using emulator::Site;
 template <class T>
 class GlobalTensor {
  public:
-  using PrimType = T;
-
   void SetGlobalBuffer(T* buffer, uint64_t elements = ~0ull) {
     data_ = buffer;
     elements_ = elements;
@@ -69,8 +67,6 @@ class GlobalTensor {
 template <class T>
 class LocalTensor {
  public:
-  using PrimType = T;
-
   LocalTensor() = default;
   LocalTensor(TPosition, uint32_t address, uint32_t elements)
       : address_(address), bytes_(elements * sizeof(T)) {}

@@ -28,14 +28,7 @@
 #define KERNEL_TASK_TYPE_DEFAULT(type) \
   static_assert(type == KERNEL_TYPE_AIV_ONLY, "vector kernels only")
 
-enum KernelMetaType {
-  KERNEL_TYPE_AIV_ONLY,
-  KERNEL_TYPE_AIC_ONLY,
-  KERNEL_TYPE_MIX_AIV_1_0,
-  KERNEL_TYPE_MIX_AIC_1_0,
-  KERNEL_TYPE_MIX_AIC_1_1,
-  KERNEL_TYPE_MIX_AIC_1_2,
-};
+enum KernelMetaType { KERNEL_TYPE_AIV_ONLY, KERNEL_TYPE_AIC_ONLY, KERNEL_TYPE_MIX_AIV_1_0 };
 
 enum pipe_t { PIPE_S, PIPE_V, PIPE_MTE2, PIPE_MTE3, PIPE_ALL };
 enum event_t {
@@ -87,9 +80,6 @@ enum class CMPMODE { LT, GT, EQ, LE, GE, NE };
 enum class MaskMode { NORMAL, COUNTER };
 
 constexpr uint64_t MASK_PLACEHOLDER = 0;
-constexpr int32_t DEFAULT_BLK_STRIDE = 1;
-constexpr int32_t DEFAULT_REPEAT_STRIDE = 8;
-constexpr uint32_t DEFAULT_BLK_NUM = 8;
 
 // A field of a hardware register: takes any number, so that one which does not fit can be
 // reported rather than lost.
