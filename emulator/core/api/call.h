@@ -142,19 +142,16 @@ inline void Call::masked(const Mask& mask, bool set_mask, int64_t repeats, uint3
 // instruction take fewer blocks.
 constexpr int64_t packed(uint32_t size_of, uint32_t widest) { return 8 * size_of / widest; }
 
-struct BinaryStrides {
-  int64_t dst_block = 1, src0_block = 1, src1_block = 1, dst = 8, src0 = 8, src1 = 8;
-};
 struct UnaryStrides {
   int64_t dst_block = 1, src_block = 1, dst = 8, src = 8;
 };
 
-inline BinaryStrides strides(const Caller& by, const AscendC::BinaryRepeatParams& p) {
+using BinaryStrides = AscendC::BinaryRepeatParams;
+inline const BinaryStrides& strides(const Caller& by, const BinaryStrides& p) {
   check_fields(by, "dstBlkStride", p.dstBlkStride, "src0BlkStride", p.src0BlkStride,
                "src1BlkStride", p.src1BlkStride, "dstRepStride", p.dstRepStride, "src0RepStride",
                p.src0RepStride, "src1RepStride", p.src1RepStride);
-  return {p.dstBlkStride, p.src0BlkStride, p.src1BlkStride,
-          p.dstRepStride, p.src0RepStride, p.src1RepStride};
+  return p;
 }
 inline UnaryStrides strides(const Caller& by, const AscendC::UnaryRepeatParams& p) {
   check_fields(by, "dstBlkStride", p.dstBlkStride, "srcBlkStride", p.srcBlkStride, "dstRepStride",

@@ -88,16 +88,14 @@ inline void set_padding(Rows& rows, const AscendC::Byte& left, const AscendC::By
 
 template <class T>
 void check_gm(const AscendC::GlobalTensor<T>& tensor, const Rows& rows, const Caller& by) {
-  if (rows.count == 0 || rows.bytes == 0) return;
   for (uint32_t r = 0; r < rows.count; ++r) tensor.check(by, r * rows.gm_step, rows.bytes);
 }
 
 template <class T>
 void copy_in(const AscendC::LocalTensor<T>& dst, const AscendC::GlobalTensor<T>& src,
              const Rows& rows, const Caller& by, GmUse use = GmUse::read) {
-  if (rows.count && rows.bytes) {
-    dst.check(by, "dst", (rows.count - 1) * rows.ub_step + rows.row_in_ub(), kBlock);
-  }
+  if (rows.empty()) return;
+  dst.check(by, "dst", (rows.count - 1) * rows.ub_step + rows.row_in_ub(), kBlock);
   check_gm(src, rows, by);
   emulator::copy_in(current(), by, dst.address(), src.place(), rows, use);
 }
@@ -106,9 +104,8 @@ template <class T>
 void copy_out(const AscendC::GlobalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
               const Rows& rows, const Caller& by, GmUse use = GmUse::write) {
   Core& core = current();
-  if (rows.count && rows.bytes) {
-    src.check(by, "src", (rows.count - 1) * rows.ub_step + rows.bytes, kBlock);
-  }
+  if (rows.empty()) return;
+  src.check(by, "src", (rows.count - 1) * rows.ub_step + rows.bytes, kBlock);
   check_gm(dst, rows, by);
   if (core.atomic.kind && core.atomic.kind != atomic_kind<T>()) {
     core.error("atomic-type", by, ": the tensor's type is not that of SetAtomicAdd");
@@ -118,14 +115,13 @@ void copy_out(const AscendC::GlobalTensor<T>& dst, const AscendC::LocalTensor<T>
 
 template <class T>
 void copy_within(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
-                 const BlockRows& b, Site site) {
+                 const BlockRows& b, const Caller& by) {
   const Rows& rows = b.rows;
-  if (rows.count && rows.bytes) {
-    dst.check({"DataCopy", site}, "dst", (rows.count - 1) * b.dst_step + rows.bytes, kBlock);
-    src.check({"DataCopy", site}, "src", (rows.count - 1) * b.src_step + rows.bytes, kBlock);
-  }
-  emulator::copy_within(current(), {"DataCopy", site}, dst.address(), b.dst_step, src.address(),
-                        b.src_step, rows.count, rows.bytes);
+  if (rows.empty()) return;
+  dst.check(by, "dst", (rows.count - 1) * b.dst_step + rows.bytes, kBlock);
+  src.check(by, "src", (rows.count - 1) * b.src_step + rows.bytes, kBlock);
+  emulator::copy_within(current(), by, dst.address(), b.dst_step, src.address(), b.src_step,
+                        rows.count, rows.bytes);
 }
 
 // In counter mode the mask counts the elements of each repeat.
@@ -164,7 +160,7 @@ void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const DataC
 template <class T>
 void DataCopy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const DataCopyParams& params,
               Site site = Site::here()) {
-  api::copy_within(dst, src, api::block_rows(params, site), site);
+  api::copy_within(dst, src, api::block_rows(params, site), {"DataCopy", site});
 }
 template <class T>
 void DataCopy(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const uint32_t count,

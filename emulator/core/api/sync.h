@@ -24,7 +24,8 @@ constexpr EventPipes event_pipes(AscendC::HardEvent event) {
   return kEventPipes[static_cast<int>(event)];
 }
 
-inline bool check_event(Core& core, AscendC::HardEvent event, int id, const Caller& by) {
+inline bool check_event(AscendC::HardEvent event, int id, const Caller& by) {
+  Core& core = current();
   if (event == AscendC::HardEvent::V_V) {
     core.error("event-illegal", by, " of V_V, which the compiler keeps for itself");
   }
@@ -212,18 +213,16 @@ namespace AscendC {
 
 template <HardEvent event>
 void SetFlag(int32_t id, Site site = Site::here()) {
-  auto& core = emulator::current();
-  if (!api::check_event(core, event, id, {"SetFlag", site})) return;
   constexpr auto pipes = api::event_pipes(event);
-  core.set_flag(pipes.from, pipes.to, id, site);
+  if (!api::check_event(event, id, {"SetFlag", site})) return;
+  emulator::current().set_flag(pipes.from, pipes.to, id, site);
 }
 
 template <HardEvent event>
 void WaitFlag(int32_t id, Site site = Site::here()) {
-  auto& core = emulator::current();
-  if (!api::check_event(core, event, id, {"WaitFlag", site})) return;
   constexpr auto pipes = api::event_pipes(event);
-  core.wait_flag(pipes.from, pipes.to, id, site);
+  if (!api::check_event(event, id, {"WaitFlag", site})) return;
+  emulator::current().wait_flag(pipes.from, pipes.to, id, site);
 }
 
 template <pipe_t pipe>

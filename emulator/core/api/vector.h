@@ -21,9 +21,9 @@ void binary(const Caller& by, const Form& form, const BinaryStrides& s,
             const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src0,
             const AscendC::LocalTensor<T>& src1, Accumulation accumulation, F f) {
   Call call(by, form, sizeof(T));
-  const Operand a = call.operand(src0, "src0", s.src0_block, s.src0);
-  const Operand b = call.operand(src1, "src1", s.src1_block, s.src1);
-  const Operand to = call.target(dst, s.dst_block, s.dst);
+  const Operand a = call.operand(src0, "src0", s.src0BlkStride, s.src0RepStride);
+  const Operand b = call.operand(src1, "src1", s.src1BlkStride, s.src1RepStride);
+  const Operand to = call.target(dst, s.dstBlkStride, s.dstRepStride);
   emulator::binary<T>(call.instruction(), to, a, b, accumulation, f);
 }
 
@@ -33,9 +33,9 @@ void multiply_add(const Caller& by, const Form& form, const BinaryStrides& s,
                   const AscendC::LocalTensor<U>& src1) {
   check_fused_types<T, U>();
   Call call(by, form, sizeof(T));
-  const Operand a = call.operand(src0, "src0", s.src0_block, s.src0);
-  const Operand b = call.operand(src1, "src1", s.src1_block, s.src1);
-  const Operand to = call.target(dst, s.dst_block, s.dst);
+  const Operand a = call.operand(src0, "src0", s.src0BlkStride, s.src0RepStride);
+  const Operand b = call.operand(src1, "src1", s.src1BlkStride, s.src1RepStride);
+  const Operand to = call.target(dst, s.dstBlkStride, s.dstRepStride);
   emulator::multiply_add<T, U>(call.instruction(), to, a, b);
 }
 

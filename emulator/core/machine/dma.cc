@@ -78,7 +78,7 @@ void load_row(uint8_t* to, const uint8_t* from, const Rows& rows, const Inside& 
 
 void copy_in(Core& core, const Caller& by, uint32_t to, const GmPlace& from, Rows rows, GmUse use) {
   Instruction& i = core.draft(Pipe::MTE2, by);
-  if (rows.count == 0 || rows.bytes == 0) return;
+  if (rows.empty()) return;
   const uint32_t wide = rows.row_in_ub();
   keep_inside_ub(core, i, to, rows.count, rows.ub_step, wide);
   const std::vector<Inside> parts = inside_gm(core, i, from, rows, use, 0);
@@ -99,7 +99,7 @@ void copy_in(Core& core, const Caller& by, uint32_t to, const GmPlace& from, Row
 void copy_out(Core& core, const Caller& by, const GmPlace& to, uint32_t from, Rows rows,
               GmUse use) {
   Instruction& i = core.draft(Pipe::MTE3, by);
-  if (rows.count == 0 || rows.bytes == 0) return;
+  if (rows.empty()) return;
   keep_inside_ub(core, i, from, rows.count, rows.ub_step, rows.bytes);
   const uint8_t kind = core.atomic.kind;
   const std::vector<Inside> parts = inside_gm(core, i, to, rows, kind ? GmUse::atomic : use, kind);

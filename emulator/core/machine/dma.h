@@ -29,6 +29,7 @@ struct Rows {
   uint8_t element[8] = {};  // its value
   uint32_t size_of = 1;
   bool pads = false;  // rows end at a multiple of 32 bytes in UB
+  bool empty() const { return count == 0 || bytes == 0; }
   uint32_t row_in_ub() const { return pads ? round_up(left + bytes + right, kBlock) : bytes; }
 };
 

@@ -23,7 +23,6 @@ Launch::Launch(Gm& gm, const Options& options, int blocks, const std::function<v
       cores_(blocks),
       free_at_(std::min(blocks, options.cores), 0.0),
       placed_(blocks),
-      costs_(blocks),
       generator_(std::make_shared<std::mt19937_64>(options.seed)) {}
 
 uint64_t Launch::random() { return (*static_cast<std::mt19937_64*>(generator_.get()))(); }
@@ -36,7 +35,7 @@ void Launch::admit() {
     Core* core = cores_[block].get();
     placed_[block] = place;
     core->timeline.begin(options_.cost, block, free_at_.size(), free_at_[place],
-                         options_.trace ? &trace_ : nullptr);
+                         options_.trace ? &report_.trace : nullptr);
     free_at_[place] = 1e300;  // taken, until the block has ended
     core->fiber_ = std::make_unique<Fiber>([this, core] {
       try {
@@ -123,6 +122,7 @@ void Launch::report_deadlock() {
 
 Report Launch::run() {
   gm_.begin_launch();
+  report_.cores.resize(blocks_);
   change_speeds();
   uint64_t steps = 0;
   while (true) {
@@ -145,22 +145,18 @@ Report Launch::run() {
         continue;
       }
       const double end = core->timeline.finish();
-      costs_[core->index] = core->timeline.cost();
+      report_.cores[core->index] = core->timeline.cost();
       free_at_[placed_[core->index]] = end;
-      end_ = std::max(end_, end);
+      report_.modelled_cycles = std::max(report_.modelled_cycles, end);
       alive_.erase(alive_.begin() + k);
       cores_[core->index].reset();
     }
   }
-  Report report;
-  report.findings = findings_.list();
-  report.notes = findings_.notes();
-  report.cores = costs_;
-  report.waited_for_all = !meetings_.empty() && meetings_[0].arrived == blocks_;
-  report.modelled_cycles = end_;
-  report.modelled_microseconds = end_ / options_.cost.clock_mhz;
-  report.trace = std::move(trace_);
-  return report;
+  report_.findings = findings_.list();
+  report_.notes = findings_.notes();
+  report_.waited_for_all = !meetings_.empty() && meetings_[0].arrived == blocks_;
+  report_.modelled_microseconds = report_.modelled_cycles / options_.cost.clock_mhz;
+  return std::move(report_);
 }
 
 }  // namespace emulator

@@ -39,13 +39,11 @@ class Launch {
   const int blocks_;
   const std::function<void()>& kernel_;
   Findings findings_;
-  std::vector<TraceEvent> trace_;
   std::vector<std::unique_ptr<Core>> cores_;
   std::vector<Core*> alive_;
   std::vector<double> free_at_;  // modelled time at which each physical core is free
   std::vector<int> placed_;      // physical core of a block
-  std::vector<CoreCost> costs_;
-  double end_ = 0;
+  Report report_;
   int admitted_ = 0;
   bool abandoned_ = false;
   std::deque<Meeting> meetings_;
