@@ -25,12 +25,7 @@ class LocalMemAllocator {
   LocalTensor<T> Alloc(uint32_t elements, Site site = Site::here()) {
     const uint32_t address = head_;
     head_ += elements * sizeof(T);
-    if (head_ > api::ub_limit()) {
-      emulator::current().error("ub-overflow", site, "LocalMemAllocator takes UB to ", head_,
-                                " bytes, of which a kernel may use ", api::ub_limit());
-    }
-    auto& used = api::library().ub_used;
-    used = head_ > used ? head_ : used;
+    api::take_ub(head_, {"LocalMemAllocator", site});
     return LocalTensor<T>(position, address, elements);
   }
   template <class T>

@@ -45,4 +45,12 @@ inline uint32_t ub_limit() {
   return kUbBytes - kUbSystem - (current().options.reserve_scratch ? kUbScratch : 0);
 }
 
+inline void take_ub(uint32_t end, const Caller& by) {
+  uint32_t& used = library().ub_used;
+  used = end > used ? end : used;
+  if (end <= ub_limit()) return;
+  current().error("ub-overflow", by, " takes UB to ", end, " bytes, of which a kernel may use ",
+                  ub_limit());
+}
+
 }  // namespace api

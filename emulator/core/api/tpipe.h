@@ -213,15 +213,11 @@ class TPipe {
  private:
   uint32_t take(uint32_t bytes, Site site) {
     auto& core = emulator::current();
-    auto& library = api::library();
-    const uint32_t address = library.ub_used;
-    library.ub_used += emulator::round_up(bytes, emulator::kBlock);
+    const uint32_t address = api::library().ub_used;
+    const uint32_t end = address + emulator::round_up(bytes, emulator::kBlock);
     if (bytes == 0) core.unspecified("ub-empty-buffer", site, "InitBuffer of 0 bytes");
-    if (library.ub_used > api::ub_limit()) {
-      core.error("ub-overflow", site, "InitBuffer takes UB to ", library.ub_used,
-                 " bytes, of which a kernel may use ", api::ub_limit());
-    }
-    if (library.ub_used > emulator::kUbBytes) throw emulator::Abandoned();
+    api::take_ub(end, {"InitBuffer", site});
+    if (end > emulator::kUbBytes) throw emulator::Abandoned();
     if (++taken_ > api::kMaxBuffers) {
       core.error("buffer-count", site, "a TPipe holds at most 64 buffers");
     }
