@@ -1,5 +1,6 @@
 // Copies and fills: submitted with what they look like now, done when the stream comes to them.
 
+#include "machine/machine.h"
 #include "memory.h"
 
 using namespace emulated;
@@ -52,7 +53,7 @@ Watch watch(Driver& driver, aclrtMemcpyKind kind, uint8_t* to, const uint8_t* fr
   }
   const bool in_use = !driver.user_of(range(to, bytes)).empty();
   if (kind != ACL_MEMCPY_DEVICE_TO_HOST || in_use) return {};
-  poison(to, bytes);
+  emulator::poison(to, bytes);
   return {to, std::vector<uint8_t>(to, to + bytes), "destination-changed"};
 }
 

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "machine/machine.h"
+
 namespace emulated {
 
 namespace {
@@ -29,11 +31,6 @@ void check_unused(Driver& driver, const char* freed, void* pointer, uint64_t byt
 }
 
 }  // namespace
-
-void poison(uint8_t* at, uint64_t bytes) {
-  constexpr uint32_t kPoison = 0x7FA0DEAD;  // a signalling NaN
-  for (uint64_t i = 0; i < bytes; ++i) at[i] = static_cast<uint8_t>(kPoison >> (8 * (i % 4)));
-}
 
 Place place_of(Driver& driver, const void* address, uint64_t bytes) {
   for (auto& [id, device] : driver.devices) {
@@ -116,7 +113,7 @@ aclError aclrtMallocHost(void** pointer, size_t bytes) {
     void* start =
         mmap(nullptr, pages(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (start == MAP_FAILED) refuse(ACL_ERROR_RT_MEMORY_ALLOCATION, "the host has no memory left");
-    poison(static_cast<uint8_t*>(start), bytes);
+    emulator::poison(static_cast<uint8_t*>(start), bytes);
     driver.pinned[reinterpret_cast<uintptr_t>(start)] = bytes;
     *pointer = start;
   });

@@ -15,6 +15,5 @@ struct Place {
 };
 
 Place place_of(Driver& driver, const void* address, uint64_t bytes);
-void poison(uint8_t* at, uint64_t bytes);
 
 }  // namespace emulated
