@@ -35,16 +35,20 @@ def pytest_report_header() -> list[str]:
     return [f"jax {jax.__version__} on {jax.default_backend()}", *found]
 
 
-@pytest.fixture(scope="session", params=["reference", "cpu"])
-def implementation(request: pytest.FixtureRequest) -> str:
-    """Every implementation that this machine should have."""
-    name: str = request.param
+def require(name: str) -> str:
+    """The name of an implementation; skips, or fails, where there is none of it."""
     status = jda.implementations()[name]
     if not status.available:
-        if name == "cpu" and REQUIRE_CPU:
+        if REQUIRE_CPU:
             pytest.fail(f"JDA_REQUIRE_CPU=1, but: {status.detail}")
         pytest.skip(status.detail)
     return name
+
+
+@pytest.fixture(scope="session", params=["reference", "cpu"])
+def implementation(request: pytest.FixtureRequest) -> str:
+    """Every implementation that this machine should have."""
+    return require(request.param)
 
 
 def enable_x64() -> AbstractContextManager[None]:

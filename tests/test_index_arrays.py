@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from conftest import REQUIRE_CPU
+from conftest import require
 
 import jda
 
@@ -30,12 +30,7 @@ REFUSED_WHEN_RUN = (jax.errors.JaxRuntimeError, ValueError)
 
 @pytest.fixture(scope="module", params=["reference", "cpu", "ascend"])
 def route(request):
-    status = jda.implementations()[request.param]
-    if not status.available:
-        if REQUIRE_CPU:
-            pytest.fail(f"JDA_REQUIRE_CPU=1, but: {status.detail}")
-        pytest.skip(status.detail)
-    return request.param
+    return require(request.param)
 
 
 @pytest.fixture
@@ -45,9 +40,10 @@ def call(route):
 
 def gradients(call, inputs, bar):
     def pull_back(*inputs):
-        return jax.vjp(lambda f, x, w: call(f, *inputs[1:3], x, w), *floats(inputs))[1]
+        primals = floats(inputs)
+        return jax.vjp(lambda f, x, w: call(f, *inputs[1:3], x, w), *primals)[1](bar)
 
-    return jax.jit(lambda *inputs: pull_back(*inputs)(jnp.asarray(bar)))(*inputs)
+    return jax.jit(pull_back)(*inputs)
 
 
 def floats(inputs):
