@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from conftest import require
 from jax.ad_checkpoint import checkpoint_name
 
 import jda
@@ -33,11 +34,8 @@ DOORS = {
 
 
 def through(door):
-    keywords = DOORS[door]
-    status = jda.implementations()[keywords["implementation"]]
-    if not status.available:
-        pytest.skip(status.detail)
-    return partial(jda.deformable_aggregation, **keywords)
+    require(DOORS[door]["implementation"])
+    return partial(jda.deformable_aggregation, **DOORS[door])
 
 
 @pytest.fixture(params=DOORS)

@@ -9,6 +9,7 @@ import cases
 import jax
 import jax.numpy as jnp
 import pytest
+from conftest import require
 
 import jda
 
@@ -38,9 +39,7 @@ def targets(text):
 
 @pytest.fixture
 def _cpu_kernels():
-    status = jda.implementations()["cpu"]
-    if not status.available:
-        pytest.skip(status.detail)
+    require("cpu")
 
 
 @pytest.mark.usefixtures("_cpu_kernels")
