@@ -1,6 +1,6 @@
 """Modelled times of the Ascend C kernels against naively written ones.
 
-A model, not a measurement: nothing here ran on an NPU. Both kernels run under the
+A model, not a measurement. Both kernels run under the
 emulator, whose cost model and its sources are in emulator/core/machine/cost.h.
 """
 
