@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-NATIVE := CMakeLists.txt $(wildcard csrc/cpu/* csrc/ascend/* csrc/ascend/launcher/* emulator/*/* emulator/core/*/*)
-CXX_FILES := $(wildcard csrc/*/*.h csrc/*/*.cc csrc/*/*.cpp csrc/*/*/*.h csrc/*/*/*.cc tests/*/*.h tests/*/*.cc benchmarks/*.cc \
+NATIVE := CMakeLists.txt $(wildcard csrc/cpu/* csrc/ascend/* csrc/ascend/*/* emulator/*/* emulator/core/*/*)
+CXX_FILES := $(wildcard csrc/*/*.h csrc/*/*.cc csrc/*/*/*.h csrc/*/*/*.cc csrc/*/*/*.cpp tests/*/*.h tests/*/*.cc benchmarks/*.cc \
   emulator/*/*.h emulator/*/*.cc emulator/core/*/*.h emulator/core/*/*.cc)
 
 .PHONY: demo test test-mutants test-oldest test-newest test-npu build lint benchmark wheel clean check-tools

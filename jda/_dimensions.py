@@ -45,5 +45,5 @@ def terms(operation: str, which: Sequence[int] = ()) -> tuple[Terms, Terms]:
     return {
         "forward": (split(operands), split([RESULT])),
         "tangent": (split(operands + chosen), split([RESULT])),
-        "cotangent": (split([*operands, RESULT]), split(chosen)),
+        "backward": (split([*operands, RESULT]), split(chosen)),
     }[operation]

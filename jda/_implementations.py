@@ -19,19 +19,19 @@ from jda.ffi.library import Library
 REFERENCE: dict[str, Operation] = {
     "forward": _reference.forward,
     "tangent": _reference.tangent,
-    "cotangent": _reference.cotangent,
+    "backward": _reference.backward,
 }
 KERNELS: dict[str, dict[str, Operation]] = {
     "reference": REFERENCE,
     "cpu": {
         "forward": cpu.forward,
         "tangent": cpu.tangent,
-        "cotangent": cpu.cotangent,
+        "backward": cpu.backward,
     },
     "ascend": REFERENCE
     | {
         "forward": in_float32("forward", ascend.forward),
-        "cotangent": in_float32("cotangent", ascend.cotangent),
+        "backward": in_float32("backward", ascend.backward),
     },
 }
 PLATFORMS = {

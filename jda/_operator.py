@@ -152,11 +152,11 @@ def _aggregate(
     def forward(*arrays: jax.Array) -> jax.Array:
         return _primitives.forward(*arrays, **params)[0]
 
-    def cotangent(*arrays: jax.Array, which: tuple[int, ...]) -> list[jax.Array]:
-        return _primitives.cotangent(*arrays, which=which, **params)
+    def backward(*arrays: jax.Array, which: tuple[int, ...]) -> list[jax.Array]:
+        return _primitives.backward(*arrays, which=which, **params)
 
     differentiable = (
-        forward if differentiation == "both" else reverse_mode(forward, cotangent)
+        forward if differentiation == "both" else reverse_mode(forward, backward)
     )
     return differentiable(*_compat.with_same_varying_axes(arrays))
 

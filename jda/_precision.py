@@ -13,7 +13,7 @@ def in_float32(operation: str, kernel: Operation) -> Operation:
     """Lets a kernel take bfloat16 and float16: it computes in float32.
 
     Args:
-        operation: ``"forward"``, ``"tangent"`` or ``"cotangent"``.
+        operation: ``"forward"``, ``"tangent"`` or ``"backward"``.
         kernel: computes it for float32.
 
     Returns:
@@ -25,7 +25,7 @@ def in_float32(operation: str, kernel: Operation) -> Operation:
         if narrow.itemsize > 2:
             return kernel(*operands, **params)
         wide = [x.astype(jnp.float32) if x.dtype == narrow else x for x in operands]
-        like = params["which"] if operation == "cotangent" else (0,)
+        like = params["which"] if operation == "backward" else (0,)
         results = zip(like, kernel(*wide, **params), strict=True)
         return [result.astype(operands[i].dtype) for i, result in results]
 

@@ -4,10 +4,10 @@ Their operands are the operator's five arrays and then:
 
     forward                                      -> result
     tangent    one tangent for each of `which`   -> tangent of the result
-    cotangent  cotangent of the result           -> one gradient for each of `which`
+    backward   cotangent of the result           -> one gradient for each of `which`
 
 `which` holds the positions of the operands that are differentiated. The derivative of
-`forward` is `tangent`; `tangent` and `cotangent` are each other's transpose, and their
+`forward` is `tangent`; `tangent` and `backward` are each other's transpose, and their
 own derivatives, which only second order needs, are those of the reference.
 """
 
@@ -32,7 +32,7 @@ OPERANDS = len(_dimensions.OPERANDS)
 
 
 def _result_avals(operation: str, *avals: Any, which: Any = (), **_: Any) -> list[Any]:
-    if operation == "cotangent":
+    if operation == "backward":
         return [avals[i].update(weak_type=False) for i in which]
     feature_maps, sample_locations = avals[0], avals[3]
     bs, _num_feat, c = feature_maps.shape
@@ -53,7 +53,7 @@ def _forward_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
 
 def _linear_jvp(operation: str, primals: Any, tangents: Any, **params: Any) -> Any:
     """The derivative of an operation that is linear in its last operands."""
-    bind = {"tangent": tangent, "cotangent": cotangent}[operation]
+    bind = {"tangent": tangent, "backward": backward}[operation]
     results = bind(*primals, **params)
     operands, linear = primals[:OPERANDS], tangents[OPERANDS:]
     terms = []
@@ -83,11 +83,11 @@ def _tangent_transpose(
     if is_zero(cotangents[0]):
         return [None] * len(operands)
     arrays = operands[:OPERANDS]
-    bars = cotangent(*arrays, cotangents[0], which=which, **params)
+    bars = backward(*arrays, cotangents[0], which=which, **params)
     return [None] * OPERANDS + bars
 
 
-def _cotangent_transpose(
+def _backward_transpose(
     cotangents: Any, *operands: Any, which: Any, **params: Any
 ) -> list[Any]:
     pairs = zip(which, cotangents, strict=True)
@@ -99,7 +99,7 @@ def _cotangent_transpose(
     return [None] * OPERANDS + dots
 
 
-def _wanted_cotangents(used: Any, *, which: Any, **_: Any) -> dict[str, Any]:
+def _wanted_gradients(used: Any, *, which: Any, **_: Any) -> dict[str, Any]:
     return {"which": tuple(i for i, use in zip(which, used, strict=True) if use)}
 
 
@@ -115,7 +115,7 @@ def _batch(
     and the anchors otherwise, so that shared feature maps are not copied. Mapped index
     arrays describe other maps for every element: one call each.
     """
-    operations = {"forward": forward, "tangent": tangent, "cotangent": cotangent}
+    operations = {"forward": forward, "tangent": tangent, "backward": backward}
     bind = partial(operations[operation], **params)
     left, right = _dimensions.terms(operation, params.get("which", ()))
     mapped = [axis is not None for axis in axes]
@@ -191,9 +191,9 @@ tangent = _define(
     jvp=partial(_linear_jvp, "tangent"),
     transpose=_tangent_transpose,
 )
-cotangent = _define(
-    "cotangent",
-    jvp=partial(_linear_jvp, "cotangent"),
-    transpose=_cotangent_transpose,
-    wanted=_wanted_cotangents,
+backward = _define(
+    "backward",
+    jvp=partial(_linear_jvp, "backward"),
+    transpose=_backward_transpose,
+    wanted=_wanted_gradients,
 )

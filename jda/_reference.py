@@ -1,7 +1,7 @@
 """The operator in ``jax.numpy``: what it means, on every platform of XLA.
 
 One of the implementations, beside the kernels of ``jda.ffi``: each has a forward, a
-tangent and a cotangent. It takes the key points block by block, so that what it gathers
+tangent and a backward. It takes the key points block by block, so that what it gathers
 at a time fits a cache and needs little memory, however many anchors and points there
 are.
 """
@@ -36,7 +36,7 @@ def tangent(
     return [jax.jvp(of_which, primals, dots)[1]]
 
 
-def cotangent(
+def backward(
     *operands: jax.Array, coordinate_order: str, which: tuple[int, ...]
 ) -> list[jax.Array]:
     """The gradients of the operands `which` for a cotangent of the result.

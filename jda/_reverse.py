@@ -1,4 +1,4 @@
-"""Reverse mode: an operation and its cotangent, joined by ``jax.custom_vjp``."""
+"""Reverse mode: an operation and its backward, joined by ``jax.custom_vjp``."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +11,13 @@ from jda._dimensions import FLOATING
 
 
 def reverse_mode(
-    forward: Callable[..., jax.Array], cotangent: Callable[..., list[jax.Array]]
+    forward: Callable[..., jax.Array], backward: Callable[..., list[jax.Array]]
 ) -> Callable[..., jax.Array]:
-    """Gives ``forward`` the gradients that ``cotangent`` computes.
+    """Gives ``forward`` the gradients that ``backward`` computes.
 
     Args:
         forward: from the five operands to the result.
-        cotangent: from the five operands, the cotangent of the result and ``which``,
+        backward: from the five operands, the cotangent of the result and ``which``,
             the positions of the wanted gradients, to these gradients.
 
     Returns:
@@ -39,7 +39,7 @@ def reverse_mode(
         which = tuple(i for i, flag in flags if flag)
         found = list(map(_compat.no_cotangent, operands))
         if which and not _compat.is_symbolic_zero(bar):
-            bars = cotangent(*operands, bar, which=which)
+            bars = backward(*operands, bar, which=which)
             for i, grad in zip(which, bars, strict=True):
                 found[i] = grad
         return tuple(found)

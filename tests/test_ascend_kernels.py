@@ -294,7 +294,7 @@ def test_what_once_hung_is_found(place, tmp_path):
 )
 def test_flattened_source_is_self_contained(kernel, tmp_path):
     """What run-time compilation gets: one text, with no include of ours."""
-    script = emulated.KERNELS / "flatten.py"
+    script = emulated.ASCEND / "flatten.py"
     text = subprocess.check_output([sys.executable, script, kernel], text=True)
     included = [line for line in text.splitlines() if line.startswith('#include "')]
     assert included == ['#include "kernel_operator.h"']
@@ -310,8 +310,8 @@ def test_flattened_source_is_self_contained(kernel, tmp_path):
 def test_kernels_say_that_they_run_on_vector_cores(project_build, tmp_path):
     """With the compiler's word, or with the macro that older toolkits look for."""
     (tmp_path / "kernel_operator.h").touch()  # leaves the toolkit's words as they are
-    source = emulated.KERNELS / "launcher" / "kernels.cpp"
-    script = emulated.KERNELS / "flatten.py"
+    source = emulated.ASCEND / "launcher" / "kernels.cpp"
+    script = emulated.ASCEND / "flatten.py"
     kernels = tmp_path / "kernels.cpp"
     kernels.write_bytes(subprocess.check_output([sys.executable, script, source]))
     define = ["-DJDA_PROJECT_BUILD"] if project_build else []

@@ -31,7 +31,7 @@ from jda.ffi import ascend
 FLOATS = (0, 3, 4)
 INPUTS = cases.case("two cameras")
 CARDS = ("ascend", "ASCEND")
-TARGETS = ("jda_ascend_forward", "jda_ascend_cotangent")
+TARGETS = ("jda_ascend_forward", "jda_ascend_backward")
 
 
 def operator(*inputs, **keywords):

@@ -120,9 +120,9 @@ def test_export_for_the_cpu_and_for_ascend(arrays):
     exported = export(*arrays)
     assert set(targets(exported.mlir_module())) == {
         "jda_cpu_forward",
-        "jda_cpu_cotangent",
+        "jda_cpu_backward",
         "jda_ascend_forward",
-        "jda_ascend_cotangent",
+        "jda_ascend_backward",
     }
     found = jax.export.deserialize(exported.serialize())
     assert found.platforms == ("cpu", "ascend")
@@ -255,7 +255,7 @@ def test_checkpoint_policies(policy, kernels, arrays):
     )
     forward = ["jda_cpu_forward"] * POLICIES[policy]
     called = targets(program.lower(*arrays).as_text())
-    assert called == [*forward, "jda_cpu_cotangent"]
+    assert called == [*forward, "jda_cpu_backward"]
 
 
 # Control flow
@@ -365,7 +365,7 @@ def test_a_profiler_shows_the_operator_and_the_scopes_around_it(operator, arrays
     program = jax.jit(jax.grad(scoped, FLOATS)).lower(*arrays).compile()
     names = op_names(program.as_text())
     assert any(re.search("decoder.*/deformable_aggregation_forward", n) for n in names)
-    backward = "transpose.*decoder.*/deformable_aggregation_cotangent"
+    backward = "transpose.*decoder.*/deformable_aggregation_backward"
     assert any(re.search(backward, name) for name in names)
 
 
@@ -390,7 +390,7 @@ def over_locations(arrays):
 
 
 SETS = (None, None, None, 0, None)
-FORWARD, COTANGENT = "jda_ascend_forward", "jda_ascend_cotangent"
+FORWARD, COTANGENT = "jda_ascend_forward", "jda_ascend_backward"
 ON_ASCEND = {  # a use, and the calls that the program makes
     "vmap": (lambda f, x: jax.vmap(f, SETS)(*over_locations(x)), [FORWARD]),
     "grad of vmap": (
@@ -462,4 +462,4 @@ def test_a_program_for_an_ascend_card_keeps_the_scopes(arrays):
 
     traced = jax.jit(scoped).trace(*arrays)
     text = traced.lower(lowering_platforms=("ascend",)).as_text(debug_info=True)
-    assert re.search("decoder.*deformable_aggregation_cotangent", text)
+    assert re.search("decoder.*deformable_aggregation_backward", text)

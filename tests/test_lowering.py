@@ -50,7 +50,7 @@ def test_one_call_each_way_on_the_cpu(name, differentiation):
     forward = lower(lambda *x: operator(*x, **keywords), "cpu")
     assert targets(forward) == ["jda_cpu_forward"]
     both = lower(lambda *x: gradient(*x, **keywords), "cpu")
-    assert targets(both) == ["jda_cpu_forward", "jda_cpu_cotangent"]
+    assert targets(both) == ["jda_cpu_forward", "jda_cpu_backward"]
 
 
 @pytest.mark.usefixtures("_cpu_kernels")
@@ -63,7 +63,7 @@ def test_nothing_but_the_call():
 @pytest.mark.usefixtures("_cpu_kernels")
 def test_a_linear_loss_needs_no_forward_call():
     linear = jax.grad(lambda *x: operator(*x).sum(), FLOATS)
-    assert targets(lower(linear, "cpu")) == ["jda_cpu_cotangent"]
+    assert targets(lower(linear, "cpu")) == ["jda_cpu_backward"]
 
 
 @pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu", "npu"])
@@ -104,7 +104,7 @@ def test_only_wanted_gradients_have_elements(wanted, differentiation):
         return jnp.square(operator(*inputs, differentiation=differentiation)).sum()
 
     text = lower(jax.grad(loss, wanted), "cpu")
-    (line,) = [line for line in text.splitlines() if "@jda_cpu_cotangent" in line]
+    (line,) = [line for line in text.splitlines() if "@jda_cpu_backward" in line]
     results = re.findall(r"tensor<([\dx]+)f32>", line.split("->")[-1])
     assert len(results) == 3
     for position, shape in zip(FLOATS, results, strict=True):

@@ -131,7 +131,7 @@ def directions(inputs):
 def calls(function, *arrays):
     """How many calls of the CPU kernels the lowered program has."""
     text = jax.jit(function).lower(*arrays).as_text()
-    return text.count("@jda_cpu_forward"), text.count("@jda_cpu_cotangent")
+    return text.count("@jda_cpu_forward"), text.count("@jda_cpu_backward")
 
 
 # Batching
@@ -510,7 +510,7 @@ def test_unused_gradients_are_eliminated(kernels, inputs):
         return pull_back(result)[0]
 
     lowered = jax.jit(features_alone).lower(*inputs).as_text()
-    (call,) = (line for line in lowered.splitlines() if "@jda_cpu_cotangent" in line)
+    (call,) = (line for line in lowered.splitlines() if "@jda_cpu_backward" in line)
     assert call.count("tensor<0xf64>") == 2
 
 

@@ -192,7 +192,7 @@ ffi::Error Tangent(ffi::ThreadPool pool, ffi::AnyBuffer feature_maps, ffi::AnyBu
   });
 }
 
-ffi::Error Cotangent(ffi::ThreadPool pool, ffi::AnyBuffer feature_maps,
+ffi::Error Backward(ffi::ThreadPool pool, ffi::AnyBuffer feature_maps,
                      ffi::AnyBuffer spatial_shape, ffi::AnyBuffer scale_start_index,
                      ffi::AnyBuffer sample_locations, ffi::AnyBuffer weight,
                      ffi::AnyBuffer cotangent, ffi::Result<ffi::AnyBuffer> grad_feature_maps,
@@ -236,7 +236,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_tangent, jda::Tangent,
                                   .Ret<xla::ffi::AnyBuffer>()  // tangent of out
                                   .Attr<int64_t>("y_axis"));
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_cotangent, jda::Cotangent,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_backward, jda::Backward,
                               JDA_ARGUMENTS
                                   .Arg<xla::ffi::AnyBuffer>()  // cotangent, like out
                                   .Ret<xla::ffi::AnyBuffer>()  // grad_feature_maps

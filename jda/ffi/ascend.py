@@ -25,7 +25,7 @@ from jda.ffi import call
 from jda.ffi.library import Library
 
 LIBRARY = "libjda_ascend.so"
-OPERATIONS = ("forward", "cotangent")
+OPERATIONS = ("forward", "backward")
 TARGETS = tuple(f"jda_ascend_{operation}" for operation in OPERATIONS)
 CARDS = ("ascend", "ASCEND")  # what JAX and XLA's plugin call the platform of a card
 HANDLERS = {"cpu": "host"} | dict.fromkeys(CARDS, "device")  # by platform
@@ -147,11 +147,11 @@ def forward(*operands: jax.Array, coordinate_order: str) -> list[jax.Array]:
     )
 
 
-def cotangent(
+def backward(
     *operands: jax.Array, coordinate_order: str, which: tuple[int, ...]
 ) -> list[jax.Array]:
     """The gradients of the operands at the positions `which`."""
-    return call.cotangent(
+    return call.backward(
         "jda_ascend",
         *operands,
         coordinate_order=coordinate_order,

@@ -40,7 +40,7 @@ def tangent(
     return _call(target, results, given, coordinate_order, **attributes)
 
 
-def cotangent(
+def backward(
     library: str,
     *operands: jax.Array,
     coordinate_order: str,
@@ -54,7 +54,7 @@ def cotangent(
         )
         for i in FLOATING
     ]
-    target = f"{library}_cotangent"
+    target = f"{library}_backward"
     found = _call(target, gradients, operands, coordinate_order, **attributes)
     return [found[FLOATING.index(i)] for i in which]
 

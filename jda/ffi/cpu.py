@@ -15,7 +15,7 @@ from jda.ffi import call
 from jda.ffi.library import Library
 
 LIBRARY = "libjda_cpu.so"
-TARGETS = ("jda_cpu_forward", "jda_cpu_tangent", "jda_cpu_cotangent")
+TARGETS = ("jda_cpu_forward", "jda_cpu_tangent", "jda_cpu_backward")
 
 _loading = threading.Lock()
 
@@ -54,4 +54,4 @@ def _load() -> Library:
 
 forward = partial(call.forward, "jda_cpu")
 tangent = partial(call.tangent, "jda_cpu")
-cotangent = partial(call.cotangent, "jda_cpu")
+backward = partial(call.backward, "jda_cpu")

@@ -11,7 +11,8 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-KERNELS = ROOT / "csrc" / "ascend"
+ASCEND = ROOT / "csrc" / "ascend"
+KERNELS = ASCEND / "kernels"
 EMULATOR = ROOT / "emulator" / "core"
 
 

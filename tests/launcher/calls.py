@@ -203,7 +203,7 @@ def through_xla(
     stream: int | None = None,
 ) -> tuple[int, str]:
     """Calls a handler with a call frame, as XLA does; its code and its message."""
-    operation = "forward" if call.cotangent is None else "cotangent"
+    operation = "forward" if call.cotangent is None else "backward"
     handler = getattr(launcher.library, f"jda_ascend_{where}_{operation}")
     operands = call.operands
     sources = on_card.operands if on_card else addresses(operands)

@@ -100,7 +100,7 @@ ffi::Error Forward(const Arguments& arguments, ffi::Result<ffi::AnyBuffer> out, 
 }
 
 template <typename Call>
-ffi::Error Cotangent(const Arguments& arguments, ffi::AnyBuffer cotangent,
+ffi::Error Backward(const Arguments& arguments, ffi::AnyBuffer cotangent,
                      ffi::Result<ffi::AnyBuffer> grad_feature_maps,
                      ffi::Result<ffi::AnyBuffer> grad_sample_locations,
                      ffi::Result<ffi::AnyBuffer> grad_weight, int64_t y_axis, int64_t deterministic,
@@ -129,14 +129,14 @@ ffi::Error HostForward(ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape
                  y_axis, deterministic, jda_ascend_compute_forward);
 }
 
-ffi::Error HostCotangent(ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,
+ffi::Error HostBackward(ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,
                          ffi::AnyBuffer scale_start_index, ffi::AnyBuffer sample_locations,
                          ffi::AnyBuffer weight, ffi::AnyBuffer cotangent,
                          ffi::Result<ffi::AnyBuffer> grad_feature_maps,
                          ffi::Result<ffi::AnyBuffer> grad_sample_locations,
                          ffi::Result<ffi::AnyBuffer> grad_weight, int64_t y_axis,
                          int64_t deterministic) {
-  return Cotangent({feature_maps, spatial_shape, scale_start_index, sample_locations, weight},
+  return Backward({feature_maps, spatial_shape, scale_start_index, sample_locations, weight},
                    cotangent, grad_feature_maps, grad_sample_locations, grad_weight, y_axis,
                    deterministic, jda_ascend_compute_backward);
 }
@@ -151,14 +151,14 @@ ffi::Error DeviceForward(void* stream, ffi::AnyBuffer feature_maps, ffi::AnyBuff
                  });
 }
 
-ffi::Error DeviceCotangent(void* stream, ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,
+ffi::Error DeviceBackward(void* stream, ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,
                            ffi::AnyBuffer scale_start_index, ffi::AnyBuffer sample_locations,
                            ffi::AnyBuffer weight, ffi::AnyBuffer cotangent,
                            ffi::Result<ffi::AnyBuffer> grad_feature_maps,
                            ffi::Result<ffi::AnyBuffer> grad_sample_locations,
                            ffi::Result<ffi::AnyBuffer> grad_weight, int64_t y_axis,
                            int64_t deterministic) {
-  return Cotangent({feature_maps, spatial_shape, scale_start_index, sample_locations, weight},
+  return Backward({feature_maps, spatial_shape, scale_start_index, sample_locations, weight},
                    cotangent, grad_feature_maps, grad_sample_locations, grad_weight, y_axis,
                    deterministic, [stream](const auto* problem, const auto* arrays) {
                      return jda_ascend_enqueue_backward(problem, arrays, stream);
@@ -177,7 +177,7 @@ ffi::Error DeviceCotangent(void* stream, ffi::AnyBuffer feature_maps, ffi::AnyBu
 
 #define JDA_FORWARD_RESULT .Ret<xla::ffi::AnyBuffer>() /* out */
 
-#define JDA_COTANGENT_RESULTS                                 \
+#define JDA_BACKWARD_RESULTS                                 \
   .Arg<xla::ffi::AnyBuffer>()     /* cotangent, like out */   \
       .Ret<xla::ffi::AnyBuffer>() /* grad_feature_maps */     \
       .Ret<xla::ffi::AnyBuffer>() /* grad_sample_locations */ \
@@ -192,11 +192,11 @@ ffi::Error DeviceCotangent(void* stream, ffi::AnyBuffer feature_maps, ffi::AnyBu
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_ascend_host_forward, jda_ascend::HostForward,
                               JDA_HOST JDA_OPERANDS JDA_FORWARD_RESULT JDA_ATTRIBUTES);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_ascend_host_cotangent, jda_ascend::HostCotangent,
-                              JDA_HOST JDA_OPERANDS JDA_COTANGENT_RESULTS JDA_ATTRIBUTES);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_ascend_host_backward, jda_ascend::HostBackward,
+                              JDA_HOST JDA_OPERANDS JDA_BACKWARD_RESULTS JDA_ATTRIBUTES);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_ascend_device_forward, jda_ascend::DeviceForward,
                               JDA_DEVICE JDA_OPERANDS JDA_FORWARD_RESULT JDA_ATTRIBUTES);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_ascend_device_cotangent, jda_ascend::DeviceCotangent,
-                              JDA_DEVICE JDA_OPERANDS JDA_COTANGENT_RESULTS JDA_ATTRIBUTES);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_ascend_device_backward, jda_ascend::DeviceBackward,
+                              JDA_DEVICE JDA_OPERANDS JDA_BACKWARD_RESULTS JDA_ATTRIBUTES);
 
 #pragma GCC visibility pop

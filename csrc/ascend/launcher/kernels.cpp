@@ -1,3 +1,3 @@
 // All kernels in one source: what is compiled at run time, once for a kind of card and a toolkit.
-#include "../deformable_aggregation.cpp"
-#include "../deformable_aggregation_grad.cpp"
+#include "../kernels/deformable_aggregation.cpp"
+#include "../kernels/deformable_aggregation_grad.cpp"
