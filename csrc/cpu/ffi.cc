@@ -192,12 +192,12 @@ ffi::Error Tangent(ffi::ThreadPool pool, ffi::AnyBuffer feature_maps, ffi::AnyBu
   });
 }
 
-ffi::Error Backward(ffi::ThreadPool pool, ffi::AnyBuffer feature_maps,
-                     ffi::AnyBuffer spatial_shape, ffi::AnyBuffer scale_start_index,
-                     ffi::AnyBuffer sample_locations, ffi::AnyBuffer weight,
-                     ffi::AnyBuffer cotangent, ffi::Result<ffi::AnyBuffer> grad_feature_maps,
-                     ffi::Result<ffi::AnyBuffer> grad_sample_locations,
-                     ffi::Result<ffi::AnyBuffer> grad_weight, int64_t y_axis) {
+ffi::Error Backward(ffi::ThreadPool pool, ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,
+                    ffi::AnyBuffer scale_start_index, ffi::AnyBuffer sample_locations,
+                    ffi::AnyBuffer weight, ffi::AnyBuffer cotangent,
+                    ffi::Result<ffi::AnyBuffer> grad_feature_maps,
+                    ffi::Result<ffi::AnyBuffer> grad_sample_locations,
+                    ffi::Result<ffi::AnyBuffer> grad_weight, int64_t y_axis) {
   const Call call{pool,   feature_maps, spatial_shape, scale_start_index, sample_locations,
                   weight, y_axis};
   return run(call, [&](auto& problem, Team& team) {

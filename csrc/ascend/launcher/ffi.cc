@@ -101,10 +101,10 @@ ffi::Error Forward(const Arguments& arguments, ffi::Result<ffi::AnyBuffer> out, 
 
 template <typename Call>
 ffi::Error Backward(const Arguments& arguments, ffi::AnyBuffer cotangent,
-                     ffi::Result<ffi::AnyBuffer> grad_feature_maps,
-                     ffi::Result<ffi::AnyBuffer> grad_sample_locations,
-                     ffi::Result<ffi::AnyBuffer> grad_weight, int64_t y_axis, int64_t deterministic,
-                     const Call& call) {
+                    ffi::Result<ffi::AnyBuffer> grad_feature_maps,
+                    ffi::Result<ffi::AnyBuffer> grad_sample_locations,
+                    ffi::Result<ffi::AnyBuffer> grad_weight, int64_t y_axis, int64_t deterministic,
+                    const Call& call) {
   if (const char* wrong = CheckArguments(arguments, y_axis)) return Invalid(wrong);
   const jda_ascend_problem problem = ProblemOf(arguments, y_axis, deterministic);
   if (!IsLikeOut(cotangent, problem)) return Invalid("the cotangent must be [bs, anchor, c]");
@@ -130,15 +130,15 @@ ffi::Error HostForward(ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape
 }
 
 ffi::Error HostBackward(ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,
-                         ffi::AnyBuffer scale_start_index, ffi::AnyBuffer sample_locations,
-                         ffi::AnyBuffer weight, ffi::AnyBuffer cotangent,
-                         ffi::Result<ffi::AnyBuffer> grad_feature_maps,
-                         ffi::Result<ffi::AnyBuffer> grad_sample_locations,
-                         ffi::Result<ffi::AnyBuffer> grad_weight, int64_t y_axis,
-                         int64_t deterministic) {
+                        ffi::AnyBuffer scale_start_index, ffi::AnyBuffer sample_locations,
+                        ffi::AnyBuffer weight, ffi::AnyBuffer cotangent,
+                        ffi::Result<ffi::AnyBuffer> grad_feature_maps,
+                        ffi::Result<ffi::AnyBuffer> grad_sample_locations,
+                        ffi::Result<ffi::AnyBuffer> grad_weight, int64_t y_axis,
+                        int64_t deterministic) {
   return Backward({feature_maps, spatial_shape, scale_start_index, sample_locations, weight},
-                   cotangent, grad_feature_maps, grad_sample_locations, grad_weight, y_axis,
-                   deterministic, jda_ascend_compute_backward);
+                  cotangent, grad_feature_maps, grad_sample_locations, grad_weight, y_axis,
+                  deterministic, jda_ascend_compute_backward);
 }
 
 ffi::Error DeviceForward(void* stream, ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,
@@ -152,17 +152,17 @@ ffi::Error DeviceForward(void* stream, ffi::AnyBuffer feature_maps, ffi::AnyBuff
 }
 
 ffi::Error DeviceBackward(void* stream, ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,
-                           ffi::AnyBuffer scale_start_index, ffi::AnyBuffer sample_locations,
-                           ffi::AnyBuffer weight, ffi::AnyBuffer cotangent,
-                           ffi::Result<ffi::AnyBuffer> grad_feature_maps,
-                           ffi::Result<ffi::AnyBuffer> grad_sample_locations,
-                           ffi::Result<ffi::AnyBuffer> grad_weight, int64_t y_axis,
-                           int64_t deterministic) {
+                          ffi::AnyBuffer scale_start_index, ffi::AnyBuffer sample_locations,
+                          ffi::AnyBuffer weight, ffi::AnyBuffer cotangent,
+                          ffi::Result<ffi::AnyBuffer> grad_feature_maps,
+                          ffi::Result<ffi::AnyBuffer> grad_sample_locations,
+                          ffi::Result<ffi::AnyBuffer> grad_weight, int64_t y_axis,
+                          int64_t deterministic) {
   return Backward({feature_maps, spatial_shape, scale_start_index, sample_locations, weight},
-                   cotangent, grad_feature_maps, grad_sample_locations, grad_weight, y_axis,
-                   deterministic, [stream](const auto* problem, const auto* arrays) {
-                     return jda_ascend_enqueue_backward(problem, arrays, stream);
-                   });
+                  cotangent, grad_feature_maps, grad_sample_locations, grad_weight, y_axis,
+                  deterministic, [stream](const auto* problem, const auto* arrays) {
+                    return jda_ascend_enqueue_backward(problem, arrays, stream);
+                  });
 }
 
 }  // namespace
@@ -177,7 +177,7 @@ ffi::Error DeviceBackward(void* stream, ffi::AnyBuffer feature_maps, ffi::AnyBuf
 
 #define JDA_FORWARD_RESULT .Ret<xla::ffi::AnyBuffer>() /* out */
 
-#define JDA_BACKWARD_RESULTS                                 \
+#define JDA_BACKWARD_RESULTS                                  \
   .Arg<xla::ffi::AnyBuffer>()     /* cotangent, like out */   \
       .Ret<xla::ffi::AnyBuffer>() /* grad_feature_maps */     \
       .Ret<xla::ffi::AnyBuffer>() /* grad_sample_locations */ \
