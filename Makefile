@@ -2,9 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-NATIVE := CMakeLists.txt $(wildcard csrc/cpu/* csrc/ascend/* csrc/ascend/*/* emulator/*/* emulator/core/*/*)
-CXX_FILES := $(wildcard csrc/*/*.h csrc/*/*.cc csrc/*/*/*.h csrc/*/*/*.cc csrc/*/*/*.cpp tests/*/*.h tests/*/*.cc benchmarks/*.cc \
-  emulator/*/*.h emulator/*/*.cc emulator/core/*/*.h emulator/core/*/*.cc)
+NATIVE := CMakeLists.txt $(wildcard csrc/* csrc/*/* csrc/*/*/* emulator/*/* emulator/core/*/*)
+CXX_FILES := $(shell git ls-files "*.h" "*.cc" "*.cpp")
 
 .PHONY: demo test test-mutants test-oldest test-newest test-npu build lint benchmark wheel clean check-tools
 

@@ -45,7 +45,7 @@ def entry_of(folder: Path) -> Path:
 
 def origin(launcher: Launcher) -> object:
     succeed(launcher)
-    return launcher.describe()["kernels"]
+    return launcher.describe().text("kernels")
 
 
 def test_the_cache_belongs_to_the_user(compiler, launcher, tmp_path):
@@ -228,7 +228,7 @@ FOREIGN = {
 
 def run(folder: Path, **environment: str) -> tuple[str, str]:
     """Where a new process has its kernels from, and its warnings."""
-    source = 'print(attempt(), one.describe()["kernels"])'
+    source = 'print(attempt(), one.describe().text("kernels"))'
     told, warnings = both_outputs(start(source, folder, **environment))
     return told.strip(), warnings
 
@@ -390,7 +390,7 @@ def test_many_processes_compile_once(compiled, tmp_path):
         "JDA_ASCEND_CACHE": str(tmp_path / "cache"),
         "JDA_ASCEND_CACHE_WAIT": "600",  # on a slow machine too
     }
-    source = 'print(attempt(), one.describe()["kernels"])'
+    source = 'print(attempt(), one.describe().text("kernels"))'
     processes = [
         start(source, tmp_path / str(number), **environment) for number in range(4)
     ]

@@ -20,9 +20,9 @@ import jda
 FLOATS = (0, 3, 4)
 GOOD = cases.case("two cameras")
 LEGAL = ("rows of no map", "shared rows", "two cameras")
-REFUSED_AT_ONCE = (
-    r"^(spatial_shape|scale_start_index)\[1, 0\] is .*"
-    r"(must be positive|must not be negative|ends at row \d+, but .* num_feat=\d+)"
+COMPLAINT = (
+    r"(spatial_shape|scale_start_index)\[\d, \d\] is .*"
+    r"(must be positive|must not be negative|ends at row -?\d+, but .* num_feat=\d+)"
 )
 # jax raises the first when a program runs for the first time, the second from then on.
 REFUSED_WHEN_RUN = (jax.errors.JaxRuntimeError, ValueError)
@@ -105,7 +105,7 @@ def test_legal_maps(name, way, call):
 @pytest.mark.parametrize("kind", cases.BAD_MAPS)
 def test_known_maps_that_are_not_within_the_rows(kind, way, call):
     inputs, _ = cases.bad_maps(kind)
-    with pytest.raises(ValueError, match=REFUSED_AT_ONCE):
+    with pytest.raises(ValueError, match="^" + COMPLAINT):
         KNOWN[way](call, inputs)
 
 
@@ -122,9 +122,9 @@ def test_traced_maps_that_are_not_within_the_rows(kind, call, route):
         return
     program = jax.jit(call)
     before = np.asarray(program(*GOOD))
-    with pytest.raises(REFUSED_WHEN_RUN, match="map of camera 1, scale 0"):
+    with pytest.raises(REFUSED_WHEN_RUN, match=COMPLAINT):
         jax.block_until_ready(program(*inputs))
-    with pytest.raises(REFUSED_WHEN_RUN, match="map of camera 1, scale 0"):
+    with pytest.raises(REFUSED_WHEN_RUN, match=COMPLAINT):
         jax.block_until_ready(gradients(call, inputs, judged.cotangent))
     np.testing.assert_array_equal(program(*GOOD), before)
 
@@ -137,7 +137,7 @@ def test_known_maps_are_refused_where_a_program_is_lowered_for_a_card():
         traced = jax.jit(function).trace(*map(jnp.asarray, arrays))
         return traced.lower(lowering_platforms=("ascend",)).as_text()
 
-    with pytest.raises(ValueError, match=REFUSED_AT_ONCE):
+    with pytest.raises(ValueError, match="^" + COMPLAINT):
         lower(lambda f, x, w: call(f, *inputs[1:3], x, w), *floats(inputs))
     assert "jda_ascend_forward" in lower(call, *inputs)
 
@@ -150,7 +150,7 @@ def test_bad_maps_that_no_sample_uses_are_refused_too(call, route):
     if route == "reference":
         assert not np.asarray(jax.jit(call)(*bad)).any()
         return
-    with pytest.raises(REFUSED_WHEN_RUN, match="map of camera"):
+    with pytest.raises(REFUSED_WHEN_RUN, match=COMPLAINT):
         jax.block_until_ready(jax.jit(call)(*bad))
 
 
@@ -178,7 +178,7 @@ def test_values_beyond_int32_do_not_wrap(wide, traced, call, route):
         judged = cases.judge_without(GOOD, camera=1, scale=0)
         oracle.assert_within(jax.jit(call)(*bad), judged.out, judged.out_scale)
     else:
-        with pytest.raises(REFUSED_WHEN_RUN, match="map of camera 1, scale 0"):
+        with pytest.raises(REFUSED_WHEN_RUN, match=COMPLAINT):
             jax.block_until_ready(jax.jit(call)(*bad))
 
 

@@ -12,7 +12,7 @@ void run_naive(emulator::Gm& gm, const emulator::Options& options, const jda_asc
   const int64_t anchors = call.batch * call.anchors;
   const int blocks = static_cast<int>(std::min<int64_t>(options.cores, anchors));
   report = emulator::launch(gm, options, blocks, [&] {
-    if (call.direction == jda_ascend::Direction::kForward) {
+    if (call.operation == jda_ascend::Operation::kForward) {
       naive_forward(a[0], a[1], a[2], a[3], a[4], a[6], sizes);
     } else {
       naive_backward(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], sizes);

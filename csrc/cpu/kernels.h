@@ -16,7 +16,7 @@
 
 #include <cstdint>
 
-#include "problem.h"
+#include "arguments.h"
 
 namespace jda {
 

@@ -4,7 +4,7 @@
 // that only the arguments set.
 #pragma once
 
-#include "problem.h"
+#include "arguments.h"
 #include "team.h"
 
 namespace jda {

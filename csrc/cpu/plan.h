@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "arguments.h"
 #include "kernels.h"
-#include "problem.h"
 #include "team.h"
 
 namespace jda {

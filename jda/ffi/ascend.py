@@ -11,7 +11,6 @@ back; on the platforms of a card they take the pointers that they are given.
 import ctypes
 import functools
 import importlib.resources
-import json
 import os
 import threading
 from importlib.resources.abc import Traversable
@@ -42,17 +41,37 @@ NO_KERNELS = (
 _loading = threading.Lock()
 
 
+class Description(ctypes.Structure):
+    """`jda_ascend_description` of csrc/ascend/launcher/launcher.h."""
+
+    _fields_ = (
+        ("runtime", ctypes.c_char_p),
+        ("compiler", ctypes.c_char_p),
+        ("toolkit", ctypes.c_char_p),
+        ("problem", ctypes.c_char_p),
+        ("soc", ctypes.c_char_p),
+        ("kernels", ctypes.c_char_p),
+        ("emulated", ctypes.c_int32),
+        ("card", ctypes.c_int32),
+        ("cores", ctypes.c_int32),
+    )
+
+    def text(self, name: str) -> str | None:
+        """A text, which may be in any encoding; None where it is null."""
+        found: bytes | None = getattr(self, name)
+        return None if found is None else found.decode(errors="replace")
+
+
 def driver() -> Library:
     """Opens the driver and its card: what was found, or why it cannot be used."""
     opened = _open()
     if not opened.available:
         return opened
     launcher = _load()
-    text = launcher.jda_ascend_describe()
-    if text is None:
+    found = Description()
+    if launcher.jda_ascend_describe(ctypes.byref(found)):
         return Library(False, _one_line(_error(launcher)))
-    # Paths and what the runtime says may be in any encoding.
-    return _described(json.loads(text.decode(errors="replace")))
+    return _described(found)
 
 
 def _open() -> Library:
@@ -86,8 +105,7 @@ def _load() -> Any:
     """Loads the library and registers its handlers, once for the whole process."""
     launcher = ctypes.CDLL(str(_home() / LIBRARY))
     launcher.jda_ascend_open.argtypes = [ctypes.c_char_p]
-    for text in (launcher.jda_ascend_error, launcher.jda_ascend_describe):
-        text.restype = ctypes.c_char_p
+    launcher.jda_ascend_error.restype = ctypes.c_char_p
     for platform, kind in HANDLERS.items():
         for operation, target in zip(OPERATIONS, TARGETS, strict=True):
             handler = getattr(launcher, f"jda_ascend_{kind}_{operation}")
@@ -117,16 +135,17 @@ def _not_a_driver() -> str:
     )
 
 
-def _described(found: dict[str, Any]) -> Library:
-    emulated = "emulated " if found["emulated"] else ""
-    where = f"{emulated}driver {' and '.join(found['libraries'])}"
-    toolkit = f"toolkit {found['toolkit'] or 'of unknown version'}"
-    kernels = _kernels(found["kernels"], found["compiler"])
-    problem = found["problem"] or (None if kernels else NO_KERNELS)
+def _described(found: Description) -> Library:
+    emulated = "emulated " if found.emulated else ""
+    paths = filter(None, (found.text("runtime"), found.text("compiler")))
+    where = f"{emulated}driver {' and '.join(paths)}"
+    toolkit = f"toolkit {found.text('toolkit') or 'of unknown version'}"
+    kernels = _kernels(found.text("kernels"), found.compiler is not None)
+    problem = found.text("problem") or (None if kernels else NO_KERNELS)
     if problem:
         return Library(False, f"{_one_line(problem)} ({where}, {toolkit})")
-    card = f"{emulated}card {found['card']} is an {found['soc']}"
-    cores = f"{found['cores']} vector cores"
+    card = f"{emulated}card {found.card} is an {found.text('soc')}"
+    cores = f"{found.cores} vector cores"
     return Library(True, f"{where}, {toolkit}, {card}, {cores}, kernels {kernels}")
 
 

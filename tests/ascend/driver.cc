@@ -101,7 +101,7 @@ struct Emulation {
     const auto* out = outputs;
     add(emulator::launch(gm, options(), tiling.cores, [&] {
       soil_stack();
-      if (call.direction == jda_ascend::Direction::kForward) {
+      if (call.operation == jda_ascend::Operation::kForward) {
         deformable_aggregation(in[0], in[1], in[2], in[3], in[4], out[0], workspace, tiling);
       } else {
         deformable_aggregation_grad(in[0], in[1], in[2], in[3], in[4], in[5],
@@ -147,7 +147,7 @@ extern "C" int jda_emulate(const Request* request, const int64_t* input_bytes,
   std::string error;
 #ifdef JDA_WITH_NAIVE
   if (r.naive) {
-    call.direction = backward ? jda_ascend::Direction::kBackward : jda_ascend::Direction::kForward;
+    call.operation = backward ? jda_ascend::Operation::kBackward : jda_ascend::Operation::kForward;
     for (int i = 1; backward && i < 3; ++i) e.gm.fill(e.outputs[i], 0, output_bytes[i]);
     uint8_t* arrays[9];
     std::copy(e.inputs, e.inputs + 6, arrays);
@@ -160,7 +160,7 @@ extern "C" int jda_emulate(const Request* request, const int64_t* input_bytes,
       if (!backward) {
     error = e.launch(call);
   } else {
-    call.direction = jda_ascend::Direction::kBackward;
+    call.operation = jda_ascend::Operation::kBackward;
     call.wants_features = r.outputs[0] != nullptr;
     call.wants_locations = r.outputs[1] != nullptr;
     call.wants_weight = r.outputs[2] != nullptr;
@@ -184,7 +184,7 @@ extern "C" int jda_emulate(const Request* request, const int64_t* input_bytes,
 extern "C" int jda_tiling(const Request* request, int backward, int wants, int deterministic,
                           int64_t ub_bytes, Tiling* tiling, char* text, int64_t text_bytes) {
   Call call = call_of(*request);
-  call.direction = backward ? jda_ascend::Direction::kBackward : jda_ascend::Direction::kForward;
+  call.operation = backward ? jda_ascend::Operation::kBackward : jda_ascend::Operation::kForward;
   call.wants_features = (wants & 1) != 0;
   call.wants_locations = (wants & 2) != 0;
   call.wants_weight = (wants & 4) != 0;

@@ -15,7 +15,7 @@
 using jda_ascend::Area;
 using jda_ascend::Call;
 using jda_ascend::Card;
-using jda_ascend::Direction;
+using jda_ascend::Operation;
 using jda_ascend::Tiling;
 
 namespace {
@@ -69,7 +69,7 @@ void check_sizes(const Call& call, const Tiling& t) {
   const int64_t pairs = t.block_pairs, n = t.samples, scales = call.scales;
   const int64_t maps = call.cameras * scales, lanes = jda_ascend::kLanes;
   const int64_t chunk = jda_ascend::kChunk, spread = 4 * jda_ascend::kSpread * lanes;
-  const bool backward = call.direction == Direction::kBackward;
+  const bool backward = call.operation == Operation::kBackward;
   const bool features = backward && call.wants_features;
   const bool others = backward && (call.wants_locations || call.wants_weight);
   const auto holds = [](const Area& area, int64_t floats) {
@@ -132,7 +132,7 @@ void check_work(const Call& call, const Card& card, const Tiling& t) {
   EXPECT(t.workspace_bytes == t.partials + whole(4 * t.cores * whole(call.channels, 8), 512));
   // Where one core's part of an array ends and the next one's begins, whole blocks end too.
   EXPECT(t.counted_granules * 8 % 32 == 0);
-  if (call.direction == Direction::kBackward) {
+  if (call.operation == Operation::kBackward) {
     EXPECT(t.share_unit * 8 % 32 == 0 && t.share_unit * call.scales * call.groups * 4 % 32 == 0);
   } else if (call.channels * 4 % 32 == 0) {
     EXPECT(t.share_unit == 1);
@@ -144,7 +144,7 @@ void check_work(const Call& call, const Card& card, const Tiling& t) {
 
 void check_all(Call call, const Card& card, bool must_fit) {
   for (int variant = 0; variant < 9; ++variant) {
-    call.direction = variant == 0 ? Direction::kForward : Direction::kBackward;
+    call.operation = variant == 0 ? Operation::kForward : Operation::kBackward;
     call.deterministic = variant == 8;
     const int wants = variant == 8 ? 1 : variant;
     call.wants_features = wants & 1;
@@ -218,9 +218,9 @@ void check_errors() {
   Call call = good;
   EXPECT(error(call).empty());
   call.groups = 5;
-  EXPECT(error(call).find("group=5") == 0);
+  EXPECT(error(call).find("weight has group=5, which does not divide") == 0);
   call.groups = 0;
-  EXPECT(error(call).find("group=0") == 0);
+  EXPECT(error(call).find("weight has group=0, which does not divide") == 0);
   call = good;
   call.cameras = 1000;
   EXPECT(error(call).find("cam * scale=2000") == 0);
@@ -277,7 +277,7 @@ bool operator==(const Choice& a, const Choice& b) {
 void check_repeated(Call call, const Card& card, const Tiling& t) {
   Tiling again;
   std::memset(&again, 0xff, sizeof(again));
-  if (call.direction == Direction::kForward) {
+  if (call.operation == Operation::kForward) {
     call.wants_features = call.wants_locations = call.wants_weight = true;
   }
   EXPECT(jda_ascend::MakeTiling(call, card, again).empty() &&
@@ -313,7 +313,7 @@ void check_choices() {
                       {31584, 2, 4, 2, 8, 2},
                       {31072, 1, 2, 2, 8, 2},
                       {30816, 1, 1, 3, 8, 2}});
-  call.direction = Direction::kBackward;
+  call.operation = Operation::kBackward;
   call.wants_features = call.wants_locations = call.wants_weight = true;
   call.channels = 32;
   call.groups = 4;
@@ -382,7 +382,7 @@ void check_cores() {
   EXPECT(cores(call, 65) == 64 && cores(call, 70) == 64);
   call.anchors = 7;
   EXPECT(cores(call, 6) == 6 && cores(call, 8) == 7);
-  call.direction = Direction::kBackward;
+  call.operation = Operation::kBackward;
   call.wants_features = call.deterministic = true;
   EXPECT(cores(call, 48) == 8);
   call.batch = 20;  // two tiles each

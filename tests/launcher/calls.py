@@ -2,13 +2,14 @@
 
 import ctypes
 import itertools
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from jda.ffi.ascend import Description
 
 OK, INVALID_ARGUMENT, RESOURCE_EXHAUSTED = 0, 3, 8
 FAILED_PRECONDITION, INTERNAL, UNAVAILABLE = 9, 13, 14
@@ -74,16 +75,16 @@ class Launcher:
         copy = folder / f"launcher-{next(self._copies)}.so"
         shutil.copy(library, copy)
         self.library = ctypes.CDLL(str(copy))
-        for text in ("error", "describe"):
-            getattr(self.library, f"jda_ascend_{text}").restype = ctypes.c_char_p
+        self.library.jda_ascend_error.restype = ctypes.c_char_p
         self.opened = self.library.jda_ascend_open(str(driver).encode())
 
     def error(self) -> str:
         text: bytes = self.library.jda_ascend_error()
         return text.decode()
 
-    def describe(self) -> dict[str, object]:
-        found: dict[str, object] = json.loads(self.library.jda_ascend_describe())
+    def describe(self) -> Description:
+        found = Description()
+        assert self.library.jda_ascend_describe(ctypes.byref(found)) == OK
         return found
 
     def trim(self) -> None:

@@ -9,16 +9,16 @@
 #include <numeric>
 #include <string>
 
+#include "../../check.h"
 #include "tiling.h"
 
 namespace jda_ascend {
 
-enum class Direction { kForward, kBackward };
+using jda::Operation;
 
-struct Call {
-  int64_t batch, rows, channels, anchors, points, cameras, scales, groups;
+struct Call : jda::Sizes {
   int32_t y_axis;  // 0: locations are (y, x), 1: (x, y)
-  Direction direction = Direction::kForward;
+  Operation operation = Operation::kForward;
   // Of the backward kernel. A deterministic gradient of the feature maps is a launch of its own,
   // which wants nothing else.
   bool wants_features = false, wants_locations = false, wants_weight = false;
@@ -46,9 +46,8 @@ inline std::string Limit(const char* name, int64_t value, const std::string& all
 }
 
 inline std::string CheckLimits(const Call& call) {
-  if (call.groups < 1 || call.channels % call.groups != 0) {
-    return Limit("group", call.groups, "it must divide c=" + std::to_string(call.channels));
-  }
+  const std::string wrong = jda::wrong_groups(call);
+  if (!wrong.empty()) return wrong;
   const int64_t maps = call.cameras * call.scales;
   if (maps > kMaxMaps) {
     return Limit("cam * scale", maps, "it is at most " + std::to_string(kMaxMaps));
@@ -71,7 +70,7 @@ inline void ApplyCut(const Call& call, const Cut& cut, Tiling& t) {
   t.weight_pitch = static_cast<int32_t>(Up(tile_groups, kLanes));
   // One block more than two rows: samples that follow each other start in different banks, as their
   // coefficients do. The backward kernel needs all rows at the same distance.
-  const bool forward = call.direction == Direction::kForward;
+  const bool forward = call.operation == Operation::kForward;
   t.planes = forward ? kForwardPlanes : kBackwardPlanes;
   t.sample_pitch = 2 * t.tile_pitch + (forward && t.tile_pitch % kRepeat == 0 ? kLanes : 0);
   t.row_pitch = t.tiles * t.tile_pitch;
@@ -95,7 +94,7 @@ inline int64_t LayOut(const Call& call, Tiling& t) {
             static_cast<uint32_t>(std::min<int64_t>(Up(bytes, 32), UINT32_MAX))};
     end += Up(bytes, 32);
   };
-  const bool backward = call.direction == Direction::kBackward;
+  const bool backward = call.operation == Operation::kBackward;
   const bool reads_features = !backward || call.wants_locations || call.wants_weight;
   const bool writes_features = backward && call.wants_features;
   const bool reduces = backward && reads_features;
@@ -168,7 +167,7 @@ inline bool ChooseBlock(const Call& call, const Card& card, Cut cut, Tiling& t) 
 // The widest tiles that leave room for batches of a useful size; then the largest batches.
 inline bool ChooseCut(const Call& call, const Card& card, int64_t least_tiles, Tiling& t) {
   // The backward kernel computes longer than it loads; two buffers are enough.
-  const int64_t most_buffers = call.direction == Direction::kForward ? 3 : 2;
+  const int64_t most_buffers = call.operation == Operation::kForward ? 3 : 2;
   for (const int64_t least_samples : {4, 1}) {
     for (int64_t tiles = least_tiles; tiles <= std::max<int64_t>(call.groups, 1); ++tiles) {
       for (int64_t samples = 8; samples >= least_samples; samples /= 2) {
@@ -184,7 +183,7 @@ inline bool ChooseCut(const Call& call, const Card& card, int64_t least_tiles, T
 // No two cores write into one 32-byte block of GM: no document says what becomes of it.
 inline int64_t ShareUnit(const Call& call, const Tiling& t) {
   const auto whole_blocks = [](int64_t floats) { return kLanes / std::gcd(floats, kLanes); };
-  if (call.direction == Direction::kBackward) {  // gradients of locations and of weights
+  if (call.operation == Operation::kBackward) {  // gradients of locations and of weights
     return std::max(whole_blocks(2), whole_blocks(call.scales * call.groups));
   }
   const int64_t anchors = whole_blocks(call.channels);
@@ -212,15 +211,9 @@ inline void LayOutWorkspace(Tiling& t) {
 inline std::string MakeTiling(const Call& call, const Card& card, Tiling& t) {
   namespace in = tiling_internal;
   t = Tiling{};
+  static_cast<jda::Sizes&>(t) = call;
   const std::string error = in::CheckLimits(call);
   if (!error.empty()) return error;
-  t.batch = call.batch;
-  t.rows = call.rows;
-  t.channels = call.channels;
-  t.anchors = call.anchors;
-  t.scales = call.scales;
-  t.cameras = call.cameras;
-  t.groups = call.groups;
   t.y_axis = call.y_axis;
   t.deterministic = call.deterministic ? 1 : 0;
   t.anchor_pairs = call.points * call.cameras;

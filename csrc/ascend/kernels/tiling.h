@@ -21,6 +21,8 @@
 
 #include <cstdint>
 
+#include "../../problem.h"
+
 namespace jda_ascend {
 
 constexpr int32_t kGranule = 64;  // pairs: one repeat of the vector unit
@@ -41,8 +43,7 @@ struct Area {
   uint32_t bytes;
 };
 
-struct Tiling {
-  int64_t batch, rows, channels, anchors, scales, cameras, groups;
+struct Tiling : jda::Sizes {
   int64_t anchor_pairs;      // points * cameras
   int64_t pairs;             // batch * anchors * anchor_pairs
   int64_t granules;          // that all pairs make

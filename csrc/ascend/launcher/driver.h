@@ -9,22 +9,45 @@
 
 // Every function of the driver: Required, Optional, or of the Compiler's own library. Of the two
 // optional ones that launch kernels, one is needed.
-#define JDA_ACL_FUNCTIONS(Required, Optional, Compiler)                                            \
-  Required(aclInit) Required(aclrtSetDevice) Required(aclrtGetDevice) Required(                    \
-      aclrtGetDeviceCount) Optional(aclrtGetDeviceInfo) Optional(aclrtGetDeviceResLimit)           \
-      Optional(aclsysGetCANNVersion) Required(aclrtCreateStream) Required(aclrtDestroyStream)      \
-          Required(aclrtSynchronizeStream) Required(aclrtCreateEventExWithFlag) Required(          \
-              aclrtDestroyEvent) Required(aclrtRecordEvent) Required(aclrtStreamWaitEvent)         \
-              Required(aclrtSynchronizeEvent) Required(aclrtQueryEventStatus)                      \
-                  Required(aclrtMalloc) Required(aclrtFree) Required(aclrtMallocHost) Required(    \
-                      aclrtFreeHost) Required(aclrtMemcpyAsync) Required(aclrtMemsetAsync)         \
-                      Required(aclrtGetMemInfo) Required(aclrtBinaryLoadFromFile) Optional(        \
-                          aclrtBinaryLoadFromData) Required(aclrtBinaryGetFunction)                \
-                          Required(aclrtBinaryUnLoad) Optional(aclrtLaunchKernelWithArgsArray)     \
-                              Optional(aclrtLaunchKernelWithHostArgs) Compiler(aclrtcCreateProg)   \
-                                  Compiler(aclrtcCompileProg) Compiler(aclrtcGetCompileLogSize)    \
-                                      Compiler(aclrtcGetCompileLog) Compiler(aclrtcGetBinDataSize) \
-                                          Compiler(aclrtcGetBinData) Compiler(aclrtcDestroyProg)
+// clang-format off: one entry a line
+#define JDA_ACL_FUNCTIONS(Required, Optional, Compiler) \
+  Required(aclInit) \
+  Required(aclrtSetDevice) \
+  Required(aclrtGetDevice) \
+  Required(aclrtGetDeviceCount) \
+  Optional(aclrtGetDeviceInfo) \
+  Optional(aclrtGetDeviceResLimit) \
+  Optional(aclsysGetCANNVersion) \
+  Required(aclrtCreateStream) \
+  Required(aclrtDestroyStream) \
+  Required(aclrtSynchronizeStream) \
+  Required(aclrtCreateEventExWithFlag) \
+  Required(aclrtDestroyEvent) \
+  Required(aclrtRecordEvent) \
+  Required(aclrtStreamWaitEvent) \
+  Required(aclrtSynchronizeEvent) \
+  Required(aclrtQueryEventStatus) \
+  Required(aclrtMalloc) \
+  Required(aclrtFree) \
+  Required(aclrtMallocHost) \
+  Required(aclrtFreeHost) \
+  Required(aclrtMemcpyAsync) \
+  Required(aclrtMemsetAsync) \
+  Required(aclrtGetMemInfo) \
+  Required(aclrtBinaryLoadFromFile) \
+  Optional(aclrtBinaryLoadFromData) \
+  Required(aclrtBinaryGetFunction) \
+  Required(aclrtBinaryUnLoad) \
+  Optional(aclrtLaunchKernelWithArgsArray) \
+  Optional(aclrtLaunchKernelWithHostArgs) \
+  Compiler(aclrtcCreateProg) \
+  Compiler(aclrtcCompileProg) \
+  Compiler(aclrtcGetCompileLogSize) \
+  Compiler(aclrtcGetCompileLog) \
+  Compiler(aclrtcGetBinDataSize) \
+  Compiler(aclrtcGetBinData) \
+  Compiler(aclrtcDestroyProg)
+// clang-format on
 
 namespace jda_ascend {
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <string>
 
 #include "error.h"
 
@@ -25,11 +24,11 @@ T* Skip(T* array, int64_t elements, size_t bytes_of_element) {
 
 Chunk Cut(const jda_ascend_problem& problem, const jda_ascend_arrays& arrays, int64_t begin,
           int64_t end) {
-  jda_ascend_problem element = problem;
+  Sizes element = problem.sizes;
   element.batch = 1;
-  const Sizes one(element);
+  const Bytes one(element);
   Chunk chunk = {problem, arrays};
-  chunk.problem.batch = end - begin;
+  chunk.problem.sizes.batch = end - begin;
   jda_ascend_arrays& a = chunk.arrays;
   a.feature_maps = Skip(a.feature_maps, begin, one.feature_maps);
   a.sample_locations = Skip(a.sample_locations, begin, one.sample_locations);
@@ -51,7 +50,7 @@ class Passage {
       : operation_(operation),
         host_(chunk.arrays),
         problem_(chunk.problem),
-        sizes_(chunk.problem),
+        of_(chunk.problem.sizes),
         plan_(MakePlan(operation, chunk.problem, chunk.arrays, cores)) {
     const auto add = [this](auto, size_t bytes) { bytes_ += Up(bytes); };
     VisitInputs(add);
@@ -87,29 +86,29 @@ class Passage {
 
   template <typename Visit>
   void VisitInputs(const Visit& visit) const {
-    if (plan_.reads_features) visit(&Arrays::feature_maps, sizes_.feature_maps);
-    visit(&Arrays::spatial_shape, sizes_.spatial_shape);
-    visit(&Arrays::scale_start_index, sizes_.scale_start_index);
-    visit(&Arrays::sample_locations, sizes_.sample_locations);
-    visit(&Arrays::weight, sizes_.weight);
-    if (operation_ == Operation::kBackward) visit(&Arrays::cotangent, sizes_.out);
+    if (plan_.reads_features) visit(&Arrays::feature_maps, of_.feature_maps);
+    visit(&Arrays::spatial_shape, of_.spatial_shape);
+    visit(&Arrays::scale_start_index, of_.scale_start_index);
+    visit(&Arrays::sample_locations, of_.sample_locations);
+    visit(&Arrays::weight, of_.weight);
+    if (operation_ == Operation::kBackward) visit(&Arrays::cotangent, of_.out);
   }
 
   template <typename Visit>
   void VisitResults(const Visit& visit) const {
-    if (operation_ == Operation::kForward) return visit(&Arrays::out, sizes_.out);
-    if (host_.grad_feature_maps) visit(&Arrays::grad_feature_maps, sizes_.feature_maps);
+    if (operation_ == Operation::kForward) return visit(&Arrays::out, of_.out);
+    if (host_.grad_feature_maps) visit(&Arrays::grad_feature_maps, of_.feature_maps);
     if (host_.grad_sample_locations) {
-      visit(&Arrays::grad_sample_locations, sizes_.sample_locations);
+      visit(&Arrays::grad_sample_locations, of_.sample_locations);
     }
-    if (host_.grad_weight) visit(&Arrays::grad_weight, sizes_.weight);
+    if (host_.grad_weight) visit(&Arrays::grad_weight, of_.weight);
   }
 
   const Operation operation_;
   const Arrays host_;
   Arrays card_ = {};
   const jda_ascend_problem problem_;
-  const Sizes sizes_;
+  const Bytes of_;  // each array
   const Plan plan_;
   size_t bytes_ = 0;
 };
@@ -148,8 +147,8 @@ std::vector<Passage> CutIntoPassages(Operation operation, const jda_ascend_probl
   const Passage one(operation, Cut(problem, arrays, 0, 1), cores);
   const auto elements = static_cast<int64_t>((kChunkBytes + one.bytes() - 1) / one.bytes());
   std::vector<Passage> passages;
-  for (int64_t begin = 0; begin < problem.batch; begin += elements) {
-    const int64_t end = std::min(begin + elements, problem.batch);
+  for (int64_t begin = 0; begin < problem.sizes.batch; begin += elements) {
+    const int64_t end = std::min(begin + elements, problem.sizes.batch);
     passages.emplace_back(operation, Cut(problem, arrays, begin, end), cores);
   }
   return passages;
@@ -174,32 +173,16 @@ void ComputeOnCard(Device& device, Operation operation, const jda_ascend_problem
   for (Lanes::Loan& loan : loans) loan.Succeed();
 }
 
-void CheckMaps(const jda_ascend_problem& problem, const jda_ascend_arrays& arrays) {
-  for (int64_t i = 0; i < problem.cameras * problem.scales; ++i) {
-    const int64_t start = arrays.scale_start_index[i];
-    const int64_t height = arrays.spatial_shape[2 * i], width = arrays.spatial_shape[2 * i + 1];
-    const bool positive = height > 0 && width > 0;
-    if (positive && start >= 0 && start + height * width <= problem.rows) continue;
-    throw Error(JDA_ASCEND_INVALID_ARGUMENT,
-                "the map of camera " + std::to_string(i / problem.scales) + ", scale " +
-                    std::to_string(i % problem.scales) + " has spatial_shape (" +
-                    std::to_string(height) + ", " + std::to_string(width) +
-                    ") and scale_start_index " + std::to_string(start) +
-                    (positive ? ", which is not within num_feat=" + std::to_string(problem.rows)
-                              : ", but sizes must be positive"));
-  }
-}
-
 void FillZeros(Operation operation, const jda_ascend_problem& problem,
                const jda_ascend_arrays& arrays) {
-  const Sizes sizes(problem);
+  const Bytes of(problem.sizes);
   const auto fill = [](float* array, size_t bytes) {
     if (array != nullptr && bytes != 0) std::memset(array, 0, bytes);
   };
-  if (operation == Operation::kForward) return fill(arrays.out, sizes.out);
-  fill(arrays.grad_feature_maps, sizes.feature_maps);
-  fill(arrays.grad_sample_locations, sizes.sample_locations);
-  fill(arrays.grad_weight, sizes.weight);
+  if (operation == Operation::kForward) return fill(arrays.out, of.out);
+  fill(arrays.grad_feature_maps, of.feature_maps);
+  fill(arrays.grad_sample_locations, of.sample_locations);
+  fill(arrays.grad_weight, of.weight);
 }
 
 }  // namespace jda_ascend

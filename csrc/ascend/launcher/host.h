@@ -18,9 +18,6 @@ namespace jda_ascend {
 void ComputeOnCard(Device& device, Operation operation, const jda_ascend_problem& problem,
                    const jda_ascend_arrays& arrays);
 
-// Throws unless every map is within num_feat: what the kernels read follows from the maps.
-void CheckMaps(const jda_ascend_problem& problem, const jda_ascend_arrays& arrays);
-
 // Fills the results of a call without samples.
 void FillZeros(Operation operation, const jda_ascend_problem& problem,
                const jda_ascend_arrays& arrays);

@@ -12,16 +12,9 @@ namespace {
 
 Call CallOf(Operation operation, const jda_ascend_problem& p) {
   Call call = {};
-  call.batch = p.batch;
-  call.rows = p.rows;
-  call.channels = p.channels;
-  call.anchors = p.anchors;
-  call.points = p.points;
-  call.cameras = p.cameras;
-  call.scales = p.scales;
-  call.groups = p.groups;
+  static_cast<Sizes&>(call) = p.sizes;
   call.y_axis = static_cast<int32_t>(p.y_axis);
-  call.direction = operation == Operation::kForward ? Direction::kForward : Direction::kBackward;
+  call.operation = operation;
   return call;
 }
 
@@ -79,7 +72,7 @@ class Parameters {
 
 }  // namespace
 
-Sizes::Sizes(const jda_ascend_problem& p) {
+Bytes::Bytes(const Sizes& p) {
   const auto floats = [](auto... dimensions) {
     return sizeof(float) * (size_t{1} * ... * dimensions);
   };
@@ -91,7 +84,7 @@ Sizes::Sizes(const jda_ascend_problem& p) {
   out = floats(p.batch, p.anchors, p.channels);
 }
 
-bool HasSamples(const jda_ascend_problem& p) {
+bool HasSamples(const Sizes& p) {
   return p.batch != 0 && p.anchors != 0 && p.points != 0 && p.cameras != 0 && p.scales != 0 &&
          p.channels != 0;
 }
@@ -125,7 +118,7 @@ Plan MakePlan(Operation operation, const jda_ascend_problem& problem,
 
 void Enqueue(const Plan& plan, const Kernels& kernels, const jda_ascend_problem& problem,
              const jda_ascend_arrays& arrays, void* workspace, aclrtStream stream) {
-  const Sizes sizes(problem);
+  const Bytes bytes(problem.sizes);
   for (const Launch& launch : plan.launches) {
     Clear(workspace, static_cast<size_t>(launch.tiling.workspace_zeroed), stream);
     Parameters parameters;
@@ -136,7 +129,7 @@ void Enqueue(const Plan& plan, const Kernels& kernels, const jda_ascend_problem&
     parameters.Add(arrays.weight);
     const bool backward = launch.writes_features || launch.writes_locations || launch.writes_weight;
     if (backward) {
-      if (launch.writes_features) Clear(arrays.grad_feature_maps, sizes.feature_maps, stream);
+      if (launch.writes_features) Clear(arrays.grad_feature_maps, bytes.feature_maps, stream);
       parameters.Add(arrays.cotangent);
       parameters.Add(launch.writes_features ? arrays.grad_feature_maps : nullptr);
       parameters.Add(launch.writes_locations ? arrays.grad_sample_locations : nullptr);
@@ -151,13 +144,13 @@ void Enqueue(const Plan& plan, const Kernels& kernels, const jda_ascend_problem&
 
 void EnqueueZeros(Operation operation, const jda_ascend_problem& problem,
                   const jda_ascend_arrays& arrays, aclrtStream stream) {
-  const Sizes sizes(problem);
+  const Bytes bytes(problem.sizes);
   if (operation == Operation::kForward) {
-    Clear(arrays.out, sizes.out, stream);
+    Clear(arrays.out, bytes.out, stream);
   } else {
-    Clear(arrays.grad_feature_maps, sizes.feature_maps, stream);
-    Clear(arrays.grad_sample_locations, sizes.sample_locations, stream);
-    Clear(arrays.grad_weight, sizes.weight, stream);
+    Clear(arrays.grad_feature_maps, bytes.feature_maps, stream);
+    Clear(arrays.grad_sample_locations, bytes.sample_locations, stream);
+    Clear(arrays.grad_weight, bytes.weight, stream);
   }
 }
 

@@ -12,16 +12,17 @@
 
 namespace jda_ascend {
 
-enum class Operation { kForward, kBackward };
+using jda::Operation;
+using jda::Sizes;
 
-// Bytes of the arrays of a call.
-struct Sizes {
-  explicit Sizes(const jda_ascend_problem& problem);
+// Of the arrays of a call.
+struct Bytes {
+  explicit Bytes(const Sizes& sizes);
   size_t feature_maps, spatial_shape, scale_start_index, sample_locations, weight, out;
 };
 
 // Without samples every result is zero, and no kernel is needed.
-bool HasSamples(const jda_ascend_problem& problem);
+bool HasSamples(const Sizes& sizes);
 
 struct Launch {
   Tiling tiling;

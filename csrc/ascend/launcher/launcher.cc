@@ -4,6 +4,7 @@
 #include <new>
 #include <string>
 
+#include "check.h"
 #include "device.h"
 #include "driver.h"
 #include "error.h"
@@ -14,7 +15,6 @@ namespace jda_ascend {
 namespace {
 
 thread_local std::string last_error;
-thread_local std::string description;
 
 int Fail(int code, const char* text) {
   last_error = text + TakeRemarks();
@@ -38,63 +38,54 @@ int Guard(const Body& body) {
   }
 }
 
-std::string Quote(const std::string& text) {
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') quoted += '\\';
-    if (static_cast<unsigned char>(c) >= 0x20) {
-      quoted += c;
-    } else {
-      quoted += c == '\n' ? "\\n" : " ";
-    }
-  }
-  return quoted + '"';
-}
+// The texts of a description.
+struct Texts {
+  std::string runtime, compiler, toolkit, problem, soc, kernels;
+};
 
-std::string QuoteOrNull(const std::string& text) { return text.empty() ? "null" : Quote(text); }
+thread_local Texts texts;
 
-std::string DescribeCard(const Driver& driver) {
-  std::string card = "null", problem, soc, cores = "null", kernels;
+const char* PointerTo(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
+
+void DescribeCard(jda_ascend_description& d) {
   try {
-    const int number = ConfiguredCard();
-    card = std::to_string(number);
+    d.card = ConfiguredCard();
     InitialisedDriver();
-    Device& device = TheDevice(number);
-    soc = device.soc();
-    cores = std::to_string(device.cores());
-    kernels = device.kernel_origin();
+    Device& device = TheDevice(d.card);
+    d.cores = device.cores();
+    texts.soc = device.soc();
+    texts.kernels = device.kernel_origin();
   } catch (const Error& error) {
-    problem = error.what();
+    texts.problem = error.what();
   }
-  return "\"toolkit\": " + QuoteOrNull(ToolkitVersion(driver)) + ", \"card\": " + card +
-         ", \"problem\": " + QuoteOrNull(problem) + ", \"soc\": " + QuoteOrNull(soc) +
-         ", \"cores\": " + cores + ", \"kernels\": " + QuoteOrNull(kernels);
 }
 
-std::string Describe() {
+void Describe(jda_ascend_description& d) {
   const Driver& driver = TheDriver();
-  const bool compiles = !driver.compiler_path.empty();
-  return "{\"libraries\": [" + Quote(driver.runtime_path) +
-         (compiles ? ", " + Quote(driver.compiler_path) : "") +
-         "], \"emulated\": " + (driver.emulated ? "true" : "false") +
-         ", \"compiler\": " + (compiles ? "true" : "false") + ", " + DescribeCard(driver) + "}";
+  texts = {driver.runtime_path, driver.compiler_path, ToolkitVersion(driver), "", "", ""};
+  d = {};
+  d.emulated = driver.emulated ? 1 : 0;
+  d.card = -1;
+  DescribeCard(d);
+  d.runtime = PointerTo(texts.runtime);
+  d.compiler = PointerTo(texts.compiler);
+  d.toolkit = PointerTo(texts.toolkit);
+  d.problem = PointerTo(texts.problem);
+  d.soc = PointerTo(texts.soc);
+  d.kernels = PointerTo(texts.kernels);
 }
 
-void CheckGroups(const jda_ascend_problem& p) {
-  if (p.groups < 1 || p.channels % p.groups != 0) {
-    throw Error(
-        JDA_ASCEND_INVALID_ARGUMENT,
-        "group=" + std::to_string(p.groups) + " does not divide c=" + std::to_string(p.channels));
-  }
+void RequireNone(const std::string& wrong) {
+  if (!wrong.empty()) throw Error(JDA_ASCEND_INVALID_ARGUMENT, wrong);
 }
 
 void EnqueueCall(Operation operation, const jda_ascend_problem& problem,
                  const jda_ascend_arrays& arrays, aclrtStream stream) {
-  CheckGroups(problem);
+  RequireNone(jda::wrong_groups(problem.sizes));
   InitialisedDriver();
   Device& device = TheDevice(ThreadsCard());
   const CurrentCard current(device.card());
-  if (!HasSamples(problem)) return EnqueueZeros(operation, problem, arrays, stream);
+  if (!HasSamples(problem.sizes)) return EnqueueZeros(operation, problem, arrays, stream);
   const Plan plan = MakePlan(operation, problem, arrays, device.cores());
   if (plan.launches.empty()) return;
   const Kernels& kernels = device.kernels();
@@ -110,10 +101,10 @@ bool WantsNothing(Operation operation, const jda_ascend_arrays& arrays) {
 
 void Compute(Operation operation, const jda_ascend_problem& problem,
              const jda_ascend_arrays& arrays) {
-  CheckGroups(problem);
-  CheckMaps(problem, arrays);
+  RequireNone(jda::wrong_groups(problem.sizes));
+  RequireNone(jda::wrong_maps(problem.sizes, arrays.spatial_shape, arrays.scale_start_index));
   if (WantsNothing(operation, arrays)) return;
-  if (!HasSamples(problem)) return FillZeros(operation, problem, arrays);
+  if (!HasSamples(problem.sizes)) return FillZeros(operation, problem, arrays);
   InitialisedDriver();
   Device& device = TheDevice(ConfiguredCard());
   const CurrentCard current(device.card());
@@ -132,9 +123,8 @@ int jda_ascend_open(const char* folder) {
 
 const char* jda_ascend_error() { return jda_ascend::last_error.c_str(); }
 
-const char* jda_ascend_describe() {
-  const int code = Guard([&] { jda_ascend::description = jda_ascend::Describe(); });
-  return code == JDA_ASCEND_OK ? jda_ascend::description.c_str() : nullptr;
+int jda_ascend_describe(jda_ascend_description* description) {
+  return Guard([&] { jda_ascend::Describe(*description); });
 }
 
 int jda_ascend_enqueue_forward(const jda_ascend_problem* problem, const jda_ascend_arrays* arrays,

@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include "problem.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -33,23 +35,25 @@ int jda_ascend_open(const char* folder);
 // looked for in vain, its first line ends in "; tried", and the others are paths and reasons.
 const char* jda_ascend_error(void);
 
-// What is there, as a JSON object; null with an error if no driver is open. Valid until the next call
-// in this thread. It initialises the card. Keys:
-//   libraries  paths of the driver's libraries, the runtime's first
-//   emulated   true if they are not CANN's but stand in for a card that is not there
-//   toolkit    CANN's version; null if it does not tell
-//   compiler   true if kernels can be compiled at run time
-//   card       number of the card that host calls use
-//   problem    null, or why that card cannot be used; the keys after this one are null then
-//   soc        e.g. "Ascend910B1"
-//   cores      its vector cores
-//   kernels    where the kernels came from: "compiled", "cache" or the path of a file built ahead;
-//              null if this process did not need them yet
-const char* jda_ascend_describe(void);
+// What is there. Texts may be in any encoding, and are valid until the next call in this thread.
+typedef struct jda_ascend_description {
+  const char* runtime;   // path of the driver's runtime library
+  const char* compiler;  // path of its run-time compiler; null if it has none
+  const char* toolkit;   // CANN's version; null if it does not tell
+  const char* problem;   // null, or why the card cannot be used; soc and kernels are null then
+  const char* soc;       // e.g. "Ascend910B1"
+  const char* kernels;   // where they came from: "compiled", "cache" or the path of a file built
+                         // ahead; null if this process did not need them yet
+  int32_t emulated;  // 1 if the libraries are not CANN's but stand in for a card that is not there
+  int32_t card;      // number of the card that host calls use; -1 if there is none
+  int32_t cores;     // its vector cores; 0 where there is a problem
+} jda_ascend_description;
 
-// Sizes and options of a call.
+// Initialises the card. Fails if no driver is open.
+int jda_ascend_describe(jda_ascend_description* description);
+
 typedef struct jda_ascend_problem {
-  int64_t batch, rows, channels, anchors, points, cameras, scales, groups;
+  jda_sizes sizes;
   int64_t y_axis;         // 0: locations are (y, x), 1: (x, y)
   int64_t deterministic;  // 1: grad_feature_maps does not depend on which core adds first
 } jda_ascend_problem;

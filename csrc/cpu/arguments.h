@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "problem.h"
 #include "types.h"
 
 namespace jda {
@@ -11,10 +12,6 @@ namespace jda {
 struct Map {
   int64_t start;
   int32_t height, width;
-};
-
-struct Sizes {
-  int64_t batch, rows, channels, anchors, points, cameras, scales, groups;
 };
 
 template <typename F>

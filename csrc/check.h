@@ -1,0 +1,39 @@
+// What may be wrong with a call's values, in the words of jda/_check.py: "" if nothing is.
+#ifndef JDA_CHECK_H_
+#define JDA_CHECK_H_
+
+#include <string>
+
+#include "problem.h"
+
+namespace jda {
+
+inline std::string wrong_groups(const Sizes& sizes) {
+  if (sizes.groups > 0 && sizes.channels % sizes.groups == 0) return "";
+  return "weight has group=" + std::to_string(sizes.groups) +
+         ", which does not divide c=" + std::to_string(sizes.channels);
+}
+
+// The maps of a call, as its index arrays have them: whatever a kernel reads follows from them.
+inline std::string wrong_maps(const Sizes& sizes, const int32_t* spatial_shape,
+                              const int32_t* scale_start_index) {
+  for (int64_t i = 0; i < sizes.cameras * sizes.scales; ++i) {
+    const int64_t height = spatial_shape[2 * i], width = spatial_shape[2 * i + 1];
+    const int64_t start = scale_start_index[i], end = start + height * width;
+    if (height > 0 && width > 0 && start >= 0 && end <= sizes.rows) continue;
+    const std::string which =
+        "[" + std::to_string(i / sizes.scales) + ", " + std::to_string(i % sizes.scales) + "] is ";
+    const std::string shape =
+        "spatial_shape" + which + "(" + std::to_string(height) + ", " + std::to_string(width) + ")";
+    const std::string first = "scale_start_index" + which + std::to_string(start);
+    if (height <= 0 || width <= 0) return shape + ", both sizes must be positive";
+    if (start < 0) return first + ", it must not be negative";
+    return first + " and " + shape + ", so that the map ends at row " + std::to_string(end) +
+           ", but feature_maps has num_feat=" + std::to_string(sizes.rows);
+  }
+  return "";
+}
+
+}  // namespace jda
+
+#endif  // JDA_CHECK_H_

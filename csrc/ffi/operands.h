@@ -1,0 +1,110 @@
+// The operands and results of every target, as XLA hands them over: decoded and checked once for
+// both libraries. What is wrong is thrown as std::invalid_argument.
+#ifndef JDA_FFI_OPERANDS_H_
+#define JDA_FFI_OPERANDS_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "check.h"
+#include "problem.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace jda {
+
+namespace ffi = xla::ffi;
+
+struct Operands {
+  ffi::AnyBuffer feature_maps, spatial_shape, scale_start_index, sample_locations, weight;
+};
+
+inline void require(bool condition, const char* what) {
+  if (!condition) throw std::invalid_argument(what);
+}
+
+inline void require_none(const std::string& wrong) {
+  if (!wrong.empty()) throw std::invalid_argument(wrong);
+}
+
+// The sizes of a call whose operands fit each other. Their floating dtypes are the library's to check.
+inline Sizes read_sizes(const Operands& operands) {
+  const auto maps = operands.feature_maps.dimensions(), weight = operands.weight.dimensions();
+  const auto locations = operands.sample_locations.dimensions();
+  const auto &shapes = operands.spatial_shape, &starts = operands.scale_start_index;
+  require(maps.size() == 3 && weight.size() == 6 && locations.size() == 5,
+          "feature_maps, sample_locations and weight must have 3, 5 and 6 dimensions");
+  require(std::equal(locations.begin(), locations.begin() + 4, weight.begin()) &&
+              maps[0] == weight[0] && locations[4] == 2,
+          "feature_maps, sample_locations and weight must agree in their sizes");
+  const Sizes sizes{maps[0],   maps[1],   maps[2],   weight[1],
+                    weight[2], weight[3], weight[4], weight[5]};
+  const auto pyramids = static_cast<size_t>(sizes.cameras * sizes.scales);
+  require(shapes.element_type() == ffi::S32 && starts.element_type() == ffi::S32,
+          "spatial_shape and scale_start_index must be int32");
+  require(shapes.element_count() == 2 * pyramids && starts.element_count() == pyramids,
+          "spatial_shape and scale_start_index must describe the cameras and scales of weight");
+  require_none(wrong_groups(sizes));
+  return sizes;
+}
+
+// Where y stands in the last axis of the locations.
+inline int read_y_axis(int64_t y_axis) {
+  require(y_axis == 0 || y_axis == 1, "y_axis must be 0 or 1");
+  return static_cast<int>(y_axis);
+}
+
+template <typename T>
+T* data(ffi::AnyBuffer buffer) {
+  return static_cast<T*>(buffer.untyped_data());
+}
+
+// A tangent or a gradient. It is as large as its argument, or has no elements: then it is zero, or not
+// wanted, and the pointer is null.
+template <typename T>
+T* data_if_any(ffi::AnyBuffer buffer, ffi::AnyBuffer argument) {
+  require(buffer.element_type() == argument.element_type() &&
+              (buffer.element_count() == 0 || buffer.element_count() == argument.element_count()),
+          "a tangent or gradient must have its argument's dtype, and its size or no elements");
+  return buffer.element_count() == 0 ? nullptr : data<T>(buffer);
+}
+
+// The result, its tangent or its cotangent.
+template <typename T>
+T* data_like_result(ffi::AnyBuffer buffer, const Operands& operands, const Sizes& sizes) {
+  require(buffer.element_type() == operands.feature_maps.element_type() &&
+              static_cast<int64_t>(buffer.element_count()) ==
+                  sizes.batch * sizes.anchors * sizes.channels,
+          "the result, its tangent and its cotangent must be [bs, anchor, c]");
+  return data<T>(buffer);
+}
+
+inline ffi::Error failure(ffi::ErrorCode code, const std::string& what) {
+  return {code, "jda: " + what};
+}
+
+}  // namespace jda
+
+// For bindings, so that all targets take their operands in one order.
+#define JDA_BIND_OPERANDS                                                                      \
+  .Arg<xla::ffi::AnyBuffer>()     /* feature_maps      [batch, rows, channels] */              \
+      .Arg<xla::ffi::AnyBuffer>() /* spatial_shape     [cameras, scales, 2] */                 \
+      .Arg<xla::ffi::AnyBuffer>() /* scale_start_index [cameras, scales] */                    \
+      .Arg<xla::ffi::AnyBuffer>() /* sample_locations  [batch, anchors, points, cameras, 2] */ \
+      .Arg<xla::ffi::AnyBuffer>() /* weight [batch, anchors, points, cameras, scales, groups] */
+
+#define JDA_BIND_TANGENTS                                        \
+  .Arg<xla::ffi::AnyBuffer>()     /* tangent_feature_maps */     \
+      .Arg<xla::ffi::AnyBuffer>() /* tangent_sample_locations */ \
+      .Arg<xla::ffi::AnyBuffer>() /* tangent_weight */
+
+#define JDA_BIND_RESULT .Ret<xla::ffi::AnyBuffer>() /* out, or its tangent */
+
+#define JDA_BIND_BACKWARD                                     \
+  .Arg<xla::ffi::AnyBuffer>()     /* cotangent, like out */   \
+      .Ret<xla::ffi::AnyBuffer>() /* grad_feature_maps */     \
+      .Ret<xla::ffi::AnyBuffer>() /* grad_sample_locations */ \
+      .Ret<xla::ffi::AnyBuffer>() /* grad_weight */
+
+#endif  // JDA_FFI_OPERANDS_H_
