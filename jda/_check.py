@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jda import _compat
-from jda._dimensions import INDEX, NAMES, OPERANDS
+from jda._dimensions import AXES, INDEX, NAMES, Operands
 
 COORDINATE_ORDERS = ("yx", "xy")
 DIFFERENTIATIONS = ("reverse", "both")
@@ -35,15 +35,12 @@ def choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
         raise ValueError(f"{name}={value!r} is unknown, allowed are {words}")
 
 
-def arrays(*given: Any, coordinate_order: str) -> list[Any]:
+def arrays(arguments: Operands, coordinate_order: str) -> Operands:
     """The five arguments as arrays, checked: dtypes, shapes and values of the maps."""
-    found = [
-        given[i] if isinstance(given[i], jax.Array) else _as_array(i, given[i])
-        for i in range(len(OPERANDS))
-    ]
-    _shapes(found, coordinate_order)
-    feature_maps, spatial_shape, scale_start_index = found[:3]
-    _maps(spatial_shape, scale_start_index, feature_maps.shape[1])
+    named = arguments._asdict().items()
+    found = Operands(*[_as_array(name, value) for name, value in named])
+    _shapes(found._asdict(), coordinate_order)
+    _maps(found.spatial_shape, found.scale_start_index, found.feature_maps.shape[1])
     return found
 
 
@@ -62,7 +59,7 @@ def packed(
                 "close over it instead of passing it through jax.jit"
             )
         arrays.append(np.asarray(array))
-    given = dict(zip(OPERANDS, arrays, strict=False))
+    given = dict(zip(Operands._fields, arrays, strict=False))
     _index_dtypes(given)
     _ranks(given)
     _pair("spatial_shape", arrays[1], "(H, W)")
@@ -71,13 +68,14 @@ def packed(
     return arrays[0], arrays[1], arrays[2]
 
 
-def _as_array(position: int, value: Any) -> Any:
+def _as_array(name: str, value: Any) -> Any:
+    if isinstance(value, jax.Array):
+        return value
     # Index arrays stay in numpy, where their values can be read under jit too.
-    return np.asarray(value) if position in INDEX else jnp.asarray(value)
+    return np.asarray(value) if name in INDEX else jnp.asarray(value)
 
 
-def _shapes(arrays: Sequence[Any], coordinate_order: str) -> None:
-    given = dict(zip(OPERANDS, arrays, strict=True))
+def _shapes(given: dict[str, Any], coordinate_order: str) -> None:
     _index_dtypes(given)
     _floating_dtypes(given)
     _ranks(given)
@@ -89,7 +87,7 @@ def _shapes(arrays: Sequence[Any], coordinate_order: str) -> None:
 
 
 def _index_dtypes(given: dict[str, Any]) -> None:
-    for name in ("spatial_shape", "scale_start_index"):
+    for name in INDEX:
         dtype = given[name].dtype
         if not jnp.issubdtype(dtype, jnp.integer):
             raise TypeError(f"{name} has dtype {dtype}, allowed are integers")
@@ -114,7 +112,7 @@ def _floating_dtypes(given: dict[str, Any]) -> None:
 
 def _ranks(given: dict[str, Any]) -> None:
     for name, array in given.items():
-        dims = OPERANDS[name].split()
+        dims = getattr(AXES, name).split()
         if array.ndim != len(dims):
             expected = ", ".join(NAMES.get(dim, "2") for dim in dims)
             raise ValueError(f"{name} has shape {array.shape}, expected [{expected}]")
@@ -130,7 +128,7 @@ def _pair(name: str, array: Any, meaning: str) -> None:
 def _sizes(given: dict[str, Any]) -> None:
     sizes: dict[str, tuple[int, str]] = {}
     for name, array in given.items():
-        for dim, size in zip(OPERANDS[name].split(), array.shape, strict=True):
+        for dim, size in zip(getattr(AXES, name).split(), array.shape, strict=True):
             known, where = sizes.setdefault(dim, (size, name))
             if size != known:
                 label = NAMES[dim]

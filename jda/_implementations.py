@@ -12,36 +12,17 @@ from typing import Any
 import jax
 
 from jda import _reference
-from jda._precision import Operation, in_float32
+from jda._backend import Backend, Operation
 from jda.ffi import ascend, cpu
-from jda.ffi.library import Library
 
-REFERENCE: dict[str, Operation] = {
-    "forward": _reference.forward,
-    "tangent": _reference.tangent,
-    "backward": _reference.backward,
-}
-KERNELS: dict[str, dict[str, Operation]] = {
-    "reference": REFERENCE,
-    "cpu": {
-        "forward": cpu.forward,
-        "tangent": cpu.tangent,
-        "backward": cpu.backward,
-    },
-    "ascend": REFERENCE
-    | {
-        "forward": in_float32("forward", ascend.forward),
-        "backward": in_float32("backward", ascend.backward),
-    },
-}
-PLATFORMS = {
-    "reference": ("any",),
-    "cpu": ("cpu",),
-    "ascend": (*ascend.CARDS, "cpu"),  # on "cpu" where it is asked for, through copies
-}
-NATIVE = {"cpu": "cpu"} | dict.fromkeys(ascend.CARDS, "ascend")  # by platform
-NAMES = tuple(KERNELS)
-CUSTOM_CALLS = (*cpu.TARGETS, *ascend.TARGETS)
+BACKENDS = (
+    _reference.BACKEND,
+    cpu.BACKEND,
+    ascend.BACKEND,
+)
+BY_NAME = {backend.name: backend for backend in BACKENDS}
+NAMES = tuple(BY_NAME)
+CUSTOM_CALLS = tuple(target for backend in BACKENDS for target in backend.targets)
 
 
 @dataclass(frozen=True)
@@ -94,20 +75,14 @@ def implementations() -> dict[str, Implementation]:
         >>> jda.implementations()["reference"].available
         True
     """
-    return Implementations((name, _describe(name)) for name in NAMES)
+    return Implementations((each.name, _describe(each)) for each in BACKENDS)
 
 
-def _describe(name: str) -> Implementation:
-    found = _find(name)
+def _describe(backend: Backend) -> Implementation:
+    found = backend.find()
     return Implementation(
-        name, found.available, PLATFORMS[name], found.detail, found.searched
+        backend.name, found.available, backend.platforms, found.detail, found.searched
     )
-
-
-def _find(name: str) -> Library:
-    if name == "reference":
-        return Library(True, "jax.numpy")
-    return {"cpu": cpu.library, "ascend": ascend.driver}[name]()
 
 
 def run(
@@ -122,49 +97,36 @@ def run(
     A profiler shows its name, also where it is one call without any structure.
     """
     dtype = operands[0].dtype.name
-    names = {
+    serving = {
         platform: _serving(platform, implementation, dtype) for platform in platforms
     }
     calls = {
-        name: partial(KERNELS[name][operation], **params) for name in names.values()
+        backend.name: partial(_computes(backend, operation), **params)
+        for backend in serving.values()
     }
     with jax.named_scope(f"deformable_aggregation_{operation}"):
         if len(calls) == 1:
             (call,) = calls.values()
             return call(*operands)
-        branches = {platform: calls[name] for platform, name in names.items()}
+        branches = {platform: calls[x.name] for platform, x in serving.items()}
         results: list[jax.Array] = jax.lax.platform_dependent(*operands, **branches)
         return results
 
 
-def _serving(platform: str, implementation: str | None, dtype: str) -> str:
-    name = implementation or NATIVE.get(platform, "reference")
-    problem = _problem(name, platform, dtype)
-    if problem is None:
-        return name
+def _computes(backend: Backend, operation: str) -> Operation:
+    reference = _reference.BACKEND.operations[operation]
+    return backend.operations.get(operation, reference)
+
+
+def _serving(platform: str, implementation: str | None, dtype: str) -> Backend:
     if implementation is None:
-        return "reference"
-    raise problem
-
-
-def _problem(name: str, platform: str, dtype: str) -> Exception | None:
-    """Why an implementation cannot serve a platform, if it cannot."""
-    served = PLATFORMS[name]
-    if "any" not in served and platform not in served:
-        return RuntimeError(
-            f"implementation={name!r} serves the platforms {', '.join(served)}, but "
-            f"the call is lowered for {platform}"
+        able = [each for each in BACKENDS if platform in each.default_on]
+        return next(
+            (each for each in able if each.refusal(platform, dtype) is None),
+            _reference.BACKEND,
         )
-    if name == "ascend" and dtype == "float64":
-        return TypeError(
-            "feature_maps has dtype float64, implementation='ascend' takes float32, "
-            "bfloat16 and float16"
-        )
-    if platform in ascend.CARDS:
-        return None  # the card may be in another machine
-    found = _find(name)
-    if not found.available:
-        return RuntimeError(
-            f"implementation={name!r} is not available: {found.problem}"
-        )
-    return None
+    backend = BY_NAME[implementation]
+    refusal = backend.refusal(platform, dtype)
+    if refusal is not None:
+        raise refusal
+    return backend

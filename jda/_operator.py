@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jda import _check, _compat, _implementations, _primitives
-from jda._dimensions import INDEX
+from jda._dimensions import INDEX, Operands
 from jda._reverse import reverse_mode
 
 
@@ -115,16 +115,11 @@ def deformable_aggregation(
     _check.choice("coordinate_order", coordinate_order, _check.COORDINATE_ORDERS)
     _check.choice("implementation", implementation, (None, *_implementations.NAMES))
     _check.choice("differentiation", differentiation, _check.DIFFERENTIATIONS)
-    operands = _check.arrays(
-        feature_maps,
-        spatial_shape,
-        scale_start_index,
-        sample_locations,
-        weight,
-        coordinate_order=coordinate_order,
+    arguments = Operands(
+        feature_maps, spatial_shape, scale_start_index, sample_locations, weight
     )
     result: jax.Array = _aggregate(
-        *operands,
+        _check.arrays(arguments, coordinate_order),
         coordinate_order=coordinate_order,
         implementation=implementation,
         differentiation=differentiation,
@@ -139,26 +134,25 @@ def deformable_aggregation(
     static_argnames=("coordinate_order", "implementation", "differentiation"),
 )
 def _aggregate(
-    *operands: jax.Array,
+    operands: Operands,
     coordinate_order: str,
     implementation: str | None,
     differentiation: str,
 ) -> jax.Array:
-    arrays = [
-        _as_int32(array) if i in INDEX else array for i, array in enumerate(operands)
-    ]
+    indices = map(_as_int32, operands.chosen(INDEX))
+    operands = operands.replaced(dict(zip(INDEX, indices, strict=True)))
     params = {"coordinate_order": coordinate_order, "implementation": implementation}
 
     def forward(*arrays: jax.Array) -> jax.Array:
         return _primitives.forward(*arrays, **params)[0]
 
-    def backward(*arrays: jax.Array, which: tuple[int, ...]) -> list[jax.Array]:
+    def backward(*arrays: jax.Array, which: tuple[str, ...]) -> list[jax.Array]:
         return _primitives.backward(*arrays, which=which, **params)
 
     differentiable = (
         forward if differentiation == "both" else reverse_mode(forward, backward)
     )
-    return differentiable(*_compat.with_same_varying_axes(arrays))
+    return differentiable(*_compat.with_same_varying_axes(operands))
 
 
 def _as_int32(array: jax.Array) -> jax.Array:

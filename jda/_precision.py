@@ -1,12 +1,12 @@
 """Half precision for kernels that have none."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-Operation = Callable[..., list[jax.Array]]
+from jda._backend import Operation
+from jda._dimensions import given
 
 
 def in_float32(operation: str, kernel: Operation) -> Operation:
@@ -25,8 +25,11 @@ def in_float32(operation: str, kernel: Operation) -> Operation:
         if narrow.itemsize > 2:
             return kernel(*operands, **params)
         wide = [x.astype(jnp.float32) if x.dtype == narrow else x for x in operands]
-        like = params["which"] if operation == "backward" else (0,)
-        results = zip(like, kernel(*wide, **params), strict=True)
-        return [result.astype(operands[i].dtype) for i, result in results]
+        results = kernel(*wide, **params)
+        if operation != "backward":
+            return [result.astype(narrow) for result in results]
+        arrays, _ = given(operands)
+        like = arrays.chosen(params["which"])
+        return [x.astype(y.dtype) for x, y in zip(results, like, strict=True)]
 
     return converted

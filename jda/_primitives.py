@@ -6,7 +6,7 @@ Their operands are the operator's five arrays and then:
     tangent    one tangent for each of `which`   -> tangent of the result
     backward   cotangent of the result           -> one gradient for each of `which`
 
-`which` holds the positions of the operands that are differentiated. The derivative of
+`which` holds the names of the operands that are differentiated. The derivative of
 `forward` is `tangent`; `tangent` and `backward` are each other's transpose, and their
 own derivatives, which only second order needs, are those of the reference.
 """
@@ -19,24 +19,19 @@ import jax
 import jax.numpy as jnp
 
 from jda import _dimensions, _reference, _sharding
-from jda._compat import (
-    define_primitive,
-    is_zero,
-    materialise,
-    with_automatic_axes,
-)
-from jda._dimensions import FLOATING
+from jda._compat import is_zero, materialise, with_automatic_axes
+from jda._dimensions import FLOATING, INDEX, Operands, given
 from jda._implementations import run
-
-OPERANDS = len(_dimensions.OPERANDS)
+from jda._make_primitive import define_primitive
 
 
 def _result_avals(operation: str, *avals: Any, which: Any = (), **_: Any) -> list[Any]:
+    operands, _cotangent = given(avals)
     if operation == "backward":
-        return [avals[i].update(weak_type=False) for i in which]
-    feature_maps, sample_locations = avals[0], avals[3]
+        return [aval.update(weak_type=False) for aval in operands.chosen(which)]
+    feature_maps = operands.feature_maps
     bs, _num_feat, c = feature_maps.shape
-    shape = (bs, sample_locations.shape[1], c)
+    shape = (bs, operands.sample_locations.shape[1], c)
     sharding = _sharding.of_result(avals)
     return [feature_maps.update(shape=shape, weak_type=False, sharding=sharding)]
 
@@ -46,35 +41,49 @@ def _result_avals(operation: str, *avals: Any, which: Any = (), **_: Any) -> lis
 
 def _forward_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
     results = forward(*primals, **params)
-    which = tuple(i for i in FLOATING if not is_zero(tangents[i]))
-    dots = [tangents[i] for i in which]
-    return results, tangent(*primals, *dots, which=which, **params)
+    which, moves = _moving(Operands(*tangents))
+    return results, tangent(*primals, *moves, which=which, **params)
+
+
+def _moving(tangents: Operands) -> tuple[tuple[str, ...], list[Any]]:
+    """The names of the operands that move, and their tangents."""
+    which = tuple(name for name in FLOATING if not is_zero(getattr(tangents, name)))
+    return which, tangents.chosen(which)
 
 
 def _linear_jvp(operation: str, primals: Any, tangents: Any, **params: Any) -> Any:
     """The derivative of an operation that is linear in its last operands."""
     bind = {"tangent": tangent, "backward": backward}[operation]
     results = bind(*primals, **params)
-    operands, linear = primals[:OPERANDS], tangents[OPERANDS:]
+    operands, _ = given(primals)
+    of_operands, of_linear = given(tangents)
     terms = []
-    if not all(map(is_zero, linear)):
-        terms.append(bind(*operands, *map(materialise, linear), **params))
-    definition: Callable[..., list[jax.Array]] = getattr(_reference, operation)
-    known = {key: params[key] for key in ("coordinate_order", "which")}
-    moved = [i for i in FLOATING if not is_zero(tangents[i])]
-    if moved:
-
-        def moves(arrays: Sequence[jax.Array], dots: Sequence[jax.Array]) -> Any:
-            def of_moved(*values: jax.Array) -> list[jax.Array]:
-                given = dict(zip(moved, values, strict=True))
-                every = [given.get(i, array) for i, array in enumerate(arrays)]
-                return definition(*every, **known)
-
-            return jax.jvp(of_moved, [arrays[i] for i in moved], dots)[1]
-
-        dots = [tangents[i] for i in moved]
-        terms.append(with_automatic_axes(moves, results)(primals, dots))
+    if not all(map(is_zero, of_linear)):
+        terms.append(bind(*operands, *map(materialise, of_linear), **params))
+    names, moves = _moving(of_operands)
+    if names:
+        known = {key: params[key] for key in ("coordinate_order", "which")}
+        moved = partial(_reference_moved, operation, names, **known)
+        terms.append(with_automatic_axes(moved, results)(primals, moves))
     return results, [sum(term[1:], term[0]) for term in zip(*terms, strict=True)]
+
+
+def _reference_moved(
+    operation: str,
+    names: Sequence[str],
+    primals: Sequence[jax.Array],
+    moves: Sequence[jax.Array],
+    **params: Any,
+) -> Any:
+    """How the reference's result moves with those of the five arrays."""
+    definition: Callable[..., list[jax.Array]] = getattr(_reference, operation)
+    operands, linear = given(primals)
+
+    def of_moved(*values: jax.Array) -> list[jax.Array]:
+        some = dict(zip(names, values, strict=True))
+        return definition(*operands.replaced(some), *linear, **params)
+
+    return jax.jvp(of_moved, operands.chosen(names), moves)[1]
 
 
 def _tangent_transpose(
@@ -82,25 +91,25 @@ def _tangent_transpose(
 ) -> list[Any]:
     if is_zero(cotangents[0]):
         return [None] * len(operands)
-    arrays = operands[:OPERANDS]
-    bars = backward(*arrays, cotangents[0], which=which, **params)
-    return [None] * OPERANDS + bars
+    arrays, _ = given(operands)
+    grads = backward(*arrays, cotangents[0], which=which, **params)
+    return [None] * len(arrays) + grads
 
 
 def _backward_transpose(
     cotangents: Any, *operands: Any, which: Any, **params: Any
 ) -> list[Any]:
     pairs = zip(which, cotangents, strict=True)
-    live = {i: dot for i, dot in pairs if not is_zero(dot)}
+    live = {name: bar for name, bar in pairs if not is_zero(bar)}
     if not live:
         return [None] * len(operands)
-    arrays = operands[:OPERANDS]
-    dots = tangent(*arrays, *live.values(), which=tuple(live), **params)
-    return [None] * OPERANDS + dots
+    arrays, _ = given(operands)
+    found = tangent(*arrays, *live.values(), which=tuple(live), **params)
+    return [None] * len(arrays) + found
 
 
 def _wanted_gradients(used: Any, *, which: Any, **_: Any) -> dict[str, Any]:
-    return {"which": tuple(i for i, use in zip(which, used, strict=True) if use)}
+    return {"which": tuple(name for name, use in zip(which, used, strict=True) if use)}
 
 
 # Batching
@@ -123,13 +132,14 @@ def _batch(
         jnp.moveaxis(array, axis, 0) if axis is not None else array
         for array, axis in zip(operands, axes, strict=True)
     ]
-    if any(mapped[i] for i in _dimensions.INDEX):
+    if any(given(mapped)[0].chosen(INDEX)):
         return _bind_each(bind, arrays, mapped), [0] * len(right)
 
     moving = [term for term, is_mapped in zip(left, mapped, strict=True) if is_mapped]
     into = "a" if all("a" in term for term in [*moving, *right]) else "b"
     size = arrays[mapped.index(True)].shape[0]
-    weight = OPERANDS - 1  # has both axes; the tangent of the maps has no anchors
+    # The weight has both axes; the tangent of the maps has no anchors.
+    weight = Operands._fields.index("weight")
     part = arrays[weight].shape[left[weight].index(into) + mapped[weight]]
     # In front of that axis, where no copy is needed, unless JAX knows the axis to be
     # split over devices: then only behind it.

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jda._backend import ANY, Backend, Found
+from jda._dimensions import FLOATING, given
+
 BLOCK = 2**18  # elements of the feature maps that are gathered at a time
 
 
@@ -22,34 +25,34 @@ def forward(*operands: jax.Array, coordinate_order: str) -> list[jax.Array]:
 
 
 def tangent(
-    *operands: jax.Array, coordinate_order: str, which: tuple[int, ...]
+    *operands: jax.Array, coordinate_order: str, which: tuple[str, ...]
 ) -> list[jax.Array]:
     """The tangent of the result for tangents of the operands `which`."""
-    arrays, dots = operands[:5], operands[5:]
+    arrays, tangents = given(operands)
 
     def of_which(*values: jax.Array) -> jax.Array:
-        given = dict(zip(which, values, strict=True))
-        operands = [given.get(i, array) for i, array in enumerate(arrays)]
-        return _aggregate(*operands, coordinate_order=coordinate_order)
+        moved = arrays.replaced(dict(zip(which, values, strict=True)))
+        return _aggregate(*moved, coordinate_order=coordinate_order)
 
-    primals = tuple(arrays[i] for i in which)
-    return [jax.jvp(of_which, primals, dots)[1]]
+    primals = arrays.chosen(which)
+    return [jax.jvp(of_which, primals, tangents)[1]]
 
 
 def backward(
-    *operands: jax.Array, coordinate_order: str, which: tuple[int, ...]
+    *operands: jax.Array, coordinate_order: str, which: tuple[str, ...]
 ) -> list[jax.Array]:
     """The gradients of the operands `which` for a cotangent of the result.
 
     JAX's own transpose of the loop over blocks would make and add one array of the size
     of the feature maps for every block; this one scatters into a single array.
     """
-    feature_maps, spatial_shape, scale_start_index, locations, weight, bar = operands
+    arrays, (bar,) = given(operands)
+    feature_maps, spatial_shape, scale_start_index, locations, weight = arrays
     if 0 in (weight.size, feature_maps.size):
-        return [jnp.zeros_like(operands[i]) for i in which]
+        return list(map(jnp.zeros_like, arrays.chosen(which)))
     feature_maps, weight, bar = map(_wide, (feature_maps, weight, bar))
     features, bar = (_grouped(array, weight.shape[-1]) for array in (feature_maps, bar))
-    of_features, of_samples = 0 in which, 3 in which or 4 in which
+    of_features, of_samples = "feature_maps" in which, {*which} != {"feature_maps"}
 
     def add_block(grad_features: jax.Array, block: _Block) -> tuple[jax.Array, Any]:
         corners = partial(
@@ -59,34 +62,35 @@ def backward(
             num_feat=feature_maps.shape[1],
             coordinate_order=coordinate_order,
         )
-        factors, pull_back, rows = jax.vjp(
+        coefficients, pull_back, rows = jax.vjp(
             corners, block.locations, block.weight, has_aux=True
         )
-        item, grad_factors = block.item[:, None], []
-        bars = bar.at[block.item, block.anchor].get(mode="clip")[:, None]
+        element, grad_coefficients = block.element[:, None], []
+        bars = bar.at[block.element, block.anchor].get(mode="clip")[:, None]
         for s in range(weight.shape[-2]):
-            row, factor = rows[:, s], factors[:, s, :, :, None]
+            row, coefficient = rows[:, s], coefficients[:, s, :, :, None]
             if of_features:
-                update = factor * bars
-                grad_features = grad_features.at[item, row].add(update, mode="drop")
+                update = coefficient * bars
+                grad_features = grad_features.at[element, row].add(update, mode="drop")
             if of_samples:
                 # Choosing after the sum is cheaper than to fill what does not count.
-                values = features.at[item, row].get(mode="clip")
+                values = features.at[element, row].get(mode="clip")
                 counts = (row < feature_maps.shape[1])[..., None]
-                grad_factors.append(jnp.where(counts, (values * bars).sum(-1), 0))
+                grad_coefficients.append(jnp.where(counts, (values * bars).sum(-1), 0))
         if not of_samples:
             return grad_features, None
-        return grad_features, pull_back(jnp.stack(grad_factors, 1))
+        return grad_features, pull_back(jnp.stack(grad_coefficients, 1))
 
     blocks, restore = _blocks(locations, weight, feature_maps.shape[-1])
     none = jnp.zeros_like(features) if of_features else jnp.zeros(())
     grad_features, grad_samples = jax.lax.scan(_recomputed(add_block), none, blocks)
     found = {}
     if of_features:
-        found[0] = grad_features.reshape(feature_maps.shape)
+        found["feature_maps"] = grad_features.reshape(feature_maps.shape)
     if of_samples:
-        found[3], found[4] = map(restore, grad_samples, (locations, weight))
-    return [found[i].astype(operands[i].dtype) for i in which]
+        for name, grad in zip(FLOATING[1:], grad_samples, strict=True):
+            found[name] = restore(grad, getattr(arrays, name))
+    return [found[name].astype(getattr(arrays, name).dtype) for name in which]
 
 
 def _aggregate(
@@ -106,7 +110,7 @@ def _aggregate(
     features = _grouped(feature_maps, weight.shape[-1])
 
     def add_block(result: jax.Array, block: _Block) -> tuple[jax.Array, None]:
-        factors, rows = _corners(
+        coefficients, rows = _corners(
             spatial_shape,
             scale_start_index,
             block.locations,
@@ -114,12 +118,12 @@ def _aggregate(
             num_feat=num_feat,
             coordinate_order=coordinate_order,
         )
-        item = block.item[:, None]
-        total = jnp.zeros((len(item), *features.shape[2:]), features.dtype)
+        element = block.element[:, None]
+        total = jnp.zeros((len(element), *features.shape[2:]), features.dtype)
         for s in range(weight.shape[-2]):
-            values = features.at[item, rows[:, s]].get(mode="fill", fill_value=0)
-            total += (values * factors[:, s, :, :, None]).sum(axis=1)
-        return result.at[block.item, block.anchor].add(total, mode="drop"), None
+            values = features.at[element, rows[:, s]].get(mode="fill", fill_value=0)
+            total += (values * coefficients[:, s, :, :, None]).sum(axis=1)
+        return result.at[block.element, block.anchor].add(total, mode="drop"), None
 
     blocks, _ = _blocks(sample_locations, weight, c)
     none = jnp.zeros((bs, anchor, *features.shape[2:]), features.dtype)
@@ -140,7 +144,7 @@ def _grouped(array: jax.Array, group: int) -> jax.Array:
 class _Block(NamedTuple):
     """Some of the points of some anchors, i of these pairs at a time."""
 
-    item: jax.Array  # [i] position in the batch
+    element: jax.Array  # [i] position in the batch
     anchor: jax.Array  # [i]
     locations: jax.Array  # [i, p, k, 2]
     weight: jax.Array  # [i, p, k, s, g]
@@ -216,11 +220,11 @@ def _corners(
     num_feat: int,
     coordinate_order: str,
 ) -> tuple[jax.Array, jax.Array]:
-    """What the four neighbours of every sample add to the result, and where they are.
+    """What the four corners of every sample add to the result, and where they are.
 
     Returns:
-        By scale, the factors [i, s, r, g] and the rows [i, s, r] of all neighbours
-        r = (p, k, 4). One that does not count has factor zero and row num_feat.
+        By scale, the coefficients [i, s, r, g] and the rows [i, s, r] of all corners
+        r = (p, k, 4). One that does not count has coefficient zero and row num_feat.
     """
     visible = jnp.all((locations > 0) & (locations < 1), axis=-1, keepdims=True)
     exists = _within(spatial_shape, scale_start_index, num_feat)[None, None]
@@ -248,9 +252,17 @@ def _corners(
             counts = visible & inside & exists
             parts.append(jnp.where(counts, vertical * horizontal, 0))
             rows.append(jnp.where(counts, row, num_feat))
-    factors = jnp.stack(parts, -1)[..., None] * weight[..., None, :]
+    coefficients = jnp.stack(parts, -1)[..., None] * weight[..., None, :]
     length, scale, group = len(locations), *weight.shape[-2:]
     return (
-        jnp.moveaxis(factors, 3, 1).reshape(length, scale, -1, group),
+        jnp.moveaxis(coefficients, 3, 1).reshape(length, scale, -1, group),
         jnp.moveaxis(jnp.stack(rows, -1), 3, 1).reshape(length, scale, -1),
     )
+
+
+BACKEND = Backend(
+    name="reference",
+    platforms=(ANY,),
+    operations={"forward": forward, "tangent": tangent, "backward": backward},
+    find=lambda: Found(True, "jax.numpy"),
+)

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jda import _compat
-from jda._dimensions import FLOATING
+from jda._dimensions import FLOATING, Operands
+from jda._make_primitive import define_primitive
 
 
 def reverse_mode(
@@ -18,7 +19,7 @@ def reverse_mode(
     Args:
         forward: from the five operands to the result.
         backward: from the five operands, the cotangent of the result and ``which``,
-            the positions of the wanted gradients, to these gradients.
+            the names of the wanted gradients' arguments, to these gradients.
 
     Returns:
         ``forward`` as a ``jax.custom_vjp``. What it keeps for the backward pass is the
@@ -27,21 +28,21 @@ def reverse_mode(
     function = jax.custom_vjp(forward)
 
     def keep(*operands: Any) -> Any:
-        values = tuple(operand.value for operand in operands)
+        values = Operands(*[operand.value for operand in operands])
+        perturbed = Operands(*[operand.perturbed for operand in operands])
         # An empty array, whose shape says which gradients are wanted. Static data would
         # be simpler, but JAX takes it from another trace when it has cached several.
-        wanted = jnp.empty((0, *(int(operands[i].perturbed) for i in FLOATING)))
+        wanted = jnp.empty((0, *map(int, perturbed.chosen(FLOATING))))
         return forward(*values), (values, wanted)
 
     def gradients(kept: Any, bar: Any) -> tuple[Any, ...]:
         operands, wanted = kept
         flags = zip(FLOATING, wanted.shape[1:], strict=True)
-        which = tuple(i for i, flag in flags if flag)
-        found = list(map(_compat.no_cotangent, operands))
+        which = tuple(name for name, flag in flags if flag)
+        found = Operands(*map(_compat.no_cotangent, operands))
         if which and not _compat.is_symbolic_zero(bar):
-            bars = backward(*operands, bar, which=which)
-            for i, grad in zip(which, bars, strict=True):
-                found[i] = grad
+            grads = backward(*operands, bar, which=which)
+            found = found.replaced(dict(zip(which, grads, strict=True)))
         return tuple(found)
 
     function.defvjp(keep, gradients, symbolic_zeros=True)
@@ -76,18 +77,18 @@ def _guard_tangents(primals: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 def _linear_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
-    dots = map(_compat.materialise, tangents)
-    return _tangents(*primals), _tangents(*dots)
+    given = map(_compat.materialise, tangents)
+    return _tangents(*primals), _tangents(*given)
 
 
-_identity: Callable[..., list[jax.Array]] = _compat.define_primitive(
+_identity: Callable[..., list[jax.Array]] = define_primitive(
     "reverse_mode_only",
     result_avals=_same,
     run=_same,
     jvp=_guard_tangents,
     batch=lambda arrays, axes: (_identity(*arrays), axes),
 )
-_tangents: Callable[..., list[jax.Array]] = _compat.define_primitive(
+_tangents: Callable[..., list[jax.Array]] = define_primitive(
     "reverse_mode_only_tangents",
     result_avals=_same,
     run=_refuse,

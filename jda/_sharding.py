@@ -21,8 +21,9 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
-from jda import _compat, _dimensions
+from jda import _dimensions
 from jda._dimensions import Terms
+from jda._make_primitive import partitioned
 
 WHOLE = ("n", "t")
 
@@ -68,7 +69,7 @@ def spread(
 
         return every, of_parts, [*map(place, right)], (*map(place, left),)
 
-    return _compat.partitioned(call, partition, *rule(left, right, sizes))
+    return partitioned(call, partition, *rule(left, right, sizes))
 
 
 def factor_sizes(left: Terms, shapes: Sequence[Sequence[int]]) -> dict[str, int]:

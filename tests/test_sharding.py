@@ -41,7 +41,7 @@ SHAPES = [(1, 9, 24), (2, 1, 2), (2, 1), (1, 5, 3, 2, 2), (1, 5, 3, 2, 1, 8)]
 
 
 def test_the_rule_says_what_may_be_split():
-    left, right = _dimensions.terms("backward", (0, 4))
+    left, right = _dimensions.terms("backward", ("feature_maps", "weight"))
     sizes = _sharding.factor_sizes(left, [*SHAPES, (1, 5, 24)])
     assert _sharding.rule(left, right, sizes) == (
         "b n (g d), k s t, k s, b a p k t, b a p k s g, b a (g d)"

@@ -19,9 +19,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from jda._backend import Backend, Found
 from jda._environment import flag
+from jda._precision import in_float32
 from jda.ffi import call
-from jda.ffi.library import Library
 
 LIBRARY = "libjda_ascend.so"
 OPERATIONS = ("forward", "backward")
@@ -62,7 +63,7 @@ class Description(ctypes.Structure):
         return None if found is None else found.decode(errors="replace")
 
 
-def driver() -> Library:
+def driver() -> Found:
     """Opens the driver and its card: what was found, or why it cannot be used."""
     opened = _open()
     if not opened.available:
@@ -70,25 +71,25 @@ def driver() -> Library:
     launcher = _load()
     found = Description()
     if launcher.jda_ascend_describe(ctypes.byref(found)):
-        return Library(False, _one_line(_error(launcher)))
+        return Found(False, _one_line(_error(launcher)))
     return _described(found)
 
 
-def _open() -> Library:
+def _open() -> Found:
     """Opens the driver that the environment names, without a look at any card."""
     with _loading:
         try:
             launcher = _load()
         except (OSError, AttributeError) as error:
-            return Library(False, f"the native library did not load: {error}")
+            return Found(False, f"the native library did not load: {error}")
         folder = _driver_folder()
         if folder is not None and not os.path.isdir(folder):
-            return Library(False, _not_a_driver())
+            return Found(False, _not_a_driver())
         if launcher.jda_ascend_open(folder):
             reason, _, tried = _error(launcher).partition("; tried\n")
             searched = (line.strip() for line in tried.splitlines())
-            return Library(False, _one_line(reason), tuple(searched))
-        return Library(True, "")
+            return Found(False, _one_line(reason), tuple(searched))
+        return Found(True, "")
 
 
 def _error(launcher: Any) -> str:
@@ -135,7 +136,7 @@ def _not_a_driver() -> str:
     )
 
 
-def _described(found: Description) -> Library:
+def _described(found: Description) -> Found:
     emulated = "emulated " if found.emulated else ""
     paths = filter(None, (found.text("runtime"), found.text("compiler")))
     where = f"{emulated}driver {' and '.join(paths)}"
@@ -143,10 +144,10 @@ def _described(found: Description) -> Library:
     kernels = _kernels(found.text("kernels"), found.compiler is not None)
     problem = found.text("problem") or (None if kernels else NO_KERNELS)
     if problem:
-        return Library(False, f"{_one_line(problem)} ({where}, {toolkit})")
+        return Found(False, f"{_one_line(problem)} ({where}, {toolkit})")
     card = f"{emulated}card {found.card} is an {found.text('soc')}"
     cores = f"{found.cores} vector cores"
-    return Library(True, f"{where}, {toolkit}, {card}, {cores}, kernels {kernels}")
+    return Found(True, f"{where}, {toolkit}, {card}, {cores}, kernels {kernels}")
 
 
 def _kernels(origin: str | None, has_compiler: bool) -> str | None:
@@ -167,9 +168,9 @@ def forward(*operands: jax.Array, coordinate_order: str) -> list[jax.Array]:
 
 
 def backward(
-    *operands: jax.Array, coordinate_order: str, which: tuple[int, ...]
+    *operands: jax.Array, coordinate_order: str, which: tuple[str, ...]
 ) -> list[jax.Array]:
-    """The gradients of the operands at the positions `which`."""
+    """The gradients of the operands `which`."""
     return call.backward(
         "jda_ascend",
         *operands,
@@ -182,3 +183,18 @@ def backward(
 def _attributes() -> dict[str, np.int64]:
     _open()  # a program that is only lowered here needs no driver: failure may pass
     return {"deterministic": np.int64(flag("JDA_ASCEND_DETERMINISTIC"))}
+
+
+BACKEND = Backend(
+    name="ascend",
+    platforms=(*CARDS, "cpu"),  # on "cpu" where it is asked for, through copies
+    operations={
+        "forward": in_float32("forward", forward),
+        "backward": in_float32("backward", backward),
+    },
+    find=driver,
+    dtypes=("float32", "bfloat16", "float16"),
+    default_on=CARDS,
+    remote=CARDS,  # the card may be in another machine
+    targets=TARGETS,
+)

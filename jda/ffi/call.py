@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jda._dimensions import FLOATING
+from jda._dimensions import FLOATING, Operands, given
 
 
 def forward(
     library: str, *operands: jax.Array, coordinate_order: str, **attributes: np.int64
 ) -> list[jax.Array]:
     """The result, as a list of one array."""
-    results = [_result(*operands)]
+    results = [_result(Operands(*operands))]
     target = f"{library}_forward"
     return _call(target, results, operands, coordinate_order, **attributes)
 
@@ -29,41 +29,42 @@ def tangent(
     library: str,
     *operands: jax.Array,
     coordinate_order: str,
-    which: tuple[int, ...],
+    which: tuple[str, ...],
     **attributes: np.int64,
 ) -> list[jax.Array]:
-    """The tangent of the result for tangents of the operands at `which`."""
-    arrays, dots = operands[:5], dict(zip(which, operands[5:], strict=True))
-    tangents = [dots.get(i, jnp.zeros(0, arrays[i].dtype)) for i in FLOATING]
-    results, given = [_result(*arrays)], (*arrays, *tangents)
+    """The tangent of the result for tangents of the operands `which`."""
+    arrays, tangents = given(operands)
+    moves = dict(zip(which, tangents, strict=True))
+    for name in FLOATING:
+        moves.setdefault(name, jnp.zeros(0, getattr(arrays, name).dtype))
+    every = (*arrays, *(moves[name] for name in FLOATING))
     target = f"{library}_tangent"
-    return _call(target, results, given, coordinate_order, **attributes)
+    return _call(target, [_result(arrays)], every, coordinate_order, **attributes)
 
 
 def backward(
     library: str,
     *operands: jax.Array,
     coordinate_order: str,
-    which: tuple[int, ...],
+    which: tuple[str, ...],
     **attributes: np.int64,
 ) -> list[jax.Array]:
-    """The gradients of the operands at the positions `which`."""
+    """The gradients of the operands `which`."""
+    arrays, _ = given(operands)
+    floating = zip(FLOATING, arrays.chosen(FLOATING), strict=True)
     gradients = [
-        jax.ShapeDtypeStruct(
-            operands[i].shape if i in which else (0,), operands[i].dtype
-        )
-        for i in FLOATING
+        jax.ShapeDtypeStruct(array.shape if name in which else (0,), array.dtype)
+        for name, array in floating
     ]
     target = f"{library}_backward"
     found = _call(target, gradients, operands, coordinate_order, **attributes)
-    return [found[FLOATING.index(i)] for i in which]
+    return [found[FLOATING.index(name)] for name in which]
 
 
-def _result(*operands: jax.Array) -> jax.ShapeDtypeStruct:
-    feature_maps, sample_locations = operands[0], operands[3]
-    bs, _num_feat, c = feature_maps.shape
-    shape = (bs, sample_locations.shape[1], c)
-    return jax.ShapeDtypeStruct(shape, feature_maps.dtype)
+def _result(arrays: Operands) -> jax.ShapeDtypeStruct:
+    bs, _num_feat, c = arrays.feature_maps.shape
+    shape = (bs, arrays.sample_locations.shape[1], c)
+    return jax.ShapeDtypeStruct(shape, arrays.feature_maps.dtype)
 
 
 def _call(

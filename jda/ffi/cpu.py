@@ -11,16 +11,21 @@ from functools import partial
 
 import jax
 
+from jda._backend import Backend, Found
 from jda.ffi import call
-from jda.ffi.library import Library
 
 LIBRARY = "libjda_cpu.so"
-TARGETS = ("jda_cpu_forward", "jda_cpu_tangent", "jda_cpu_backward")
+OPERATIONS = {
+    "forward": partial(call.forward, "jda_cpu"),
+    "tangent": partial(call.tangent, "jda_cpu"),
+    "backward": partial(call.backward, "jda_cpu"),
+}
+TARGETS = tuple(f"jda_cpu_{operation}" for operation in OPERATIONS)
 
 _loading = threading.Lock()
 
 
-def library() -> Library:
+def library() -> Found:
     """Loads the library and registers its kernels, once for the whole process.
 
     Raises:
@@ -31,14 +36,14 @@ def library() -> Library:
 
 
 @functools.cache
-def _load() -> Library:
+def _load() -> Found:
     path = str(importlib.resources.files("jda.ffi") / LIBRARY)
     try:
         handle = ctypes.CDLL(path)
         handlers = {name: getattr(handle, name) for name in TARGETS}
         isa = handle.jda_cpu_isa
     except (OSError, AttributeError) as error:
-        return Library(False, f"the native library did not load: {error}")
+        return Found(False, f"the native library did not load: {error}")
     isa.restype = ctypes.c_char_p
     name = isa()
     if name is None:
@@ -49,9 +54,14 @@ def _load() -> Library:
     for target, handler in handlers.items():
         capsule = jax.ffi.pycapsule(handler)
         jax.ffi.register_ffi_target(target, capsule, platform="cpu")
-    return Library(True, f"{path}, {name.decode()} instructions")
+    return Found(True, f"{path}, {name.decode()} instructions")
 
 
-forward = partial(call.forward, "jda_cpu")
-tangent = partial(call.tangent, "jda_cpu")
-backward = partial(call.backward, "jda_cpu")
+BACKEND = Backend(
+    name="cpu",
+    platforms=("cpu",),
+    operations=OPERATIONS,
+    find=library,
+    default_on=("cpu",),
+    targets=TARGETS,
+)
