@@ -11,6 +11,7 @@ an anchor should say what stands where the anchor is: the picture shows that it 
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -292,7 +293,7 @@ def aggregate(
     if not max(errors.values()) < TOLERANCE:
         raise SystemExit(f"that is more than {TOLERANCE:.0e}: something is wrong")
 
-    gradient = packed._replace(feature_maps=results[1])
+    gradient = replace(packed, feature_maps=results[1])
     scales = jda.unpack_feature_maps(gradient, layout="bkhwc")
     heat = 0.0
     for stride, scale in zip(STRIDES, scales, strict=True):

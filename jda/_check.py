@@ -39,6 +39,7 @@ def arrays(arguments: Operands, coordinate_order: str) -> Operands:
     """The five arguments as arrays, checked: dtypes, shapes and values of the maps."""
     named = arguments._asdict().items()
     found = Operands(*[_as_array(name, value) for name, value in named])
+    _devices(found._asdict())
     _shapes(found._asdict(), coordinate_order)
     _maps(found.spatial_shape, found.scale_start_index, found.feature_maps.shape[1])
     return found
@@ -48,19 +49,12 @@ def packed(
     feature_maps: Any, spatial_shape: Any, scale_start_index: Any
 ) -> tuple[jax.Array, npt.NDArray[np.integer], npt.NDArray[np.integer]]:
     """The packed triple with index arrays whose values are known, checked."""
-    arrays: list[Any] = [jnp.asarray(feature_maps)]
-    for name, array in (
-        ("spatial_shape", spatial_shape),
-        ("scale_start_index", scale_start_index),
-    ):
-        if _compat.is_traced(array):
-            raise TypeError(
-                f"{name} is traced, but the shapes of the maps depend on its values; "
-                "close over it instead of passing it through jax.jit"
-            )
-        arrays.append(np.asarray(array))
+    arrays: list[Any] = [
+        array("feature_maps", feature_maps),
+        static("spatial_shape", spatial_shape),
+        static("scale_start_index", scale_start_index),
+    ]
     given = dict(zip(Operands._fields, arrays, strict=False))
-    _index_dtypes(given)
     _ranks(given)
     _pair("spatial_shape", arrays[1], "(H, W)")
     _sizes(given)
@@ -68,11 +62,70 @@ def packed(
     return arrays[0], arrays[1], arrays[2]
 
 
+def array(name: str, value: Any) -> jax.Array:
+    """An argument as an array of JAX."""
+    return value if isinstance(value, jax.Array) else _converted(jnp, name, value)
+
+
+def static(name: str, value: Any) -> npt.NDArray[np.int32]:
+    """An index array of known values, as int32 and never written."""
+    if _compat.is_traced(value):
+        raise TypeError(
+            f"{name} is traced, but the shapes of the maps depend on its values; "
+            "close over it instead of passing it through jax.jit"
+        )
+    array = _converted(np, name, value)
+    _integers(name, array)
+    found: npt.NDArray[np.int32] = array.astype(np.int32)
+    if np.any(found != array):
+        raise ValueError(f"{name} has values beyond int32")
+    found.flags.writeable = False
+    return found
+
+
 def _as_array(name: str, value: Any) -> Any:
-    if isinstance(value, jax.Array):
-        return value
     # Index arrays stay in numpy, where their values can be read under jit too.
-    return np.asarray(value) if name in INDEX else jnp.asarray(value)
+    if name in INDEX and not isinstance(value, jax.Array):
+        return _converted(np, name, value)
+    return array(name, value)
+
+
+def _converted(library: Any, name: str, value: Any) -> Any:
+    if value is None or isinstance(value, str | bytes):
+        raise TypeError(f"{name} is {value!r}, it must be an array")
+    try:
+        return library.asarray(value)
+    # Whatever a foreign type raises: it knows nothing of the argument's name.
+    except Exception as error:
+        kind = type(value).__name__
+        raise TypeError(
+            f"{name} is a {kind} of which no array can be made: {error}"
+        ) from error
+
+
+def _devices(given: dict[str, Any]) -> None:
+    """Arrays that were put on devices must share these; others follow them."""
+    known: tuple[str, Any] | None = None
+    for name, array in given.items():
+        if not _is_committed(array):
+            continue
+        known = known or (name, array.sharding.device_set)
+        first, devices = known
+        if array.sharding.device_set != devices:
+            here, there = map(_listed, (array.sharding.device_set, devices))
+            raise ValueError(
+                f"{name} is on {here} but {first} is on {there}; put them on the same "
+                "devices by jax.device_put"
+            )
+
+
+def _is_committed(array: Any) -> bool:
+    is_concrete = isinstance(array, jax.Array) and not _compat.is_traced(array)
+    return is_concrete and bool(array.committed)
+
+
+def _listed(devices: Any) -> str:
+    return ", ".join(sorted(map(str, devices)))
 
 
 def _shapes(given: dict[str, Any], coordinate_order: str) -> None:
@@ -88,9 +141,12 @@ def _shapes(given: dict[str, Any], coordinate_order: str) -> None:
 
 def _index_dtypes(given: dict[str, Any]) -> None:
     for name in INDEX:
-        dtype = given[name].dtype
-        if not jnp.issubdtype(dtype, jnp.integer):
-            raise TypeError(f"{name} has dtype {dtype}, allowed are integers")
+        _integers(name, given[name])
+
+
+def _integers(name: str, array: Any) -> None:
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"{name} has dtype {array.dtype}, allowed are integers")
 
 
 def _floating_dtypes(given: dict[str, Any]) -> None:

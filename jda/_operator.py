@@ -10,8 +10,10 @@ from jax.typing import ArrayLike
 from jda import _check, _compat, _implementations, _primitives
 from jda._dimensions import INDEX, Operands
 from jda._reverse import reverse_mode
+from jda.packing import reminds_to_unpack
 
 
+@reminds_to_unpack
 def deformable_aggregation(
     feature_maps: ArrayLike,
     spatial_shape: ArrayLike,

@@ -4,8 +4,10 @@ import jax
 from jax.typing import ArrayLike
 
 from jda import _operator
+from jda.packing import reminds_to_unpack
 
 
+@reminds_to_unpack
 def deformable_aggregation(
     feature_maps: ArrayLike,
     spatial_shape: ArrayLike,

@@ -1,6 +1,7 @@
 """The promise: pyramids go into the packed arrays and come back as they were."""
 
 import re
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -110,7 +111,7 @@ def test_gradients_reach_the_maps():
     def loss(maps):
         return jnp.vdot(jda.pack_feature_maps(maps).feature_maps, factor)
 
-    expected = jda.unpack_feature_maps(packed._replace(feature_maps=factor))
+    expected = jda.unpack_feature_maps(replace(packed, feature_maps=factor))
     assert_same(jax.jit(jax.grad(loss))(maps), expected)
 
 
@@ -149,15 +150,15 @@ WRONG = {
         [[ones(1, 1, 1, 2, 2)]],
         "bhwc",
     ),
-    "maps[1] has bs=2 but the first map has bs=1, they must be equal": (
+    "maps[1] has bs=2 but maps[0] has bs=1, they must be equal": (
         [ones(1, 1, 1, 2, 2), ones(2, 1, 1, 2, 2)],
         "bkchw",
     ),
-    "maps[1] has cam=2 but the first map has cam=1, they must be equal": (
+    "maps[1] has cam=2 but maps[0] has cam=1, they must be equal": (
         [ones(1, 1, 2, 2, 3), ones(1, 2, 2, 2, 3)],
         "bkhwc",
     ),
-    "maps[1][0] has c=2 but the first map has c=1, they must be equal": (
+    "maps[1][0] has c=2 but maps[0][0] has c=1, they must be equal": (
         [[ones(1, 1, 2, 2)], [ones(1, 2, 2, 2)]],
         "bchw",
     ),
@@ -172,8 +173,7 @@ def test_wrong_maps(message, arguments):
 
 def test_maps_of_different_dtypes():
     message = (
-        "maps[1] has dtype int32 but the first map has dtype float32, they must be "
-        "equal"
+        "maps[1] has dtype int32 but maps[0] has dtype float32, they must be equal"
     )
     maps = [ones(1, 1, 1, 2, 2), ones(1, 1, 1, 2, 2, dtype=np.int32)]
     fails(TypeError, message, jda.pack_feature_maps, maps)
@@ -190,13 +190,187 @@ def test_ragged_cameras_do_not_unpack_to_one_array():
 
 def test_a_map_outside_does_not_unpack():
     packed = jda.pack_feature_maps(pyramid("bkchw"))
-    packed = packed._replace(scale_start_index=packed.scale_start_index + 1)
+    packed = replace(packed, scale_start_index=packed.scale_start_index + 1)
     message = re.escape("ends at row 112, but feature_maps has num_feat=111")
     with pytest.raises(ValueError, match=message):
         jda.unpack_feature_maps(packed)
 
 
-def test_traced_index_arrays_do_not_unpack():
+def test_traced_index_arrays_are_refused():
     packed = jda.pack_feature_maps(pyramid("bkchw"))
-    with pytest.raises(TypeError, match=r"^spatial_shape is traced"):
-        jax.jit(jda.unpack_feature_maps)(packed)
+    for function in (jda.unpack_feature_maps, lambda x: jda.PackedFeatureMaps(*x)):
+        with pytest.raises(TypeError, match=r"^spatial_shape is traced"):
+            jax.jit(function)(tuple(packed))
+
+
+# Sparse4D's nested groups, and sizes of zero
+
+
+@pytest.mark.parametrize("layout", ["bkchw", "bkhwc"])
+def test_groups_of_cameras(layout):
+    by_camera = ragged("bchw")
+    by_camera = [by_camera[0], by_camera[0], by_camera[1], by_camera[2]]
+    expected = jda.pack_feature_maps(by_camera, "bchw")
+
+    def group(*cameras):
+        scales = [np.stack(scale, axis=1) for scale in zip(*cameras, strict=True)]
+        return [np.moveaxis(x, 2, layout.index("c")) for x in scales]
+
+    groups = [group(*by_camera[:2]), group(by_camera[2]), group(by_camera[3])]
+    packed = jda.pack_feature_maps(groups, layout)
+    for ours, right in zip(packed, expected, strict=True):
+        np.testing.assert_array_equal(ours, right)
+
+
+@pytest.mark.parametrize("layout", MAPS)
+@pytest.mark.parametrize("axis", "bkc")
+def test_sizes_of_zero(layout, axis):
+    if axis not in layout:
+        return
+    maps = jax.tree.map(
+        lambda x: np.take(x, [], axis=layout.index(axis)), MAPS[layout](layout)
+    )
+    packed = jda.pack_feature_maps(maps, layout)
+    rows = 0 if axis == "k" else int(packed.spatial_shape.prod(-1).sum())
+    bs, c = 0 if axis == "b" else BS, 0 if axis == "c" else C
+    assert packed.feature_maps.shape == (bs, rows, c)
+    assert packed.scale_start_index.shape == packed.spatial_shape.shape[:-1]
+    if axis == "k":
+        message = "spatial_shape has cam=0, so that no scale has a size"
+        fails(ValueError, message, jda.unpack_feature_maps, packed, layout)
+    else:
+        assert_same(jda.unpack_feature_maps(packed, layout), maps)
+
+
+# The pytree
+
+
+@pytest.fixture
+def packed():
+    return jda.pack_feature_maps(list(map(jnp.asarray, pyramid("bkchw"))))
+
+
+def test_the_feature_maps_are_the_only_leaf(packed):
+    (leaf,) = jax.tree.leaves(packed)
+    assert leaf is packed.feature_maps
+    ((path, _),), _ = jax.tree_util.tree_flatten_with_path(packed)
+    assert jax.tree_util.keystr(path) == ".feature_maps"
+    again = jax.tree.unflatten(jax.tree.structure(packed), [leaf])
+    for ours, right in zip(again, packed, strict=True):
+        np.testing.assert_array_equal(ours, right)
+    assert all(not index.flags.writeable for index in again[1:])
+
+
+def test_it_prints_shapes_and_dtypes(packed):
+    text = (
+        "PackedFeatureMaps(feature_maps=float32[2, 111, 4], "
+        "spatial_shape=int32[3, 3, 2], scale_start_index=int32[3, 3])"
+    )
+    assert repr(packed) == text
+    of_specs = jax.tree.map(lambda _: "split", packed)
+    assert repr(of_specs).startswith("PackedFeatureMaps(feature_maps='split', ")
+
+
+def operands():
+    rng = np.random.default_rng(2)
+    locations = rng.uniform(0, 1, (BS, 5, 2, CAM, 2)).astype(np.float32)
+    return locations, rng.standard_normal((BS, 5, 2, CAM, 3, 2)).astype(np.float32)
+
+
+def test_grad_and_jit(packed):
+    def loss(packed):
+        assert all(type(index) is np.ndarray for index in packed[1:])
+        return (jda.deformable_aggregation(*packed, *operands()) ** 2).sum()
+
+    def of_features(features):
+        out = jda.deformable_aggregation(features, *packed[1:], *operands())
+        return (out**2).sum()
+
+    right = jax.grad(of_features)(packed.feature_maps)
+    for function in (jax.grad(loss), jax.jit(jax.grad(jax.checkpoint(loss)))):
+        found = function(packed)
+        assert isinstance(found, jda.PackedFeatureMaps)
+        np.testing.assert_array_equal(found.feature_maps, right)
+        np.testing.assert_array_equal(found.spatial_shape, packed.spatial_shape)
+    stepped = jax.tree.map(lambda x, g: x - 0.1 * g, packed, jax.grad(loss)(packed))
+    np.testing.assert_allclose(stepped.feature_maps, packed.feature_maps - 0.1 * right)
+
+
+def test_equal_indices_are_one_compilation(packed):
+    count = 0
+
+    @jax.jit
+    def double(packed):
+        nonlocal count
+        count += 1
+        return jax.tree.map(lambda x: 2 * x, packed)
+
+    double(packed)
+    double(jax.tree.map(jnp.array, packed))
+    assert count == 1
+    double(replace(packed, scale_start_index=packed.scale_start_index[::-1]))
+    assert count == 2
+
+
+def test_casts_and_vmap(packed):
+    cast = jax.tree.map(lambda x: x.astype(jnp.bfloat16), packed)
+    assert cast.feature_maps.dtype == jnp.bfloat16
+    stack = jax.tree.map(lambda *x: jnp.stack(x), packed, packed)
+    out = jax.vmap(lambda p: jda.deformable_aggregation(*p, *operands()))(stack)
+    right = jda.deformable_aggregation(*packed, *operands())
+    np.testing.assert_allclose(out, np.stack([right, right]), rtol=1e-5, atol=1e-6)
+
+
+def test_donation_and_shardings(packed):
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    right = 2 * packed.feature_maps
+    moved = jax.device_put((packed, 1.0), (device, device))[0]
+    doubled = jax.jit(lambda p: jax.tree.map(lambda x: 2 * x, p), donate_argnums=0)(
+        moved
+    )
+    assert moved.feature_maps.is_deleted()
+    np.testing.assert_array_equal(doubled.feature_maps, right)
+
+
+def test_wrong_indices(packed):
+    for wrong, error, message in [
+        (None, TypeError, "spatial_shape is None, it must be an array"),
+        (
+            [[[2.0, 3.0]]],
+            TypeError,
+            "spatial_shape has dtype float64, allowed are integers",
+        ),
+        ([[[2, 2**31]]], ValueError, "spatial_shape has values beyond int32"),
+    ]:
+        fails(error, message, lambda x: replace(packed, spatial_shape=x), wrong)
+
+
+@pytest.mark.parametrize(
+    ("value", "start"),
+    [
+        (None, "maps[1] is None, it must be an array"),
+        ("text", "maps[1] is 'text', it must be an array"),
+        ([[1.0], [1.0, 2.0]], "maps[1] is a list of which no array can be made: "),
+        (object(), "maps[1] is a object of which no array can be made: "),
+    ],
+    ids=["none", "text", "ragged", "object"],
+)
+def test_what_is_no_array(value, start):
+    with pytest.raises(TypeError, match=f"^{re.escape(start)}"):
+        jda.pack_feature_maps([ones(1, 1, 1, 2, 2), value])
+
+
+def test_a_tensor_that_requires_gradients():
+    torch = pytest.importorskip("torch")
+    tensor = torch.ones((1, 1, 1, 2, 2), requires_grad=True)
+    with pytest.raises(TypeError, match=r"^maps\[0\] is a Tensor .* tensor.detach"):
+        jda.pack_feature_maps([tensor])
+
+
+def test_forgetting_to_unpack(packed):
+    message = (
+        "feature_maps is a PackedFeatureMaps, which stands for three arguments; unpack "
+        "it: deformable_aggregation(*packed, ...)"
+    )
+    for function in (jda.deformable_aggregation, jda.reference.deformable_aggregation):
+        fails(TypeError, message, function, packed, *operands())

@@ -367,3 +367,17 @@ def test_lowering_without_devices():
     ]
     lowered = jax.jit(forward).trace(*shapes).lower(lowering_platforms=("cpu",))
     assert "sdy.sharding_rule" in lowered.as_text()
+
+
+def test_arrays_on_two_devices():
+    first, second = jax.devices()[:2]
+    arrays = [jax.device_put(x, first) for x in INPUTS]
+    arrays[-1] = jax.device_put(arrays[-1], second)
+    message = (
+        f"weight is on {second} but feature_maps is on {first}; put them on the same "
+        "devices by jax.device_put"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        jda.deformable_aggregation(*arrays)
+    with_numpy = [*arrays[:1], *map(np.asarray, arrays[1:])]  # which goes anywhere
+    assert jda.deformable_aggregation(*with_numpy).devices() == {first}
