@@ -141,7 +141,7 @@ def _aggregate(
     implementation: str | None,
     differentiation: str,
 ) -> jax.Array:
-    indices = map(_as_int32, operands.chosen(INDEX))
+    indices = map(as_int32, operands.chosen(INDEX))
     operands = operands.replaced(dict(zip(INDEX, indices, strict=True)))
     params = {"coordinate_order": coordinate_order, "implementation": implementation}
 
@@ -157,7 +157,7 @@ def _aggregate(
     return differentiable(*_compat.with_same_varying_axes(operands))
 
 
-def _as_int32(array: jax.Array) -> jax.Array:
+def as_int32(array: jax.Array) -> jax.Array:
     """A value beyond int32 must not wrap into one that a map may have."""
     values = np.iinfo(array.dtype)
     if values.max > _check.MOST_ROWS:
