@@ -1,0 +1,122 @@
+"""Sparse4D's own functions, by their names: x first in all locations."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jda._operator import deformable_aggregation
+from jda.packing import PackedFeatureMaps, pack_feature_maps, unpack_feature_maps
+
+
+def deformable_aggregation_function(
+    feature_maps: ArrayLike,
+    spatial_shape: ArrayLike,
+    scale_start_index: ArrayLike,
+    sampling_location: ArrayLike,
+    weights: ArrayLike,
+) -> jax.Array:
+    """Sparse4D's operator: :func:`jda.deformable_aggregation` with x first.
+
+    Args:
+        feature_maps: [bs, num_feat, c]; rows may belong to no map.
+        spatial_shape: (H, W) of each map [cam, scale, 2].
+        scale_start_index: [cam, scale].
+        sampling_location: (x, y) [bs, anchor, pts, cam, 2].
+        weights: [bs, anchor, pts, cam, scale, group].
+
+    Returns:
+        [bs, anchor, c].
+    """
+    return deformable_aggregation(
+        feature_maps,
+        spatial_shape,
+        scale_start_index,
+        sampling_location,
+        weights,
+        coordinate_order="xy",
+    )
+
+
+def deformable_aggregation_function_v2(
+    feature_maps: ArrayLike,
+    spatial_shape: ArrayLike,
+    scale_start_index: ArrayLike,
+    sampling_location: ArrayLike,
+    weights: ArrayLike,
+) -> jax.Array:
+    """The operator of Sparse4D v1 and v2: a camera axis, and one result per point.
+
+    Where the results of an anchor's points are summed afterwards, v3's operator does
+    that too and is several times faster.
+
+    Args:
+        feature_maps: [bs, cam, num_feat, c].
+        spatial_shape: (H, W) of each scale, the same in all cameras [scale, 2].
+        scale_start_index: [scale].
+        sampling_location: (x, y) [bs, anchor * pts, cam, 2].
+        weights: [bs, anchor * pts, cam, scale, group].
+
+    Returns:
+        [bs, anchor * pts, c].
+    """
+    maps = jnp.asarray(feature_maps)
+    bs, cam, num_feat, c = maps.shape
+    # Index arrays that are known stay known.
+    shapes, start = _index_array(spatial_shape), _index_array(scale_start_index)
+    first = np.arange(cam, dtype=np.int32)[:, None] * num_feat
+    return deformable_aggregation_function(
+        maps.reshape(bs, cam * num_feat, c),
+        shapes[None].repeat(cam, axis=0),
+        start[None].repeat(cam, axis=0) + first.astype(start.dtype),
+        jnp.asarray(sampling_location)[:, :, None],
+        jnp.asarray(weights)[:, :, None],
+    )
+
+
+def feature_maps_format(
+    feature_maps: Any, inverse: bool = False
+) -> PackedFeatureMaps | list[list[jax.Array]]:
+    """Sparse4D's packing of a pyramid, and back.
+
+    Args:
+        feature_maps: an array [bs, cam, c, h, w] for each scale, or a list of such
+            lists, one for each group of cameras with maps of one size. Inverse: the
+            packed triple.
+        inverse: whether to unpack.
+
+    Returns:
+        The packed triple. Where there are several groups, the maps of the later ones
+        start behind those of the earlier ones; upstream starts each at zero. Inverse:
+        a list of scales for each run of cameras with maps of one size.
+    """
+    if inverse:
+        return _unpack(PackedFeatureMaps(*feature_maps))
+    if hasattr(feature_maps[0], "shape"):
+        return pack_feature_maps(feature_maps, layout="bkchw")
+    groups = [pack_feature_maps(group, layout="bkchw") for group in feature_maps]
+    rows = [group.feature_maps.shape[1] for group in groups]
+    first = np.cumsum([0, *rows[:-1]], dtype=np.int32)
+    starts = [g.scale_start_index + f for g, f in zip(groups, first, strict=True)]
+    return PackedFeatureMaps(
+        jnp.concatenate([group.feature_maps for group in groups], axis=1),
+        np.concatenate([group.spatial_shape for group in groups]),
+        np.concatenate(starts),
+    )
+
+
+def _unpack(packed: PackedFeatureMaps) -> list[list[jax.Array]]:
+    maps, shapes = packed.feature_maps, np.asarray(packed.spatial_shape)
+    starts = np.asarray(packed.scale_start_index)
+    changes = (shapes[1:] != shapes[:-1]).any(axis=(1, 2)).nonzero()[0] + 1
+    groups = zip(np.split(shapes, changes), np.split(starts, changes), strict=True)
+    return [
+        list(unpack_feature_maps((maps, shape, start), layout="bkchw"))  # type: ignore[arg-type]
+        for shape, start in groups
+    ]
+
+
+def _index_array(array: ArrayLike) -> Any:
+    return array if isinstance(array, jax.Array) else np.asarray(array)
