@@ -8,6 +8,7 @@ from jda import family, fused, reference
 from jda._implementations import CUSTOM_CALLS, Implementation, implementations
 from jda._operator import deformable_aggregation
 from jda._version import __version__
+from jda.diagnosis import Diagnosis, Finding, diagnose, visible
 from jda.fused import npu_deformable_aggregation
 from jda.packing import (
     PackedFeatureMaps,
@@ -17,10 +18,13 @@ from jda.packing import (
 
 __all__ = [
     "CUSTOM_CALLS",
+    "Diagnosis",
+    "Finding",
     "Implementation",
     "PackedFeatureMaps",
     "__version__",
     "deformable_aggregation",
+    "diagnose",
     "family",
     "fused",
     "implementations",
@@ -28,4 +32,5 @@ __all__ = [
     "pack_feature_maps",
     "reference",
     "unpack_feature_maps",
+    "visible",
 ]
