@@ -244,11 +244,11 @@ FENCE = (
     "    PipeBarrier<PIPE_ALL>();  "
     "// flags of an earlier run are down, everything is initialised\n"
 )
-START = "    kernel().OnStart();\n"
+START = "    kernel.OnStart();\n"
 HANGS = {
     "a flag that SyncAll still holds": Hang(
         source="deformable_aggregation.cpp",
-        header="split.h",
+        header="shares.h",
         today=LOAD,
         before="    SetFlag<HardEvent::S_MTE2>(0);\n"
         "    WaitFlag<HardEvent::S_MTE2>(0);\n" + LOAD,
@@ -258,7 +258,7 @@ HANGS = {
     ),
     "flags of the unit before": Hang(
         source="deformable_aggregation_grad.cpp",
-        header="stream.h",
+        header="schedule.h",
         today=FENCE + START,
         before=START + FENCE,
         case="batch of five",

@@ -1,7 +1,7 @@
 // Lets the test driver launch the naive kernels.
 
+#include "emulator.h"
 #include "kernel_operator.h"
-#include "launch.h"
 #include "make_tiling.h"
 #include "naive.cpp"
 

@@ -1,29 +1,29 @@
 // Blocks of visible pairs: their locations, numbers and cameras without gaps, and their anchors.
 //
-// NextVisible() compacts a chunk, PlaceBlock() starts to take a block of its pairs, and FinishBlock()
+// NextVisible() compacts a chunk, Place() starts to take a block of its pairs, and Finish()
 // waits for them.
 
 #ifndef JDA_ASCEND_BLOCKS_H_
 #define JDA_ASCEND_BLOCKS_H_
 
-#include "batch.h"
-#include "maps.h"
+#include "locations.h"
+#include "packet.h"
+#include "round_down.h"
 
 namespace jda_ascend {
 
 constexpr int32_t kFirstPairs = 64;  // of the first block, which everything waits for
 
-class Blocks : public Maps {
- protected:
-  __aicore__ inline Blocks(const Tiling& tiling, TPipe& pipe, GM_ADDR shapes, GM_ADDR starts,
-                           GM_ADDR locations, GM_ADDR workspace)
-      : Maps(tiling, pipe, shapes, starts, locations, workspace) {
-    compact_ = Get<float>(t.compact);
-    iota_ = Get<float>(t.iota);
-    offsets_ = Get<int32_t>(t.offsets);
-    pairs_ = Get<int32_t>(t.pairs_held);
-    place_ = Get<float>(t.place);
-    plane_ = t.block_pairs;
+class Blocks {
+ public:
+  __aicore__ inline Blocks(const Tiling& tiling, Memory& memory, Locations& locations)
+      : t(tiling), locations_(locations) {
+    compact_ = memory.Get<float>(t.compact);
+    iota_ = memory.Get<float>(t.iota);
+    offsets_ = memory.Get<int32_t>(t.offsets);
+    pairs_ = memory.Get<int32_t>(t.pairs_held);
+    place_ = memory.Get<float>(t.place);
+    scratch_ = memory.Get<float>(t.scratch);
   }
 
   // The first of the numbers 0, 1, 2, ... that FillNumbers() goes on with.
@@ -44,13 +44,13 @@ class Blocks : public Maps {
       PipeBarrier<PIPE_V>();
       Adds(iota_[done], iota_, static_cast<float>(done), done);
     }
-    Muls(scratch_, iota_, static_cast<float>(sizeof(float)), plane_);
+    Muls(scratch_, iota_, static_cast<float>(sizeof(float)), t.block_pairs);
     PipeBarrier<PIPE_V>();
-    Cast(offsets_, scratch_, RoundMode::CAST_RINT, plane_);
+    Cast(offsets_, scratch_, RoundMode::CAST_RINT, t.block_pairs);
   }
 
   // There is no block and no chunk yet.
-  __aicore__ inline void StartBlocks() {
+  __aicore__ inline void Start() {
     visible_ = taken_ = 0;
     newest_anchor_ = -1;
     newest_block_ = 0;
@@ -63,23 +63,23 @@ class Blocks : public Maps {
 
   // Compacts the next chunk; false if there is none.
   __aicore__ inline bool NextVisible() {
-    if (!NextChunk(bits_)) return false;
+    if (!locations_.NextChunk(locations_.bits())) return false;
     Compact();
     return true;
   }
 
   // Starts to prepare the next block: its pairs are under way to where they are needed.
-  __aicore__ inline void PlaceBlock(int32_t buffer) {
+  __aicore__ inline void Place(int32_t buffer) {
     Block& block = blocks_[buffer];
     block.buffer = buffer;
-    block.chunk = chunk_;
-    block.batch = chunk_ / (t.anchors * t.anchor_pairs);
+    block.chunk = locations_.chunk();
+    block.element = locations_.chunk() / (t.anchors * t.anchor_pairs);
     block.pairs = Window(visible_ - taken_);
     PlacePairs(block);
   }
 
   // Once they are there: which of them the block has, and whose they are.
-  __aicore__ inline void FinishBlock(Block& block) {
+  __aicore__ inline void Finish(Block& block) {
     block.number = ++newest_block_;
     WaitFlag<HardEvent::V_S>(kPlacedEvent);
     FindRuns(block, block.pairs);
@@ -88,7 +88,7 @@ class Blocks : public Maps {
   }
 
   __aicore__ inline int64_t Pair(const Block& block, int32_t i) const {
-    return block.chunk + pairs_.GetValue(block.buffer * plane_ + i);
+    return block.chunk + pairs_.GetValue(block.buffer * t.block_pairs + i);
   }
 
   // How many pairs from pair i on, up to pair `end`, surely follow each other without a gap. Numbers
@@ -100,31 +100,17 @@ class Blocks : public Maps {
     return run;
   }
 
-  // to = floor(from). The conversion may round up just below a whole number; that is undone.
-  __aicore__ inline void Floor(const LocalTensor<float>& to, const LocalTensor<float>& from,
-                               const LocalTensor<float>& spare, int32_t count) {
-    PipeBarrier<PIPE_V>();
-    Cast(to, from, RoundMode::CAST_FLOOR, static_cast<uint32_t>(count));
-    PipeBarrier<PIPE_V>();
-    Sub(spare, from, to, count);
-    PipeBarrier<PIPE_V>();
-    Muls(spare, spare, 1e30f, count);
-    PipeBarrier<PIPE_V>();
-    Mins(spare, spare, 0.0f, count);
-    PipeBarrier<PIPE_V>();
-    Maxs(spare, spare, -1.0f, count);
-    PipeBarrier<PIPE_V>();
-    Add(to, to, spare, count);
-    PipeBarrier<PIPE_V>();
+  __aicore__ inline Block& operator[](int32_t buffer) { return blocks_[buffer]; }
+  __aicore__ inline const Block& operator[](int32_t buffer) const { return blocks_[buffer]; }
+
+  // Of the pairs of the block that is being prepared: y, x, or where its camera is in the tables.
+  enum Row { kY, kX, kCamera };
+  __aicore__ inline LocalTensor<float> OfPairs(Row row) const {
+    return place_[row * t.block_pairs];
   }
 
-  enum { kY, kX, kCamera };  // rows of place_
-
-  int32_t plane_;
-  Block blocks_[2];
-  LocalTensor<float> place_;
-  int32_t visible_ = 0;  // pairs of the chunk
-  int64_t newest_block_ = 0;
+  __aicore__ inline int32_t visible() const { return visible_; }  // pairs of the chunk
+  __aicore__ inline int64_t newest() const { return newest_block_; }
 
  private:
   static constexpr int32_t kMaxCopyRows = 4095;
@@ -132,22 +118,24 @@ class Blocks : public Maps {
 
   // y, x and number of the visible pairs of the chunk, without gaps.
   __aicore__ inline void Compact() {
-    const LocalTensor<uint32_t> bits = bits_.ReinterpretCast<uint32_t>();
+    const LocalTensor<uint32_t> bits = locations_.bits().ReinterpretCast<uint32_t>();
     const GatherMaskParams once{1, 1, 8, 1};
     uint64_t found = 0;
     PipeBarrier<PIPE_V>();
-    GatherMask(compact_[0], planes_[0], bits, true, PaddedPairs(), once, found);
-    GatherMask(compact_[kCompact], planes_[kChunk], bits, true, PaddedPairs(), once, found);
-    GatherMask(compact_[2 * kCompact], iota_, bits, true, PaddedPairs(), once, found);
+    GatherMask(compact_[0], locations_.planes()[0], bits, true, locations_.PaddedPairs(), once,
+               found);
+    GatherMask(compact_[kCompact], locations_.planes()[kChunk], bits, true,
+               locations_.PaddedPairs(), once, found);
+    GatherMask(compact_[2 * kCompact], iota_, bits, true, locations_.PaddedPairs(), once, found);
     visible_ = static_cast<int32_t>(found);
     taken_ = 0;
   }
 
   // What is left of the chunk in blocks of about the same size.
   __aicore__ inline int32_t Window(int32_t left) const {
-    const int32_t blocks = (left + plane_ - 1) / plane_;
+    const int32_t blocks = (left + t.block_pairs - 1) / t.block_pairs;
     const int64_t even = AlignUp((left + blocks - 1) / blocks, t.samples);
-    const int64_t most = newest_block_ == 0 ? Smaller(plane_, kFirstPairs) : plane_;
+    const int64_t most = newest_block_ == 0 ? Smaller(t.block_pairs, kFirstPairs) : t.block_pairs;
     return static_cast<int32_t>(Smaller(Smaller(even, most), left));
   }
 
@@ -158,11 +146,12 @@ class Blocks : public Maps {
     SetFlag<HardEvent::S_V>(kReadEvent);
     WaitFlag<HardEvent::S_V>(kReadEvent);
     PipeBarrier<PIPE_V>();
-    Take(place_[kY * plane_], compact_[0], count);
-    Take(place_[kX * plane_], compact_[kCompact], count);
+    Take(place_[kY * t.block_pairs], compact_[0], count);
+    Take(place_[kX * t.block_pairs], compact_[kCompact], count);
     Take(number, compact_[2 * kCompact], count);
     PipeBarrier<PIPE_V>();
-    Cast(pairs_[block.buffer * plane_], number, RoundMode::CAST_RINT, static_cast<uint32_t>(count));
+    Cast(pairs_[block.buffer * t.block_pairs], number, RoundMode::CAST_RINT,
+         static_cast<uint32_t>(count));
     if (t.cameras > 1) FindCameras(number, count);
     SetFlag<HardEvent::V_S>(kPlacedEvent);
   }
@@ -180,22 +169,24 @@ class Blocks : public Maps {
 
   // The remainder of the pair numbers by the number of cameras, as offset into the map tables.
   __aicore__ inline void FindCameras(const LocalTensor<float>& number, int32_t count) {
-    const LocalTensor<float> camera = scratch_[plane_];
-    const LocalTensor<float> turn = scratch_[2 * plane_], spare = scratch_[3 * plane_];
+    const LocalTensor<float> camera = scratch_[t.block_pairs];
+    const LocalTensor<float> turn = scratch_[2 * t.block_pairs],
+                             spare = scratch_[3 * t.block_pairs];
     const float cameras = static_cast<float>(static_cast<int32_t>(t.cameras));
-    Adds(camera, number, static_cast<float>(static_cast<int32_t>(chunk_ % t.cameras)), count);
+    Adds(camera, number, static_cast<float>(static_cast<int32_t>(locations_.chunk() % t.cameras)),
+         count);
     PipeBarrier<PIPE_V>();
     Adds(turn, camera, 0.5f, count);  // keeps the quotient away from whole numbers
     PipeBarrier<PIPE_V>();
     Muls(turn, turn, 1.0f / cameras, count);
-    Floor(spare, turn, scratch_[4 * plane_], count);
+    RoundDown(spare, turn, scratch_[4 * t.block_pairs], count);
     Muls(spare, spare, -cameras, count);
     PipeBarrier<PIPE_V>();
     Add(camera, camera, spare, count);
     PipeBarrier<PIPE_V>();
     Muls(camera, camera, static_cast<float>(static_cast<int32_t>(t.scales * sizeof(float))), count);
     PipeBarrier<PIPE_V>();
-    Cast(place_[kCamera * plane_].ReinterpretCast<int32_t>(), camera, RoundMode::CAST_RINT,
+    Cast(place_[kCamera * t.block_pairs].ReinterpretCast<int32_t>(), camera, RoundMode::CAST_RINT,
          static_cast<uint32_t>(count));
   }
 
@@ -232,9 +223,14 @@ class Blocks : public Maps {
     return low;
   }
 
-  LocalTensor<float> compact_, iota_;
+  const Tiling& t;
+  Locations& locations_;
+  Block blocks_[2];
+  LocalTensor<float> compact_, iota_, place_, scratch_;
   LocalTensor<int32_t> offsets_, pairs_;
+  int32_t visible_ = 0;
   int32_t taken_ = 0;
+  int64_t newest_block_ = 0;
   int64_t newest_anchor_ = -1;
   int32_t newest_slot_ = -1;
 };

@@ -1,68 +1,80 @@
-// The corner rows of the samples of a batch: where they are in the maps, and copies of them in UB.
+// The corner rows of the samples of a packet: where they are in the maps, and copies of them in UB.
 
 #ifndef JDA_ASCEND_CORNERS_H_
 #define JDA_ASCEND_CORNERS_H_
 
-#include "weights.h"
+#include "geometry.h"
 
 namespace jda_ascend {
 
 constexpr int32_t kMaxSamples = kLanes;
 constexpr int32_t kInside = 15;  // all four corners of a sample lie in the map
 
-class CornerRows : public PairWeights {
- protected:
-  __aicore__ inline CornerRows(const Tiling& tiling, TPipe& pipe, GM_ADDR features, GM_ADDR shapes,
-                               GM_ADDR starts, GM_ADDR locations, GM_ADDR weight, GM_ADDR workspace)
-      : PairWeights(tiling, pipe, shapes, starts, locations, weight, workspace) {
-    gm_features_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(features));
-    corners_ = Get<float>(t.corners);
+// Where the corners of a sample are.
+struct Place {
+  int64_t row;  // of corner (0, 0), in all rows of all batch elements
+  int64_t width;
+  int32_t flags;
+};
+
+// Two samples next to each other, as one scalar access fetches them.
+struct TwoPlaces {
+  uint64_t rows, widths, flags;
+};
+
+class Corners {
+ public:
+  __aicore__ inline Corners(const Tiling& tiling, Memory& memory, Blocks& blocks,
+                            Geometry& geometry, const Operands& operands)
+      : t(tiling), memory_(memory), blocks_(blocks), geometry_(geometry) {
+    gm_features_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(operands.feature_maps));
+    corners_ = memory_.Get<float>(t.corners);
   }
 
-  __aicore__ inline void ClearCorners() {
+  __aicore__ inline void Clear() {
     Duplicate(corners_, 0.0f, static_cast<int32_t>(corners_.GetSize()));
   }
 
-  __aicore__ inline void LoadCorners(Batch& batch) {
-    const int64_t item = blocks_[batch.block].batch;
+  __aicore__ inline void Load(Packet& packet) {
+    const int64_t element = blocks_[packet.block].element;
     TwoPlaces two{};
     Place places[kMaxSamples];
-    for (int32_t i = 0; i < batch.count; ++i) {
-      places[i] = PlaceOf(batch, item, i, two);
+    for (int32_t i = 0; i < packet.count; ++i) {
+      places[i] = PlaceOf(packet, element, i, two);
       const int64_t gap = RowGap(places[i]);
       if (gap < 0) {
-        LoadAtBorder(batch, places[i], i);
+        LoadAtBorder(packet, places[i], i);
       } else if (const int32_t same = FirstLike(places, i); same < i) {
-        batch.repeated |= static_cast<uint64_t>(8 + same) << (4 * i);
+        packet.repeated |= static_cast<uint64_t>(8 + same) << (4 * i);
       } else {
-        LoadInside(batch, places[i], i, gap);
+        LoadInside(packet, places[i], i, gap);
       }
     }
   }
 
   // Rows that were not loaded: copies of others, and zeros for corners that lie outside the map,
   // whatever the buffer held before. True if there are any.
-  __aicore__ inline bool FillRows(const Batch& batch) {
-    const LocalTensor<float> rows = Corners(batch.corners);
-    for (int32_t i = 0; batch.missing != 0 && i < batch.count; ++i) {
+  __aicore__ inline bool FillRows(const Packet& packet) {
+    const LocalTensor<float> rows = Rows(packet.corners);
+    for (int32_t i = 0; packet.missing != 0 && i < packet.count; ++i) {
       for (int32_t corner = 0; corner < 4; ++corner) {
-        if ((batch.missing >> (4 * i + corner) & 1) == 0) continue;
-        Duplicate(rows[CornerRow(corner / 2, i, corner % 2)], 0.0f, t.tile_pitch);
+        if ((packet.missing >> (4 * i + corner) & 1) == 0) continue;
+        Duplicate(rows[Row(corner / 2, i, corner % 2)], 0.0f, t.tile_pitch);
       }
     }
-    for (int32_t i = 1; batch.repeated != 0 && i < batch.count; ++i) {
-      const int32_t from = static_cast<int32_t>(batch.repeated >> (4 * i) & 15) - 8;
+    for (int32_t i = 1; packet.repeated != 0 && i < packet.count; ++i) {
+      const int32_t from = static_cast<int32_t>(packet.repeated >> (4 * i) & 15) - 8;
       if (from >= 0) CopySample(rows, i, from);
     }
-    return batch.missing != 0 || batch.repeated != 0;
+    return packet.missing != 0 || packet.repeated != 0;
   }
 
-  __aicore__ inline LocalTensor<float> Corners(int32_t buffer) const {
+  __aicore__ inline LocalTensor<float> Rows(int32_t buffer) const {
     return corners_[buffer * CornerFloats()];
   }
 
-  // Row of corner (y, x) of sample i of a batch.
-  __aicore__ inline uint32_t CornerRow(int32_t y, int32_t i, int32_t x) const {
+  // Row of corner (y, x) of sample i of a packet.
+  __aicore__ inline uint32_t Row(int32_t y, int32_t i, int32_t x) const {
     return static_cast<uint32_t>((y * t.samples + i) * t.sample_pitch + x * t.tile_pitch);
   }
 
@@ -71,37 +83,21 @@ class CornerRows : public PairWeights {
     return static_cast<uint32_t>((t.samples * t.sample_pitch - 2 * t.tile_pitch) / kLanes);
   }
 
-  // Lanes of the repeat at float c of a row.
-  __aicore__ inline uint64_t Lanes(int32_t c) const {
-    return static_cast<uint64_t>(Smaller(kRepeat, t.tile_pitch - c));
-  }
-
-  // Where the corners of a sample are.
-  struct Place {
-    int64_t row;  // of corner (0, 0), in all rows of all batch items
-    int64_t width;
-    int32_t flags;
-  };
-
-  // Two neighbours, as one scalar access fetches them.
-  struct TwoPlaces {
-    uint64_t rows, widths, flags;
-  };
-
-  // Of the samples of a batch, in order; `two` is what the sample before fetched.
-  __aicore__ inline Place PlaceOf(const Batch& batch, int64_t item, int32_t i,
+  // Of the samples of a packet, in order; `two` is what the sample before fetched.
+  __aicore__ inline Place PlaceOf(const Packet& packet, int64_t element, int32_t i,
                                   TwoPlaces& two) const {
-    const int32_t at = batch.first + i, shift = at % 2 * 32;
+    const int32_t at = packet.first + i, shift = at % 2 * 32;
     if (i == 0 || at % 2 == 0) {
-      two = {Two(batch, kRow, at / 2), Two(batch, kWidth, at / 2), Two(batch, kFlags, at / 2)};
+      two = {Two(packet, Geometry::kRow, at / 2), Two(packet, Geometry::kWidth, at / 2),
+             Two(packet, Geometry::kFlags, at / 2)};
     }
-    return {item * t.rows + static_cast<int32_t>(two.rows >> shift),
+    return {element * t.rows + static_cast<int32_t>(two.rows >> shift),
             static_cast<int32_t>(two.widths >> shift), static_cast<int32_t>(two.flags >> shift)};
   }
 
   // The gap in GM between the corner pairs of a map's two rows, or -1 where one copy cannot do it.
   __aicore__ inline int64_t RowGap(const Place& place) const {
-    if (place.flags != kInside || !dense_ || !whole_rows_) return -1;
+    if (place.flags != kInside || !memory_.dense || !memory_.whole_rows) return -1;
     const int64_t bytes = (place.width - 2) * t.channels * static_cast<int64_t>(sizeof(float));
     return bytes <= 0xffffffffLL ? bytes : -1;
   }
@@ -113,13 +109,13 @@ class CornerRows : public PairWeights {
   }
 
  private:
-  // Floats of all corner rows of a batch.
+  // Floats of all corner rows of a packet.
   __aicore__ inline uint32_t CornerFloats() const {
     return static_cast<uint32_t>(2 * t.samples * t.sample_pitch);
   }
 
-  __aicore__ inline uint64_t Two(const Batch& batch, int32_t plane, int32_t at) const {
-    return Geometry(batch, plane).ReinterpretCast<uint64_t>().GetValue(at);
+  __aicore__ inline uint64_t Two(const Packet& packet, int32_t plane, int32_t at) const {
+    return geometry_.Plane(packet, plane).ReinterpretCast<uint64_t>().GetValue(at);
   }
 
   // The first sample that lies between the same corners as sample i: key points of an anchor often
@@ -133,28 +129,28 @@ class CornerRows : public PairWeights {
     return j;
   }
 
-  __aicore__ inline void LoadInside(const Batch& batch, const Place& place, int32_t i,
+  __aicore__ inline void LoadInside(const Packet& packet, const Place& place, int32_t i,
                                     int64_t gap) {
     const uint32_t bytes = static_cast<uint32_t>(2 * t.channels * sizeof(float));
-    DataCopyPad(Corners(batch.corners)[CornerRow(0, i, 0)], gm_features_[Element(place, 0, 0, 0)],
+    DataCopyPad(Rows(packet.corners)[Row(0, i, 0)], gm_features_[Element(place, 0, 0, 0)],
                 DataCopyExtParams{2, bytes, static_cast<uint32_t>(gap), RowsApart(), 0},
                 DataCopyPadExtParams<float>{false, 0, 0, 0.0f});
   }
 
-  __aicore__ inline void LoadAtBorder(Batch& batch, const Place& place, int32_t i) {
-    const LocalTensor<float> corners = Corners(batch.corners);
-    const int32_t groups = GroupsOf(batch.tile);
+  __aicore__ inline void LoadAtBorder(Packet& packet, const Place& place, int32_t i) {
+    const LocalTensor<float> corners = Rows(packet.corners);
+    const int32_t groups = memory_.GroupsOf(packet.tile);
     for (int32_t y = 0; y < 2; ++y) {
       const bool row_inside = (place.flags >> y & 1) != 0;
-      const bool both = whole_rows_ && (place.flags & 12) == 12;
+      const bool both = memory_.whole_rows && (place.flags & 12) == 12;
       for (int32_t x = 0; x < 2; ++x) {
-        const LocalTensor<float> to = corners[CornerRow(y, i, x)];
+        const LocalTensor<float> to = corners[Row(y, i, x)];
         if (!row_inside || (place.flags >> (2 + x) & 1) == 0) {
-          batch.missing |= uint64_t{1} << (4 * i + 2 * y + x);
+          packet.missing |= uint64_t{1} << (4 * i + 2 * y + x);
         } else if (!both) {
-          LoadRows(to, gm_features_[Element(place, batch.tile, y, x)], 1, groups);
+          memory_.LoadRows(to, gm_features_[Element(place, packet.tile, y, x)], 1, groups);
         } else if (x == 0) {
-          LoadRows(to, gm_features_[Element(place, batch.tile, y, 0)], 2, groups);
+          memory_.LoadRows(to, gm_features_[Element(place, packet.tile, y, 0)], 2, groups);
         }
       }
     }
@@ -163,10 +159,13 @@ class CornerRows : public PairWeights {
   __aicore__ inline void CopySample(const LocalTensor<float>& rows, int32_t i, int32_t from) {
     const uint16_t blocks = static_cast<uint16_t>(2 * t.tile_pitch / kLanes);
     const uint16_t gap = static_cast<uint16_t>(RowsApart());
-    DataCopy(rows[CornerRow(0, i, 0)], rows[CornerRow(0, from, 0)],
-             DataCopyParams{2, blocks, gap, gap});
+    DataCopy(rows[Row(0, i, 0)], rows[Row(0, from, 0)], DataCopyParams{2, blocks, gap, gap});
   }
 
+  const Tiling& t;
+  Memory& memory_;
+  Blocks& blocks_;
+  Geometry& geometry_;
   GlobalTensor<float> gm_features_;
   LocalTensor<float> corners_;
 };

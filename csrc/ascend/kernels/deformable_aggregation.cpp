@@ -1,23 +1,22 @@
 // Deformable aggregation, forward: every anchor's weighted sum of bilinear samples.
 
-#include "stream.h"
+#include "schedule.h"
 #include "vector_kernel.h"
 
 namespace jda_ascend {
 
-class Forward : public Stream<Forward> {
+class Forward {
  public:
-  __aicore__ inline Forward(const Tiling& tiling, TPipe& pipe, GM_ADDR features, GM_ADDR shapes,
-                            GM_ADDR starts, GM_ADDR locations, GM_ADDR weight, GM_ADDR out,
-                            GM_ADDR workspace)
-      : Stream(tiling, pipe, features, shapes, starts, locations, weight, workspace, true) {
+  __aicore__ inline Forward(const Tiling& tiling, TPipe& pipe, const Operands& operands,
+                            GM_ADDR out)
+      : t(tiling), parts_(tiling, pipe, operands), schedule_(tiling, parts_, true) {
     gm_out_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(out));
-    gm_partials_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(workspace + t.partials));
-    spread_ = Get<float>(t.spread);
-    bilinear_ = Get<float>(t.bilinear);
-    samples_ = Get<float>(t.scratch);
-    sums_ = Get<float>(t.ring);
-    zero_ = Get<float>(t.zero);
+    gm_partials_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(operands.workspace + t.partials));
+    spread_ = memory_.Get<float>(t.spread);
+    bilinear_ = memory_.Get<float>(t.bilinear);
+    samples_ = memory_.Get<float>(t.scratch);
+    sums_ = memory_.Get<float>(t.ring);
+    zero_ = memory_.Get<float>(t.zero);
     Duplicate(zero_, 0.0f, t.row_pitch);
     Duplicate(sums_, 0.0f, static_cast<int32_t>(sums_.GetSize()));
   }
@@ -27,9 +26,9 @@ class Forward : public Stream<Forward> {
       StoreNothing();
       return;
     }
-    Prepare();
-    Share();
-    if (begin_ < share_end_) Aggregate();
+    parts_.Prepare(t);
+    shares_.Find();
+    if (shares_.begin() < shares_.end()) Aggregate();
     if (t.cores > 1) Combine();
   }
 
@@ -47,77 +46,78 @@ class Forward : public Stream<Forward> {
   __aicore__ inline void OnBlock(const Block&) {}
   __aicore__ inline void BeforeWeights(int32_t) {}
 
-  __aicore__ inline void Compute(const Batch& batch) {
-    if (batch.opens_block) OpenBlock(batch);
-    const bool spread = SpreadBilinear(batch, bilinear_, 2);
-    Await(batch);
-    if (batch.opens_step) PickWeights(batch);
-    const bool filled = FillRows(batch);
+  __aicore__ inline void Compute(const Packet& packet) {
+    if (packet.opens_block) OpenBlock(packet);
+    const bool spread = geometry_.SpreadBilinear(packet, bilinear_, 2);
+    schedule_.Await(packet);
+    if (packet.opens_step) weights_.Pick(packet);
+    const bool filled = corners_.FillRows(packet);
     if (spread || filled) PipeBarrier<PIPE_V>();
-    const LocalTensor<float> rows = Corners(batch.corners);
-    AddNeighbours(batch, rows);
-    SpreadWeights(batch, spread_);
+    const LocalTensor<float> rows = corners_.Rows(packet.corners);
+    AddColumns(packet, rows);
+    weights_.Spread(packet, spread_);
     PipeBarrier<PIPE_V>();
-    AddRows(rows, batch.count);
-    Release(batch);
+    AddRows(rows, packet.count);
+    schedule_.Release(packet);
     PipeBarrier<PIPE_V>();
-    MultiplyByWeights(samples_, samples_, t.tile_pitch, spread_, batch.count);
+    weights_.Multiply(samples_, samples_, t.tile_pitch, spread_, packet.count);
     PipeBarrier<PIPE_V>();
-    Accumulate(batch, samples_);
-    ReleaseWeights(batch);
-    if (batch.closes_block) CloseBlock(batch);
+    Accumulate(packet, samples_);
+    schedule_.ReleaseWeights(packet);
+    if (packet.closes_block) CloseBlock(packet);
   }
 
  private:
   __aicore__ inline void Aggregate() {
-    next_out_ = begin_ / t.anchor_pairs;
-    Stream::Run(begin_, share_end_, 0, t.tiles);
-    StoreEmptyBefore((share_end_ - 1) / t.anchor_pairs + 1);
+    next_out_ = shares_.begin() / t.anchor_pairs;
+    schedule_.Run(*this, shares_.begin(), shares_.end(), 0, t.tiles);
+    StoreEmptyBefore((shares_.end() - 1) / t.anchor_pairs + 1);
   }
 
   // In both rows of all samples: near column * its coefficient + far column * its coefficient, in
   // the place of the near column. Where coefficients of y = 0 and 1 follow each other as the rows
-  // do, the samples of y = 0 that a short batch lacks are computed along with the others.
-  __aicore__ inline void AddNeighbours(const Batch& batch, const LocalTensor<float>& rows) {
+  // do, the samples of y = 0 that a short packet lacks are computed along with the others.
+  __aicore__ inline void AddColumns(const Packet& packet, const LocalTensor<float>& rows) {
     const bool at_once = t.samples == kLanes;
     for (int32_t y = 0; y < (at_once ? 1 : 2); ++y) {
-      MultiplyNear(batch, rows[CornerRow(y, 0, 0)], y, batch.count + (at_once ? t.samples : 0));
+      MultiplyNear(packet, rows[corners_.Row(y, 0, 0)], y,
+                   packet.count + (at_once ? t.samples : 0));
     }
     PipeBarrier<PIPE_V>();
     for (int32_t y = 0; y < (at_once ? 1 : 2); ++y) {
-      AddFar(batch, rows[CornerRow(y, 0, 0)], y, batch.count + (at_once ? t.samples : 0));
+      AddFar(packet, rows[corners_.Row(y, 0, 0)], y, packet.count + (at_once ? t.samples : 0));
     }
   }
 
   // Odd and even repeats of a row lie in different banks, and so do the copies of coefficients.
-  __aicore__ inline LocalTensor<float> CoefficientsFor(const Batch& batch, int32_t y, int32_t x,
+  __aicore__ inline LocalTensor<float> CoefficientsFor(const Packet& packet, int32_t y, int32_t x,
                                                        int32_t c) const {
-    return bilinear_[Bilinear(batch, y, x, c / kRepeat % 2 == 0 ? 1 : 0)];
+    return bilinear_[geometry_.Bilinear(packet, y, x, c / kRepeat % 2 == 0 ? 1 : 0)];
   }
 
-  __aicore__ inline void MultiplyNear(const Batch& batch, const LocalTensor<float>& rows, int32_t y,
-                                      int32_t count) {
+  __aicore__ inline void MultiplyNear(const Packet& packet, const LocalTensor<float>& rows,
+                                      int32_t y, int32_t count) {
     const uint8_t pitch = static_cast<uint8_t>(t.sample_pitch / kLanes);
     const int32_t at_once = RowsAtOnce(count);
     for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
-      const LocalTensor<float> coefficients = CoefficientsFor(batch, y, 0, c);
+      const LocalTensor<float> coefficients = CoefficientsFor(packet, y, 0, c);
       for (int32_t i = 0; i < count; i += at_once) {
         const LocalTensor<float> near = rows[i * t.sample_pitch + c];
-        Mul(near, near, coefficients[i * kLanes], Lanes(c), static_cast<uint8_t>(at_once),
+        Mul(near, near, coefficients[i * kLanes], memory_.Lanes(c), static_cast<uint8_t>(at_once),
             BinaryRepeatParams{1, 1, 0, pitch, pitch, 1});
       }
     }
   }
 
-  __aicore__ inline void AddFar(const Batch& batch, const LocalTensor<float>& rows, int32_t y,
+  __aicore__ inline void AddFar(const Packet& packet, const LocalTensor<float>& rows, int32_t y,
                                 int32_t count) {
     const uint8_t pitch = static_cast<uint8_t>(t.sample_pitch / kLanes);
     const int32_t at_once = RowsAtOnce(count);
     for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
-      const LocalTensor<float> coefficients = CoefficientsFor(batch, y, 1, c);
+      const LocalTensor<float> coefficients = CoefficientsFor(packet, y, 1, c);
       for (int32_t i = 0; i < count; i += at_once) {
         const LocalTensor<float> near = rows[i * t.sample_pitch + c];
-        MulAddDst(near, near[t.tile_pitch], coefficients[i * kLanes], Lanes(c),
+        MulAddDst(near, near[t.tile_pitch], coefficients[i * kLanes], memory_.Lanes(c),
                   static_cast<uint8_t>(at_once), BinaryRepeatParams{1, 1, 0, pitch, pitch, 1});
       }
     }
@@ -130,8 +130,8 @@ class Forward : public Stream<Forward> {
     const int32_t at_once = RowsAtOnce(count);
     for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
       for (int32_t i = 0; i < count; i += at_once) {
-        Add(samples_[i * t.tile_pitch + c], rows[CornerRow(0, i, 0) + c],
-            rows[CornerRow(1, i, 0) + c], Lanes(c), static_cast<uint8_t>(at_once),
+        Add(samples_[i * t.tile_pitch + c], rows[corners_.Row(0, i, 0) + c],
+            rows[corners_.Row(1, i, 0) + c], memory_.Lanes(c), static_cast<uint8_t>(at_once),
             BinaryRepeatParams{1, 1, 1, one, two, two});
       }
     }
@@ -144,16 +144,17 @@ class Forward : public Stream<Forward> {
 
   // Adds each run of samples to the sum of its anchor. The sum is the second source and stays in
   // place from repeat to repeat.
-  __aicore__ inline void Accumulate(const Batch& batch, const LocalTensor<float>& samples) {
-    const Block& block = blocks_[batch.block];
+  __aicore__ inline void Accumulate(const Packet& packet, const LocalTensor<float>& samples) {
+    const Block& block = blocks_[packet.block];
     const uint8_t pitch = static_cast<uint8_t>(t.tile_pitch / kLanes);
-    int32_t done = batch.first;
+    int32_t done = packet.first;
     for (int32_t run = 0; run < block.runs; ++run) {
-      const int32_t end = static_cast<int32_t>(Smaller(block.end[run], batch.first + batch.count));
+      const int32_t end =
+          static_cast<int32_t>(Smaller(block.end[run], packet.first + packet.count));
       if (end <= done) continue;
-      const LocalTensor<float> sum = Sum(block.slot[run])[batch.tile * t.tile_pitch];
+      const LocalTensor<float> sum = Sum(block.slot[run])[packet.tile * t.tile_pitch];
       for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
-        Add(sum[c], samples[(done - batch.first) * t.tile_pitch + c], sum[c], Lanes(c),
+        Add(sum[c], samples[(done - packet.first) * t.tile_pitch + c], sum[c], memory_.Lanes(c),
             static_cast<uint8_t>(end - done), BinaryRepeatParams{1, 1, 1, 0, pitch, 0});
       }
       done = end;
@@ -165,20 +166,20 @@ class Forward : public Stream<Forward> {
   __aicore__ inline LocalTensor<float> Sum(int32_t slot) const { return sums_[slot * t.row_pitch]; }
 
   // Sums of anchors that the block is the first to touch start at zero.
-  __aicore__ inline void OpenBlock(const Batch& batch) {
-    const Block& block = blocks_[batch.block];
-    WaitFlag<HardEvent::MTE3_V>(kSumsEvent + batch.block);
+  __aicore__ inline void OpenBlock(const Packet& packet) {
+    const Block& block = blocks_[packet.block];
+    WaitFlag<HardEvent::MTE3_V>(kSumsEvent + packet.block);
     for (int32_t run = 0; run < block.runs; ++run) {
       if (block.anchor[run] != open_anchor_) Duplicate(Sum(block.slot[run]), 0.0f, t.row_pitch);
     }
   }
 
   // Stores the anchors that are complete: all but the last, if the next block goes on with it.
-  __aicore__ inline void CloseBlock(const Batch& batch) {
-    const Block& block = blocks_[batch.block];
-    SetFlag<HardEvent::V_MTE3>(kSumsEvent + batch.block);
-    WaitFlag<HardEvent::V_MTE3>(kSumsEvent + batch.block);
-    const int64_t following = AnchorAfter(batch);
+  __aicore__ inline void CloseBlock(const Packet& packet) {
+    const Block& block = blocks_[packet.block];
+    SetFlag<HardEvent::V_MTE3>(kSumsEvent + packet.block);
+    WaitFlag<HardEvent::V_MTE3>(kSumsEvent + packet.block);
+    const int64_t following = schedule_.AnchorAfter(packet);
     open_anchor_ = block.anchor[block.runs - 1] == following ? following : -1;
     for (int32_t run = 0; run < block.runs; ++run) {
       if (block.anchor[run] == open_anchor_) continue;
@@ -186,7 +187,7 @@ class Forward : public Stream<Forward> {
       Store(block.anchor[run], Sum(block.slot[run]));
       next_out_ = block.anchor[run] + 1;
     }
-    SetFlag<HardEvent::MTE3_V>(kSumsEvent + batch.block);
+    SetFlag<HardEvent::MTE3_V>(kSumsEvent + packet.block);
   }
 
   __aicore__ inline void StoreEmptyBefore(int64_t anchor) {
@@ -196,9 +197,10 @@ class Forward : public Stream<Forward> {
   // An anchor that began before this core's share belongs to another core, which finds the sum in
   // the workspace. One that goes on after it waits for the others' sums.
   __aicore__ inline void Store(int64_t anchor, const LocalTensor<float>& sum) {
-    if (anchor * t.anchor_pairs < begin_) {
-      StoreRows(gm_partials_[Partial(core_)], sum, 1, static_cast<int32_t>(t.groups));
-    } else if ((anchor + 1) * t.anchor_pairs > share_end_) {
+    if (anchor * t.anchor_pairs < shares_.begin()) {
+      memory_.StoreRows(gm_partials_[Partial(shares_.core())], sum, 1,
+                        static_cast<int32_t>(t.groups));
+    } else if ((anchor + 1) * t.anchor_pairs > shares_.end()) {
       unfinished_ = sum;
     } else {
       StoreOut(anchor, sum);
@@ -206,8 +208,8 @@ class Forward : public Stream<Forward> {
   }
 
   __aicore__ inline void StoreOut(int64_t anchor, const LocalTensor<float>& sum) {
-    StoreRows(gm_out_[static_cast<uint64_t>(anchor * t.channels)], sum, 1,
-              static_cast<int32_t>(t.groups));
+    memory_.StoreRows(gm_out_[static_cast<uint64_t>(anchor * t.channels)], sum, 1,
+                      static_cast<int32_t>(t.groups));
   }
 
   __aicore__ inline uint64_t Partial(int32_t core) const {
@@ -218,24 +220,25 @@ class Forward : public Stream<Forward> {
   __aicore__ inline void StoreNothing() {
     const int64_t all = t.batch * t.anchors * t.channels;
     const int64_t each = AlignUp((all + t.cores - 1) / t.cores, kLanes);
-    const int64_t first = Smaller(core_ * each, all);
+    const int64_t first = Smaller(shares_.core() * each, all);
     SetFlag<HardEvent::V_MTE3>(kZeroEvent);
     WaitFlag<HardEvent::V_MTE3>(kZeroEvent);
-    StoreZeros(gm_out_, first, Smaller(first + each, all) - first, zero_);
+    memory_.StoreZeros(gm_out_, first, Smaller(first + each, all) - first, zero_);
   }
 
   // The core that has an anchor's first pairs adds what the others found, in their order: results
   // do not depend on timing.
   __aicore__ inline void Combine() {
-    StoreSlot(gm_begins_, begin_);
-    Meet();
-    if (begin_ >= share_end_ || share_end_ % t.anchor_pairs == 0) return;
-    const int64_t anchor = share_end_ / t.anchor_pairs;
-    if (anchor * t.anchor_pairs < begin_) return;
-    LoadSlots(gm_begins_, core_);
+    shares_.StoreSlot(shares_.gm_begins(), shares_.begin());
+    shares_.Meet();
+    if (shares_.begin() >= shares_.end() || shares_.end() % t.anchor_pairs == 0) return;
+    const int64_t anchor = shares_.end() / t.anchor_pairs;
+    if (anchor * t.anchor_pairs < shares_.begin()) return;
+    shares_.LoadSlots(shares_.gm_begins(), shares_.core());
     Adds(zero_, unfinished_, 0.0f, t.row_pitch);
-    int32_t core = core_ + 1;
-    while (core < t.cores && Slot(core) < (anchor + 1) * t.anchor_pairs) AddPartials(anchor, core);
+    int32_t core = shares_.core() + 1;
+    while (core < t.cores && shares_.Slot(core) < (anchor + 1) * t.anchor_pairs)
+      AddPartials(anchor, core);
     SetFlag<HardEvent::V_MTE3>(kCombinedEvent);
     WaitFlag<HardEvent::V_MTE3>(kCombinedEvent);
     StoreOut(anchor, zero_);
@@ -247,11 +250,12 @@ class Forward : public Stream<Forward> {
     int32_t held = 0;
     SetFlag<HardEvent::V_MTE2>(kPartialsEvent);
     WaitFlag<HardEvent::V_MTE2>(kPartialsEvent);
-    int64_t begin = Slot(core);
+    int64_t begin = shares_.Slot(core);
     while (core < t.cores && held < room && begin < (anchor + 1) * t.anchor_pairs) {
-      const int64_t end = core + 1 == t.cores ? t.pairs : Slot(core + 1);
+      const int64_t end = core + 1 == t.cores ? t.pairs : shares_.Slot(core + 1);
       if (begin < end) {
-        LoadRows(Sum(held++), gm_partials_[Partial(core)], 1, static_cast<int32_t>(t.groups));
+        memory_.LoadRows(Sum(held++), gm_partials_[Partial(core)], 1,
+                         static_cast<int32_t>(t.groups));
       }
       ++core;
       begin = end;
@@ -264,6 +268,15 @@ class Forward : public Stream<Forward> {
     }
   }
 
+  const Tiling& t;
+  Parts parts_;
+  Schedule schedule_;
+  Memory& memory_ = parts_.memory;
+  Shares& shares_ = parts_.shares;
+  Blocks& blocks_ = parts_.blocks;
+  Geometry& geometry_ = parts_.geometry;
+  Weights& weights_ = parts_.weights;
+  Corners& corners_ = parts_.corners;
   GlobalTensor<float> gm_out_;
   GlobalTensor<float> gm_partials_;
   LocalTensor<float> spread_, bilinear_, samples_, sums_, zero_, unfinished_;
@@ -279,7 +292,7 @@ JDA_VECTOR_KERNEL void deformable_aggregation(GM_ADDR feature_maps, GM_ADDR spat
                                               jda_ascend::Tiling tiling) {
   JDA_ON_VECTOR_CORES;
   AscendC::TPipe pipe;
-  jda_ascend::Forward(tiling, pipe, feature_maps, spatial_shape, scale_start_index,
-                      sample_locations, weight, out, workspace)
-      .Run();
+  const jda_ascend::Operands operands{feature_maps,     spatial_shape, scale_start_index,
+                                      sample_locations, weight,        workspace};
+  jda_ascend::Forward(tiling, pipe, operands, out).Run();
 }

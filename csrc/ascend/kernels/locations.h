@@ -3,20 +3,21 @@
 #ifndef JDA_ASCEND_LOCATIONS_H_
 #define JDA_ASCEND_LOCATIONS_H_
 
-#include "core.h"
+#include "memory.h"
+#include "operands.h"
 
 namespace jda_ascend {
 
 constexpr float kInvisible = -1.0f;
 
-class Locations : public Core {
- protected:
-  __aicore__ inline Locations(const Tiling& tiling, TPipe& pipe, GM_ADDR locations)
-      : Core(tiling, pipe) {
-    gm_locations_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(locations));
-    raw_ = Get<float>(t.raw);
-    planes_ = Get<float>(t.scratch);
-    bits_ = Get<uint8_t>(t.bits_held);
+class Locations {
+ public:
+  __aicore__ inline Locations(const Tiling& tiling, Memory& memory, const Operands& operands)
+      : t(tiling) {
+    gm_locations_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(operands.sample_locations));
+    raw_ = memory.Get<float>(t.raw);
+    planes_ = memory.Get<float>(t.scratch);
+    bits_ = memory.Get<uint8_t>(t.bits_held);
   }
 
   // Chunks never cross a multiple of `segment`.
@@ -49,12 +50,15 @@ class Locations : public Core {
     return static_cast<uint32_t>(AlignUp(chunk_pairs_, kRepeat));
   }
 
-  int64_t next_ = 0;
-  int64_t end_ = 0;
-  int64_t chunk_ = 0;
-  int32_t chunk_pairs_ = 0;
-  LocalTensor<float> planes_;  // until the next vector operation on scratch
-  LocalTensor<uint8_t> bits_;
+  // Every chunk of the range was loaded.
+  __aicore__ inline bool AtEnd() const { return next_ >= end_; }
+
+  // The chunk: its first pair, how many it has, their y and x (until the next vector operation on
+  // scratch) and room for a bit of each.
+  __aicore__ inline int64_t chunk() const { return chunk_; }
+  __aicore__ inline int32_t chunk_pairs() const { return chunk_pairs_; }
+  __aicore__ inline const LocalTensor<float>& planes() const { return planes_; }
+  __aicore__ inline const LocalTensor<uint8_t>& bits() const { return bits_; }
 
  private:
   __aicore__ inline void Prefetch() {
@@ -104,8 +108,14 @@ class Locations : public Core {
     And(visible.ReinterpretCast<uint16_t>(), words[0], words[2 * kWords], used);
   }
 
+  const Tiling& t;
   GlobalTensor<float> gm_locations_;
-  LocalTensor<float> raw_;
+  LocalTensor<float> raw_, planes_;
+  LocalTensor<uint8_t> bits_;
+  int64_t next_ = 0;
+  int64_t end_ = 0;
+  int64_t chunk_ = 0;
+  int32_t chunk_pairs_ = 0;
   int64_t segment_ = 0;
   int32_t prefetched_ = 0;
 };

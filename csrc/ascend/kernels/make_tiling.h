@@ -164,7 +164,7 @@ inline bool ChooseBlock(const Call& call, const Card& card, Cut cut, Tiling& t) 
   return false;
 }
 
-// The widest tiles that leave room for batches of a useful size; then the largest batches.
+// The widest tiles that leave room for packets of a useful size; then the largest packets.
 inline bool ChooseCut(const Call& call, const Card& card, int64_t least_tiles, Tiling& t) {
   // The backward kernel computes longer than it loads; two buffers are enough.
   const int64_t most_buffers = call.operation == Operation::kForward ? 3 : 2;

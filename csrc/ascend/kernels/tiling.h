@@ -5,7 +5,7 @@
 // numbered in memory order, so an anchor is a segment of `anchor_pairs` of them. A *sample* is a
 // visible pair in one scale. A *granule* is the unit in which pairs are shared out to cores, a
 // *chunk* what is loaded and compacted at once, a *block* the visible pairs that are prepared
-// together, a *batch* the samples of one scale whose corner rows are in flight together. A *tile* is
+// together, a *packet* the samples of one scale whose corner rows are in flight together. A *tile* is
 // the channel groups that are processed together.
 //
 // A row in UB holds `tile_groups` groups, each padded to whole 32-byte blocks: every group starts
@@ -53,7 +53,7 @@ struct Tiling : jda::Sizes {
   int32_t cores;
   int32_t y_axis;          // position of y in a location
   int32_t deterministic;   // 1: cores own tiles of grad_feature_maps
-  int32_t samples;         // of a batch at most: 1, 2, 4 or 8
+  int32_t samples;         // of a packet at most: 1, 2, 4 or 8
   int32_t block_pairs;     // of a block at most, a multiple of 8
   int32_t block_anchors;   // that a block may touch
   int32_t group_channels;  // channels of a group
@@ -64,7 +64,7 @@ struct Tiling : jda::Sizes {
   int32_t sample_pitch;  // floats from a sample's pair of corner rows to the next sample's
   int32_t weight_pitch;  // tile_groups padded to whole blocks
   int32_t row_pitch;     // floats of a row of all tiles
-  int32_t buffers;       // of corner rows: batches that are loaded before they are computed
+  int32_t buffers;       // of corner rows: packets that are loaded before they are computed
   int32_t planes;        // of the geometry of a block
 
   // Workspace in GM, byte offsets. The host zeroes the first `workspace_zeroed` bytes.

@@ -3,42 +3,42 @@
 #ifndef JDA_ASCEND_WEIGHTS_H_
 #define JDA_ASCEND_WEIGHTS_H_
 
-#include "samples.h"
+#include "blocks.h"
 
 namespace jda_ascend {
 
-class PairWeights : public Samples {
- protected:
-  __aicore__ inline PairWeights(const Tiling& tiling, TPipe& pipe, GM_ADDR shapes, GM_ADDR starts,
-                                GM_ADDR locations, GM_ADDR weight, GM_ADDR workspace)
-      : Samples(tiling, pipe, shapes, starts, locations, workspace) {
-    gm_weight_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(weight));
-    weights_ = Get<float>(t.weights);
+class Weights {
+ public:
+  __aicore__ inline Weights(const Tiling& tiling, Memory& memory, Blocks& blocks,
+                            const Operands& operands)
+      : t(tiling), memory_(memory), blocks_(blocks) {
+    gm_weight_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(operands.weight));
+    weights_ = memory_.Get<float>(t.weights);
   }
 
   // What a vector operation may read behind the last valid element is written once.
-  __aicore__ inline void ClearWeights() {
+  __aicore__ inline void Clear() {
     Duplicate(weights_, 0.0f, static_cast<int32_t>(weights_.GetSize()));
   }
 
   // Weights of pair i of the block as they come: a row of weight_pitch floats for every scale.
-  __aicore__ inline LocalTensor<float> Weights(int32_t buffer, int32_t i, int32_t scale) const {
-    return weights_[static_cast<uint32_t>(((buffer * plane_ + i) * t.scales + scale) *
+  __aicore__ inline LocalTensor<float> At(int32_t buffer, int32_t i, int32_t scale) const {
+    return weights_[static_cast<uint32_t>(((buffer * t.block_pairs + i) * t.scales + scale) *
                                           t.weight_pitch)];
   }
 
   // Of pairs [first, end) of the block in all scales, one copy for each run of pairs.
-  __aicore__ inline void LoadWeights(const Step& step, int32_t first, int32_t end) {
+  __aicore__ inline void Load(const Step& step, int32_t first, int32_t end) {
     const Block& block = blocks_[step.block];
     for (int32_t i = first; i < end;) {
-      const int32_t run = RunOfPairs(block, i, end);
-      LoadWeightRun(step, i, run);
+      const int32_t run = blocks_.RunOfPairs(block, i, end);
+      LoadRun(step, i, run);
       i += run;
     }
   }
 
   // Weights of `pairs` pairs from GM to UB.
-  __aicore__ inline DataCopyExtParams WeightCopy(int32_t groups, int32_t pairs) const {
+  __aicore__ inline DataCopyExtParams Copy(int32_t groups, int32_t pairs) const {
     const int64_t rows = pairs * t.scales;
     const uint32_t bytes = static_cast<uint32_t>(groups * sizeof(float));
     if (groups == t.groups && groups == t.weight_pitch) {
@@ -49,33 +49,32 @@ class PairWeights : public Samples {
     return {static_cast<uint16_t>(rows), bytes, others, gap, 0};
   }
 
-  __aicore__ inline uint64_t WeightElement(int64_t pair, int32_t tile) const {
+  __aicore__ inline uint64_t Element(int64_t pair, int32_t tile) const {
     return static_cast<uint64_t>(pair * t.scales * t.groups +
                                  static_cast<int64_t>(tile) * t.tile_groups);
   }
 
   // The weights of the step without those of other scales: Brcb knows no gaps.
-  __aicore__ inline void PickWeights(const Batch& batch) {
-    step_weights_ = Weights(batch.weights, 0, 0);
+  __aicore__ inline void Pick(const Packet& packet) {
+    step_weights_ = At(packet.weights, 0, 0);
     if (t.scales == 1) return;
-    step_weights_ = Get<float>(t.step_weights);
+    step_weights_ = memory_.Get<float>(t.step_weights);
     const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
-    Adds(step_weights_, Weights(batch.weights, 0, batch.scale), 0.0f,
-         static_cast<uint64_t>(t.weight_pitch), static_cast<uint8_t>(blocks_[batch.block].pairs),
+    Adds(step_weights_, At(packet.weights, 0, packet.scale), 0.0f,
+         static_cast<uint64_t>(t.weight_pitch), static_cast<uint8_t>(blocks_[packet.block].pairs),
          UnaryRepeatParams{1, 1, pitch, static_cast<uint8_t>(t.scales * pitch)});
   }
 
-  // The weights of the batch, each filling a block: [sample][weight_pitch].
-  __aicore__ inline void SpreadWeights(const Batch& batch, const LocalTensor<float>& to) {
-    Brcb(to, step_weights_[batch.first * t.weight_pitch],
-         static_cast<uint8_t>(batch.count * t.weight_pitch / kLanes), BrcbRepeatParams{1, kLanes});
+  // The weights of the packet, each filling a block: [sample][weight_pitch].
+  __aicore__ inline void Spread(const Packet& packet, const LocalTensor<float>& to) {
+    Brcb(to, step_weights_[packet.first * t.weight_pitch],
+         static_cast<uint8_t>(packet.count * t.weight_pitch / kLanes), BrcbRepeatParams{1, kLanes});
   }
 
   // to[i] = from[i] with every group multiplied by its weight; `step` floats lie between rows of
   // `from`, which are all the same row where it is zero.
-  __aicore__ inline void MultiplyByWeights(const LocalTensor<float>& to,
-                                           const LocalTensor<float>& from, int32_t step,
-                                           const LocalTensor<float>& spread, int32_t rows) {
+  __aicore__ inline void Multiply(const LocalTensor<float>& to, const LocalTensor<float>& from,
+                                  int32_t step, const LocalTensor<float>& spread, int32_t rows) {
     const uint8_t pitch = static_cast<uint8_t>(t.group_pitch / kLanes);
     const BinaryRepeatParams strides{1, 1, 0, pitch, pitch, 1};
     const int32_t all = rows * t.tile_groups;
@@ -92,20 +91,23 @@ class PairWeights : public Samples {
     }
   }
 
-  LocalTensor<float> step_weights_;
+  // What Pick() picked: a row of weight_pitch floats for every pair.
+  __aicore__ inline const LocalTensor<float>& OfStep() const { return step_weights_; }
 
  private:
-  __aicore__ inline void LoadWeightRun(const Step& step, int32_t i, int32_t run) {
-    const int64_t pair = Pair(blocks_[step.block], i);
-    const int32_t groups = GroupsOf(step.tile);
+  __aicore__ inline void LoadRun(const Step& step, int32_t i, int32_t run) {
+    const int64_t pair = blocks_.Pair(blocks_[step.block], i);
+    const int32_t groups = memory_.GroupsOf(step.tile);
     const uint8_t padding = static_cast<uint8_t>(AlignUp(groups, kLanes) - groups);
-    DataCopyPad(Weights(step.weights, i, 0), gm_weight_[WeightElement(pair, step.tile)],
-                WeightCopy(groups, run),
+    DataCopyPad(At(step.weights, i, 0), gm_weight_[Element(pair, step.tile)], Copy(groups, run),
                 DataCopyPadExtParams<float>{padding != 0, 0, padding, 0.0f});
   }
 
+  const Tiling& t;
+  Memory& memory_;
+  Blocks& blocks_;
   GlobalTensor<float> gm_weight_;
-  LocalTensor<float> weights_;
+  LocalTensor<float> weights_, step_weights_;
 };
 
 }  // namespace jda_ascend

@@ -1,7 +1,7 @@
-// What every part of a kernel shares: the tiling, UB areas, and copies of feature rows.
+// UB areas, and copies of rows between GM and UB.
 
-#ifndef JDA_ASCEND_CORE_H_
-#define JDA_ASCEND_CORE_H_
+#ifndef JDA_ASCEND_MEMORY_H_
+#define JDA_ASCEND_MEMORY_H_
 
 #include "events.h"
 #include "kernel_operator.h"
@@ -17,12 +17,13 @@ __aicore__ inline int64_t AlignUp(int64_t value, int64_t unit) {
 
 __aicore__ inline int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-class Core {
- protected:
-  __aicore__ inline Core(const Tiling& tiling, TPipe& pipe) : t(tiling) {
+class Memory {
+ public:
+  __aicore__ inline Memory(const Tiling& tiling, TPipe& pipe)
+      : dense(tiling.group_channels == tiling.group_pitch),
+        whole_rows(tiling.tiles == 1),
+        t(tiling) {
     pipe.InitBuffer(ub_, t.ub_bytes);
-    dense_ = t.group_channels == t.group_pitch;
-    whole_rows_ = t.tiles == 1;
   }
 
   template <typename T>
@@ -61,20 +62,25 @@ class Core {
     }
   }
 
-  const Tiling& t;
-  bool dense_;
-  bool whole_rows_;
+  // Lanes of the repeat at float c of a row of a tile.
+  __aicore__ inline uint64_t Lanes(int32_t c) const {
+    return static_cast<uint64_t>(Smaller(kRepeat, t.tile_pitch - c));
+  }
+
+  const bool dense;       // groups need no padding
+  const bool whole_rows;  // a tile is all groups
 
  private:
   __aicore__ inline DataCopyExtParams RowCopy(int32_t rows, int32_t groups) const {
     const uint32_t group_bytes = t.group_channels * sizeof(float);
-    if (dense_) return {1, rows * groups * group_bytes, 0, 0, 0};
+    if (dense) return {1, rows * groups * group_bytes, 0, 0, 0};
     return {static_cast<uint16_t>(rows * groups), group_bytes, 0, 0, 0};
   }
 
+  const Tiling& t;
   TBuf<TPosition::VECCALC> ub_;
 };
 
 }  // namespace jda_ascend
 
-#endif  // JDA_ASCEND_CORE_H_
+#endif  // JDA_ASCEND_MEMORY_H_

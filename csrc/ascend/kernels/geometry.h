@@ -2,43 +2,44 @@
 //
 // A sample's geometry is a number in each of some planes, computed for the whole block in vectors.
 
-#ifndef JDA_ASCEND_SAMPLES_H_
-#define JDA_ASCEND_SAMPLES_H_
+#ifndef JDA_ASCEND_GEOMETRY_H_
+#define JDA_ASCEND_GEOMETRY_H_
 
 #include "blocks.h"
+#include "maps.h"
 
 namespace jda_ascend {
 
-class Samples : public Blocks {
- protected:
-  __aicore__ inline Samples(const Tiling& tiling, TPipe& pipe, GM_ADDR shapes, GM_ADDR starts,
-                            GM_ADDR locations, GM_ADDR workspace)
-      : Blocks(tiling, pipe, shapes, starts, locations, workspace) {
-    geometry_ = Get<float>(t.geometry);
+class Geometry {
+ public:
+  __aicore__ inline Geometry(const Tiling& tiling, Memory& memory, Maps& maps, Blocks& blocks)
+      : t(tiling), maps_(maps), blocks_(blocks) {
+    planes_ = memory.Get<float>(t.geometry);
+    scratch_ = memory.Get<float>(t.scratch);
   }
 
   // Rows of the geometry of a block, for all of its pairs in all scales; the last ones are there for
   // gradients only.
-  enum Plane { kRow, kFlags, kWidth, kBilinear, kSizeY = 7, kSizeX, kFarY, kFarX };
+  enum { kRow, kFlags, kWidth, kBilinear, kSizeY = 7, kSizeX, kFarY, kFarX };
 
-  __aicore__ inline LocalTensor<float> Geometry(const Block& block, int32_t plane,
-                                                int32_t scale = 0) const {
+  __aicore__ inline LocalTensor<float> Plane(const Block& block, int32_t plane,
+                                             int32_t scale = 0) const {
     const int32_t row = plane * static_cast<int32_t>(t.scales) + scale;
-    return geometry_[block.buffer * t.planes * static_cast<int32_t>(t.scales) * plane_ +
-                     row * block.pitch];
+    return planes_[block.buffer * t.planes * static_cast<int32_t>(t.scales) * t.block_pairs +
+                   row * block.pitch];
   }
 
-  __aicore__ inline LocalTensor<float> Geometry(const Step& step, int32_t plane) const {
-    return Geometry(blocks_[step.block], plane, step.scale);
+  __aicore__ inline LocalTensor<float> Plane(const Step& step, int32_t plane) const {
+    return Plane(blocks_[step.block], plane, step.scale);
   }
 
-  __aicore__ inline void ComputeGeometry(const Block& block) {
+  __aicore__ inline void Compute(const Block& block) {
     const int32_t n = static_cast<int32_t>(t.scales) * block.pitch;
     const int32_t both = 2 * n;  // y and x of all samples, one behind the other
     const bool keeps = t.planes == kBackwardPlanes;
     const LocalTensor<float> pixel = scratch_[0], cell = scratch_[both], spare = scratch_[2 * both];
-    const LocalTensor<float> size = keeps ? Geometry(block, kSizeY) : scratch_[4 * both];
-    const LocalTensor<float> far = keeps ? Geometry(block, kFarY) : pixel;
+    const LocalTensor<float> size = keeps ? Plane(block, kSizeY) : scratch_[4 * both];
+    const LocalTensor<float> far = keeps ? Plane(block, kFarY) : pixel;
     const LocalTensor<float> near = scratch_[3 * both];
     // What the scalar unit wrote to the tables of maps, and read of an earlier block.
     SetFlag<HardEvent::S_V>(kLookedUpEvent);
@@ -46,13 +47,13 @@ class Samples : public Blocks {
     PipeBarrier<PIPE_V>();
     FindSizes(block, size, cell.ReinterpretCast<int32_t>());
     PipeBarrier<PIPE_V>();
-    MultiplyByScales(block, pixel, place_[kY * plane_], size);
-    MultiplyByScales(block, pixel[n], place_[kX * plane_], size[n]);
+    MultiplyByScales(block, pixel, blocks_.OfPairs(Blocks::kY), size);
+    MultiplyByScales(block, pixel[n], blocks_.OfPairs(Blocks::kX), size[n]);
     PipeBarrier<PIPE_V>();
     Adds(pixel, pixel, -0.5f, both);
-    Floor(cell, pixel, spare, both);
+    RoundDown(cell, pixel, spare, both);
 
-    Sub(far, pixel, cell, both);  // the coefficient of the far neighbour, 1 - far of the near one
+    Sub(far, pixel, cell, both);  // the coefficient of the far corner, 1 - far of the near one
     Adds(spare, size, -1.0f, both);
     PipeBarrier<PIPE_V>();
     Muls(near, far, -1.0f, both);
@@ -62,7 +63,7 @@ class Samples : public Blocks {
     Sub(spare, spare, cell, both);
     PipeBarrier<PIPE_V>();
     for (int32_t corner = 0; corner < 4; ++corner) {
-      Mul(Geometry(block, kBilinear + corner), corner / 2 == 0 ? near : far,
+      Mul(Plane(block, kBilinear + corner), corner / 2 == 0 ? near : far,
           (corner % 2 == 0 ? near : far)[n], n);
     }
     FindRows(block, cell, spare, keeps ? pixel : size, near.ReinterpretCast<int32_t>(), n);
@@ -70,21 +71,21 @@ class Samples : public Blocks {
   }
 
   // Before the scalar unit reads the geometry of the block.
-  __aicore__ inline void AwaitGeometry(const Block& block) {
+  __aicore__ inline void Await(const Block& block) {
     WaitFlag<HardEvent::V_S>(kGeometryEvent + block.buffer);
   }
 
   // The bilinear coefficients of the next samples of the step, each filling a block. True if the
-  // batch is the first that needs them.
-  __aicore__ inline bool SpreadBilinear(const Batch& batch, const LocalTensor<float>& to,
+  // packet is the first that needs them.
+  __aicore__ inline bool SpreadBilinear(const Packet& packet, const LocalTensor<float>& to,
                                         int32_t copies) {
-    if (batch.first % kSpread != 0) return false;
-    const int64_t samples = Smaller(kSpread, blocks_[batch.block].pairs - batch.first);
+    if (packet.first % kSpread != 0) return false;
+    const int64_t samples = Smaller(kSpread, blocks_[packet.block].pairs - packet.first);
     const uint8_t repeats = static_cast<uint8_t>((samples + kLanes - 1) / kLanes);
     for (int32_t copy = 0; copy < copies; ++copy) {
       for (int32_t corner = 0; corner < 4; ++corner) {
-        Brcb(to[Bilinear(batch, corner / 2, corner % 2, copy)],
-             Geometry(batch, kBilinear + corner)[batch.first], repeats,
+        Brcb(to[Bilinear(packet, corner / 2, corner % 2, copy)],
+             Plane(packet, kBilinear + corner)[packet.first], repeats,
              BrcbRepeatParams{1, 2 * kLanes});
       }
     }
@@ -92,10 +93,10 @@ class Samples : public Blocks {
   }
 
   // Where SpreadBilinear() put the coefficients of corner (y, x): one block for each sample of the
-  // batch, those of y = 1 eight blocks behind those of y = 0. A second copy lies in other banks.
-  __aicore__ inline uint32_t Bilinear(const Batch& batch, int32_t y, int32_t x,
+  // packet, those of y = 1 eight blocks behind those of y = 0. A second copy lies in other banks.
+  __aicore__ inline uint32_t Bilinear(const Packet& packet, int32_t y, int32_t x,
                                       int32_t copy = 0) const {
-    const int32_t i = batch.first % kSpread;
+    const int32_t i = packet.first % kSpread;
     const int32_t block = (copy * 2 + x) * 2 * kSpread + i / kLanes * 2 * kLanes + y * kLanes;
     return static_cast<uint32_t>((block + i % kLanes) * kLanes + copy * kBankShift);
   }
@@ -105,24 +106,24 @@ class Samples : public Blocks {
   __aicore__ inline void FindSizes(const Block& block, const LocalTensor<float>& size,
                                    const LocalTensor<int32_t>& offsets) {
     const int32_t pitch = block.pitch;
-    const LocalTensor<int32_t> camera = place_[kCamera * plane_].ReinterpretCast<int32_t>();
-    const LocalTensor<int32_t> width = Geometry(block, kWidth).ReinterpretCast<int32_t>();
+    const LocalTensor<int32_t> camera = blocks_.OfPairs(Blocks::kCamera).ReinterpretCast<int32_t>();
+    const LocalTensor<int32_t> width = Plane(block, kWidth).ReinterpretCast<int32_t>();
     const uint32_t n = static_cast<uint32_t>(t.scales * pitch);
     for (int32_t scale = 0; scale < t.scales; ++scale) {
       const uint32_t row = static_cast<uint32_t>(scale * pitch);
       Adds(offsets[row], camera, scale * static_cast<int32_t>(sizeof(float)), pitch);
-      if (!same_sizes_) continue;
-      Duplicate(size[row], MapTable(kHeight).GetValue(scale), pitch);
-      Duplicate(size[n + row], MapTable(kMapWidth).GetValue(scale), pitch);
-      Duplicate(width[row], IntMapTable(kIntWidth).GetValue(scale), pitch);
+      if (!maps_.same_sizes()) continue;
+      Duplicate(size[row], maps_.Table(Maps::kHeight).GetValue(scale), pitch);
+      Duplicate(size[n + row], maps_.Table(Maps::kMapWidth).GetValue(scale), pitch);
+      Duplicate(width[row], maps_.IntTable(Maps::kIntWidth).GetValue(scale), pitch);
     }
     PipeBarrier<PIPE_V>();
     const LocalTensor<uint32_t> from = offsets.ReinterpretCast<uint32_t>();
-    Gather(Geometry(block, kRow), MapTable(kFirst), from, 0, n);
-    if (same_sizes_) return;
-    Gather(size, MapTable(kHeight), from, 0, n);
-    Gather(size[n], MapTable(kMapWidth), from, 0, n);
-    Gather(Geometry(block, kWidth), MapTable(kIntWidth), from, 0, n);
+    Gather(Plane(block, kRow), maps_.Table(Maps::kFirst), from, 0, n);
+    if (maps_.same_sizes()) return;
+    Gather(size, maps_.Table(Maps::kHeight), from, 0, n);
+    Gather(size[n], maps_.Table(Maps::kMapWidth), from, 0, n);
+    Gather(Plane(block, kWidth), maps_.Table(Maps::kIntWidth), from, 0, n);
   }
 
   // to = by with every scale multiplied by the same row
@@ -143,8 +144,8 @@ class Samples : public Blocks {
                                   const LocalTensor<float>& beyond, const LocalTensor<float>& bits,
                                   const LocalTensor<int32_t>& whole, int32_t n) {
     const int32_t both = 2 * n;
-    const LocalTensor<int32_t> row = Geometry(block, kRow).ReinterpretCast<int32_t>();
-    const LocalTensor<int32_t> width = Geometry(block, kWidth).ReinterpretCast<int32_t>();
+    const LocalTensor<int32_t> row = Plane(block, kRow).ReinterpretCast<int32_t>();
+    const LocalTensor<int32_t> width = Plane(block, kWidth).ReinterpretCast<int32_t>();
     Adds(bits, cell, 1.0f, both);
     Mins(beyond, beyond, 1.0f, both);
     PipeBarrier<PIPE_V>();
@@ -163,13 +164,16 @@ class Samples : public Blocks {
     PipeBarrier<PIPE_V>();
     Add(bits, bits, bits[n], n);
     PipeBarrier<PIPE_V>();
-    Cast(Geometry(block, kFlags).ReinterpretCast<int32_t>(), bits, RoundMode::CAST_RINT,
+    Cast(Plane(block, kFlags).ReinterpretCast<int32_t>(), bits, RoundMode::CAST_RINT,
          static_cast<uint32_t>(n));
   }
 
-  LocalTensor<float> geometry_;
+  const Tiling& t;
+  Maps& maps_;
+  Blocks& blocks_;
+  LocalTensor<float> planes_, scratch_;
 };
 
 }  // namespace jda_ascend
 
-#endif  // JDA_ASCEND_SAMPLES_H_
+#endif  // JDA_ASCEND_GEOMETRY_H_

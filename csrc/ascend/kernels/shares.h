@@ -3,8 +3,8 @@
 // The cores find the visible pairs of every granule, meet, and each finds where its share begins and
 // ends. Shares end anywhere between pairs, so an anchor may belong to several cores.
 
-#ifndef JDA_ASCEND_SPLIT_H_
-#define JDA_ASCEND_SPLIT_H_
+#ifndef JDA_ASCEND_SHARES_H_
+#define JDA_ASCEND_SHARES_H_
 
 #include "locations.h"
 
@@ -12,49 +12,53 @@ namespace jda_ascend {
 
 constexpr int32_t kInt64Lanes = 4;  // in a block
 
-class Split : public Locations {
- protected:
-  __aicore__ inline Split(const Tiling& tiling, TPipe& pipe, GM_ADDR locations, GM_ADDR workspace)
-      : Locations(tiling, pipe, locations) {
+class Shares {
+ public:
+  __aicore__ inline Shares(const Tiling& tiling, Memory& memory, Locations& locations,
+                           const Operands& operands)
+      : t(tiling), locations_(locations) {
+    GM_ADDR workspace = operands.workspace;
     core_ = static_cast<int32_t>(GetBlockIdx());
     gm_sync_.SetGlobalBuffer(reinterpret_cast<__gm__ int32_t*>(workspace + t.sync));
     gm_totals_.SetGlobalBuffer(reinterpret_cast<__gm__ int64_t*>(workspace + t.totals));
     gm_begins_.SetGlobalBuffer(reinterpret_cast<__gm__ int64_t*>(workspace + t.begins));
     gm_bits_.SetGlobalBuffer(reinterpret_cast<__gm__ uint64_t*>(workspace + t.bits));
-    words_ = Get<uint64_t>(t.words);
-    slots_ = Get<int64_t>(t.slots);
-    slot_ = Get<int64_t>(t.slot);
+    words_ = memory.Get<uint64_t>(t.words);
+    slots_ = memory.Get<int64_t>(t.slots);
+    slot_ = memory.Get<int64_t>(t.slot);
+    meeting_ = memory.Get<int32_t>(t.meeting);
   }
 
   // Asks for the first locations that this core looks through, before anything waits for memory.
-  __aicore__ inline void PrepareToShare() {
+  __aicore__ inline void Prepare() {
     Duplicate(slot_.ReinterpretCast<int32_t>(), 0, kLanes);
     const int64_t first = FirstCounted(core_) * kGranule;
-    StartRange(first, Smaller(FirstCounted(core_ + 1) * kGranule, t.pairs), t.granules * kGranule);
+    locations_.StartRange(first, Smaller(FirstCounted(core_ + 1) * kGranule, t.pairs),
+                          t.granules * kGranule);
   }
 
   // Publishes the visible pairs of the granules that this core looks through, and their cost.
   __aicore__ inline void FindBits() {
     int64_t total = 0, sent = FirstCounted(core_);
     int32_t held = 0;
-    while (NextChunk(words_[held].ReinterpretCast<uint8_t>())) {
+    while (locations_.NextChunk(words_[held].ReinterpretCast<uint8_t>())) {
       SetFlag<HardEvent::V_S>(kWordsEvent);
       WaitFlag<HardEvent::V_S>(kWordsEvent);
-      const int32_t end = held + static_cast<int32_t>(PaddedPairs() / kGranule);
+      const int32_t end = held + static_cast<int32_t>(locations_.PaddedPairs() / kGranule);
       for (; held < end; ++held) total += Cost(words_.GetValue(held));
-      if (held < kWords && next_ < end_) continue;
+      if (held < kWords && !locations_.AtEnd()) continue;
       StoreBits(sent, held);
       sent += held;
       held = 0;
     }
-    EndRange();
+    locations_.EndRange();
     StoreSlot(gm_totals_, total);
   }
 
-  // Sets begin_ and share_end_, the pairs of this core, from the bits that all cores have found.
-  __aicore__ inline void Share() {
+  // Finds the pairs of this core, begin() and end(), from the bits that all cores have found.
+  __aicore__ inline void Find() {
     begin_ = 0;
-    share_end_ = t.pairs;
+    end_ = t.pairs;
     if (t.cores == 1) return;
     Meet();
     LoadSlots(gm_totals_, 0);
@@ -66,11 +70,11 @@ class Split : public Locations {
     LoadBits(last, last.granule, others);
     AwaitBits();
     if (core_ > 0) begin_ = WholeUnits(PairAt(first, words_));
-    if (core_ + 1 < t.cores) share_end_ = WholeUnits(PairAt(last, others));
+    if (core_ + 1 < t.cores) end_ = WholeUnits(PairAt(last, others));
   }
 
   // All cores have finished their writes to GM when any goes on.
-  __aicore__ inline void Meet() { SyncAll(gm_sync_, Get<int32_t>(t.meeting)); }
+  __aicore__ inline void Meet() { SyncAll(gm_sync_, meeting_); }
 
   // Publishes one number of this core, by the next meeting.
   __aicore__ inline void StoreSlot(const GlobalTensor<int64_t>& gm, int64_t value) {
@@ -94,10 +98,10 @@ class Split : public Locations {
 
   __aicore__ inline int64_t Slot(int32_t core) const { return slots_.GetValue(core * kInt64Lanes); }
 
-  int32_t core_ = 0;
-  int64_t begin_ = 0;
-  int64_t share_end_ = 0;
-  GlobalTensor<int64_t> gm_begins_;
+  __aicore__ inline int32_t core() const { return core_; }
+  __aicore__ inline int64_t begin() const { return begin_; }
+  __aicore__ inline int64_t end() const { return end_; }
+  __aicore__ inline const GlobalTensor<int64_t>& gm_begins() const { return gm_begins_; }
 
  private:
   __aicore__ inline int64_t FirstCounted(int32_t core) const {
@@ -181,13 +185,19 @@ class Split : public Locations {
     WaitFlag<HardEvent::MTE2_S>(kBitsEvent);
   }
 
+  const Tiling& t;
+  Locations& locations_;
   GlobalTensor<int32_t> gm_sync_;
-  GlobalTensor<int64_t> gm_totals_;
+  GlobalTensor<int64_t> gm_totals_, gm_begins_;
   GlobalTensor<uint64_t> gm_bits_;
   LocalTensor<uint64_t> words_;
   LocalTensor<int64_t> slots_, slot_;
+  LocalTensor<int32_t> meeting_;
+  int32_t core_ = 0;
+  int64_t begin_ = 0;
+  int64_t end_ = 0;
 };
 
 }  // namespace jda_ascend
 
-#endif  // JDA_ASCEND_SPLIT_H_
+#endif  // JDA_ASCEND_SHARES_H_

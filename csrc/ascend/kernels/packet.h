@@ -1,7 +1,7 @@
-// What a share of the pairs is cut into: blocks, their steps, and batches.
+// What a share of the pairs is cut into: blocks, their steps, and packets.
 
-#ifndef JDA_ASCEND_BATCH_H_
-#define JDA_ASCEND_BATCH_H_
+#ifndef JDA_ASCEND_PACKET_H_
+#define JDA_ASCEND_PACKET_H_
 
 #include "tiling.h"
 
@@ -9,13 +9,13 @@ namespace jda_ascend {
 
 // Pairs that are prepared together, and the anchors that they touch: runs of the pairs, in order.
 struct Block {
-  int64_t number = 0;  // in the stream
+  int64_t number = 0;  // in the run
   int32_t pairs = 0;
   int32_t pitch = 0;  // pairs padded to whole blocks
   int32_t runs = 0;
   int32_t buffer = 0;
-  int64_t batch = 0;
-  int64_t chunk = 0;  // the pair that its pair numbers count from
+  int64_t element = 0;  // of the batch
+  int64_t chunk = 0;    // the pair that its pair numbers count from
   int64_t anchor[kMaxRuns];
   int32_t end[kMaxRuns];   // one past the last pair of the run
   int32_t slot[kMaxRuns];  // of the ring that holds one row per anchor
@@ -28,7 +28,7 @@ struct Step {
   int32_t scale, tile;
 };
 
-struct Batch : Step {
+struct Packet : Step {
   int32_t corners;       // which buffer holds its rows
   int32_t first, count;  // samples: pairs of the block
   bool opens_block, closes_block, opens_step, closes_step, closes_tile;
@@ -38,4 +38,4 @@ struct Batch : Step {
 
 }  // namespace jda_ascend
 
-#endif  // JDA_ASCEND_BATCH_H_
+#endif  // JDA_ASCEND_PACKET_H_
