@@ -73,7 +73,7 @@ def deformable_aggregation(
     computed by the reference.
 
     Args:
-        feature_maps: all maps of one batch item, flattened and concatenated.
+        feature_maps: all maps of one batch element, flattened and concatenated.
         spatial_shape: (H, W) of each map. Positive.
         scale_start_index: first row of each map within num_feat. Maps may share rows,
             and rows may belong to no map.

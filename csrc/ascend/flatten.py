@@ -1,13 +1,15 @@
 """One self-contained source from a kernel and our headers, for run-time compilation.
 
-Every `#include "x.h"` of a header beside the kernel is replaced by its text, once. The
-toolkit's own header, kernel_operator.h, stays an include.
+Every `#include "x.h"` of a header beside the kernel, or of one that all of csrc shares,
+is replaced by its text, once. The toolkit's own header, kernel_operator.h, stays an
+include.
 """
 
 import re
 import sys
 from pathlib import Path
 
+SHARED = Path(__file__).parents[1]
 INCLUDE = re.compile(r'^#include "([^"]+)"\n', re.MULTILINE)
 
 
@@ -16,13 +18,13 @@ def flatten(source: Path, seen: set[str] | None = None) -> str:
     seen = set() if seen is None else seen
 
     def text_of(match: re.Match[str]) -> str:
-        header = source.parent / match.group(1)
-        if not header.exists():
-            return match.group()
-        if header.name in seen:
+        name = match.group(1)
+        if Path(name).name in seen:
             return ""
-        seen.add(header.name)
-        return flatten(header, seen)
+        seen.add(Path(name).name)
+        places = (folder / name for folder in (source.parent, SHARED))
+        header = next((place for place in places if place.exists()), None)
+        return match.group() if header is None else flatten(header, seen)
 
     return INCLUDE.sub(text_of, source.read_text())
 

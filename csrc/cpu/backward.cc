@@ -4,10 +4,10 @@
 // atomic additions, entries are sorted by row, and each row of the gradient is then written once,
 // by one thread, from registers:
 //
-//   collect   items -> entries, sorted within a chunk of items by bucket (a range of rows)
+//   collect   clusters -> entries, sorted within a chunk of clusters by bucket (a range of rows)
 //   rows      buckets -> gradient of the feature maps; the dots of each entry with the features,
 //             which are read here anyway, replace its coefficients
-//   finish    items -> gradients of weight and locations, from the dots of the samples' corners
+//   finish    clusters -> gradients of weight and locations, from the dots of the samples' corners
 //
 // Entries of a row keep the plan's order, so sums do not depend on threads or chunks.
 #include <algorithm>
@@ -20,14 +20,14 @@
 namespace jda {
 namespace {
 
-// Corners in a chunk of items, at most, unless one item alone has more.
+// Corners in a chunk of clusters, at most, unless one cluster alone has more.
 constexpr int64_t kChunkCorners = 8192;
 
 // Bytes of entries that one pass over some batch elements may need.
 constexpr int64_t kPassBytes = int64_t{32} << 20;
 
 // A gradient larger than this is written past the caches: nobody will find it there.
-constexpr int64_t kStreamBytes = int64_t{4} << 20;
+constexpr int64_t kPastCachesBytes = int64_t{4} << 20;
 
 // Zeroes the gradients of invisible samples, or of all if there is nothing to see.
 template <typename F>
@@ -49,14 +49,14 @@ void zero_unseen(const Problem<F>& problem, Team& team) {
 }
 
 template <typename F>
-void finish(const Problem<F>& problem, const Kernels<F>& kernel, const Item& item,
+void finish(const Problem<F>& problem, const Kernels<F>& kernel, const Cluster& cluster,
             const Samples<F>& samples, const uint32_t* corners, const Real<F>* dots) {
-  const int64_t first = first_sample(problem, item), weights = problem.scales * problem.groups;
+  const int64_t first = first_sample(problem, cluster), weights = problem.scales * problem.groups;
   kernel.finish(samples, corners, dots, at(problem.grad_locations, first * 2),
                 at(problem.grad_weight, first * weights));
 }
 
-// Gradients of weight and locations alone: nothing is shared between items.
+// Gradients of weight and locations alone: nothing is shared between clusters.
 template <typename F>
 void backward_samples(const Problem<F>& problem, Team& team) {
   using T = Real<F>;
@@ -67,28 +67,28 @@ void backward_samples(const Problem<F>& problem, Team& team) {
   std::vector<Worker<T>> workers;
   for (int64_t i = 0; i < team.size(); ++i) workers.emplace_back(problem, Worker<T>::kCorners);
 
-  team.for_each(plan.items.size(), [&](int64_t member, int64_t i) {
+  team.for_each(plan.clusters.size(), [&](int64_t member, int64_t i) {
     Worker<T>& worker = workers[member];
-    const Item& item = plan.items[i];
-    const Samples<F> samples = samples_of(problem, plan, item, worker.found);
+    const Cluster& cluster = plan.clusters[i];
+    const Samples<F> samples = samples_of(problem, plan, cluster, worker.found);
     const int64_t count = kernel.merge(samples, 0, 0, worker.tile, worker.entries());
     T* dots = worker.coefficient.get();  // the coefficients are not needed any more
     std::fill_n(dots, groups, T(0));
-    kernel.dot(problem.feature_maps + item.anchor / problem.anchors * problem.rows * channels,
+    kernel.dot(problem.feature_maps + cluster.anchor / problem.anchors * problem.rows * channels,
                channels, groups, worker.row.get(), count, prefetch,
-               problem.cotangent + item.anchor * channels, dots + groups);
-    finish(problem, kernel, item, samples, worker.corner.get(), dots);
+               problem.cotangent + cluster.anchor * channels, dots + groups);
+    finish(problem, kernel, cluster, samples, worker.corner.get(), dots);
   });
 }
 
 // Items that one thread collects: at least one, and as many as kChunkCorners allows.
 struct Chunk {
-  int64_t begin, end;  // items
+  int64_t begin, end;  // clusters
   int64_t entry;   // its first entry: no real one, its dots are those of corners outside the map
   int64_t sample;  // its first sample, counting key points times scales
 };
 
-// Entries of all items, chunk by chunk, within a chunk by bucket.
+// Entries of all clusters, chunk by chunk, within a chunk by bucket.
 template <typename T>
 struct Sorted {
   std::vector<Chunk> chunks;
@@ -111,13 +111,14 @@ Sorted<T> lay_out(const Sizes& problem, const Plan& plan, bool corners) {
   sorted.buckets = (rows >> sorted.shift) + 1;
 
   int64_t entries = 0, samples = 0;
-  const int64_t items = plan.items.size();
-  for (int64_t i = 0; i < items;) {
+  const int64_t clusters = plan.clusters.size();
+  for (int64_t i = 0; i < clusters;) {
     Chunk chunk{i, i, entries, samples};
     do {
-      samples += plan.items[i++].count * problem.scales;
-    } while (i < items &&
-             (samples - chunk.sample + plan.items[i].count * problem.scales) * 4 <= kChunkCorners);
+      samples += plan.clusters[i++].count * problem.scales;
+    } while (i < clusters &&
+             (samples - chunk.sample + plan.clusters[i].count * problem.scales) * 4 <=
+                 kChunkCorners);
     chunk.end = i;
     entries += 1 + (samples - chunk.sample) * 4;
     sorted.widest = std::max(sorted.widest, entries - chunk.entry);
@@ -140,7 +141,7 @@ struct Collector {
         place(entries),
         coefficient(entries * groups),
         next(buckets) {}
-  int32_t found[kItemPoints];
+  int32_t found[kClusterPoints];
   Tile tile;
   Scratch<int32_t> row, anchor, place;
   Scratch<T> coefficient;
@@ -154,15 +155,15 @@ void collect(const Problem<F>& problem, const Plan& plan, const Kernels<F>& kern
   uint32_t* corners = sorted.corner.get() ? sorted.corner.get() + chunk.sample * 4 : nullptr;
   int64_t count = 0, samples = 0;
   for (int64_t i = chunk.begin; i < chunk.end; ++i) {
-    const Item& item = plan.items[i];
+    const Cluster& cluster = plan.clusters[i];
     const int64_t more =
-        kernel.merge(samples_of(problem, plan, item, local.found),
-                     item.anchor / problem.anchors * problem.rows, count, local.tile,
+        kernel.merge(samples_of(problem, plan, cluster, local.found),
+                     cluster.anchor / problem.anchors * problem.rows, count, local.tile,
                      {local.row.get() + count, local.coefficient.get() + count * groups, nullptr,
                       corners ? corners + samples * 4 : nullptr});
-    std::fill_n(local.anchor.get() + count, more, static_cast<int32_t>(item.anchor));
+    std::fill_n(local.anchor.get() + count, more, static_cast<int32_t>(cluster.anchor));
     count += more;
-    samples += item.count * problem.scales;
+    samples += cluster.count * problem.scales;
   }
 
   // A stable counting sort by bucket. Place 0 is no entry.
@@ -226,7 +227,7 @@ void prefetch(const F* row, int64_t channels) {
 
 template <typename F, typename T = Real<F>>
 void write_rows(const Problem<F>& problem, const Kernels<F>& kernel, const Sorted<T>& sorted,
-                int64_t bucket, bool dots, bool stream, ByRow<T>& by_row) {
+                int64_t bucket, bool dots, bool past_caches, ByRow<T>& by_row) {
   const int64_t channels = problem.channels;
   order_by_row(sorted, bucket, problem.groups, by_row);
   const int64_t first = bucket << sorted.shift;
@@ -239,26 +240,26 @@ void write_rows(const Problem<F>& problem, const Kernels<F>& kernel, const Sorte
     kernel.row_gradient(
         {by_row.order.get() + begin, end - begin, sorted.anchor.get(), sorted.coefficient.get(),
          problem.cotangent, dots ? problem.feature_maps + at : nullptr,
-         problem.grad_feature_maps + at, stream, by_row.spare.get()},
+         problem.grad_feature_maps + at, past_caches, by_row.spare.get()},
         channels, problem.groups);
     begin = end;
   }
 #if defined(__x86_64__)
-  if (stream) __builtin_ia32_sfence();
+  if (past_caches) __builtin_ia32_sfence();
 #endif
 }
 
 // Whether rows of the gradient should and can be written past the caches.
 template <typename F>
-bool streams(const Problem<F>& problem) {
+bool goes_past_caches(const Problem<F>& problem) {
   const int64_t row = problem.channels * static_cast<int64_t>(sizeof(F));
-  return problem.batch * problem.rows * row > kStreamBytes && row % 64 == 0 &&
+  return problem.batch * problem.rows * row > kPastCachesBytes && row % 64 == 0 &&
          reinterpret_cast<uintptr_t>(problem.grad_feature_maps) % 64 == 0;
 }
 
 // All gradients.
 template <typename F>
-void backward_features(const Problem<F>& problem, bool stream, Team& team) {
+void backward_features(const Problem<F>& problem, bool past_caches, Team& team) {
   using T = Real<F>;
   const bool dots = problem.grad_locations || problem.grad_weight;
   const Plan plan = make_plan(problem, problem.locations, team);
@@ -285,19 +286,19 @@ void backward_features(const Problem<F>& problem, bool stream, Team& team) {
   for (int64_t i = 0; i < team.size(); ++i)
     by_row.emplace_back(int64_t{1} << sorted.shift, fullest, problem.groups);
   team.for_each(buckets, [&](int64_t member, int64_t b) {
-    write_rows(problem, kernel, sorted, b, dots, stream, by_row[member]);
+    write_rows(problem, kernel, sorted, b, dots, past_caches, by_row[member]);
   });
 
   if (dots)
     team.for_each(chunks, [&](int64_t, int64_t i) {
       const Chunk& chunk = sorted.chunks[i];
-      int32_t found[kItemPoints];
+      int32_t found[kClusterPoints];
       const uint32_t* corners = sorted.corner.get() + chunk.sample * 4;
       for (int64_t j = chunk.begin; j < chunk.end; ++j) {
-        const Item& item = plan.items[j];
-        finish(problem, kernel, item, samples_of(problem, plan, item, found), corners,
+        const Cluster& cluster = plan.clusters[j];
+        finish(problem, kernel, cluster, samples_of(problem, plan, cluster, found), corners,
                sorted.coefficient.get() + chunk.entry * problem.groups);
-        corners += item.count * problem.scales * 4;
+        corners += cluster.count * problem.scales * 4;
       }
     });
 }
@@ -335,10 +336,10 @@ void backward(const Problem<F>& problem, Team& team) {
   const int64_t bytes = corners * (12 + problem.groups * static_cast<int64_t>(sizeof(Real<F>)));
   const int64_t most = std::min(kPassBytes / std::max<int64_t>(1, bytes),
                                 INT32_MAX / std::max(problem.rows, problem.anchors));
-  const bool stream = streams(problem);
+  const bool past_caches = goes_past_caches(problem);
   for (int64_t begin = 0; begin < problem.batch;) {
     const int64_t end = std::min(problem.batch, begin + std::max<int64_t>(1, most));
-    backward_features(part_of(problem, begin, end), stream, team);
+    backward_features(part_of(problem, begin, end), past_caches, team);
     begin = end;
   }
 }

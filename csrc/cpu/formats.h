@@ -135,7 +135,7 @@ template <int N, typename F>
 JDA_INLINE void store(F* p, Vector<Real<F>, N> v, bool past_caches = false) {
   auto* lanes = reinterpret_cast<typename Format<F>::Lane*>(p);
   const auto rounded = Format<F>::template round<N>(v);
-  past_caches ? stream_lanes<N>(lanes, rounded) : store_lanes<N>(lanes, rounded);
+  past_caches ? store_past_caches<N>(lanes, rounded) : store_lanes<N>(lanes, rounded);
 }
 
 }  // namespace jda::JDA_ISA

@@ -10,7 +10,7 @@ namespace {
 // Items that a member of the team takes at a time.
 constexpr int64_t kItems = 4;
 
-// Writes, to problem.out, the sum over the entries of an anchor's items of
+// Writes, to problem.out, the sum over the entries of an anchor's clusters of
 //     coefficient * features[row] + tangent of the coefficient * features_of_tangents[row]
 // without the term whose features are null.
 template <typename F>
@@ -28,25 +28,25 @@ void aggregate(const Problem<F>& problem, const F* features, const F* features_o
     workers.emplace_back(problem,
                          features_of_tangents ? Worker<T>::kTangents : Worker<T>::kCoefficients);
 
-  team.for_ranges(plan.items.size(), kItems, [&](int64_t member, int64_t begin, int64_t end) {
+  team.for_ranges(plan.clusters.size(), kItems, [&](int64_t member, int64_t begin, int64_t end) {
     Worker<T>& worker = workers[member];
     for (int64_t i = begin; i < end; ++i) {
-      const Item& item = plan.items[i];
-      const Samples<F> samples = samples_of(problem, plan, item, worker.found);
+      const Cluster& cluster = plan.clusters[i];
+      const Samples<F> samples = samples_of(problem, plan, cluster, worker.found);
       const int64_t count = merge(samples, 0, 0, worker.tile, worker.entries());
-      const int64_t element = item.anchor / problem.anchors * problem.rows * channels;
+      const int64_t element = cluster.anchor / problem.anchors * problem.rows * channels;
       kernel.gather({{{at(features, element), worker.coefficient.get()},
                       {at(features_of_tangents, element), worker.tangent.get()}},
                      worker.row.get(),
                      count,
                      prefetch,
-                     problem.out + item.anchor * channels,
-                     item.part < 0 ? nullptr : parts.get() + item.part * channels},
+                     problem.out + cluster.anchor * channels,
+                     cluster.part < 0 ? nullptr : parts.get() + cluster.part * channels},
                     channels, problem.groups);
     }
   });
 
-  // Anchors of several items: their parts in the plan's order. Anchors of none: zero.
+  // Anchors of several clusters: their parts in the plan's order. Anchors of none: zero.
   team.for_ranges(problem.batch * problem.anchors, 4, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t a = begin; a < end; ++a)
       if (plan.pieces[a] != 1)

@@ -1,6 +1,6 @@
 // The inner loops, which exist once for each instruction set.
 //
-// A sample of one key point at one scale touches up to four feature rows. Samples of an item lie
+// A sample of one key point at one scale touches up to four feature rows. Samples of a cluster lie
 // close together, so they share rows: `merge` first turns them into entries, one for each distinct
 // row, with one coefficient for each channel group (the sum of bilinear coefficient times weight).
 // Everything else works on entries:
@@ -20,19 +20,19 @@
 
 namespace jda {
 
-// An item has at most this many key points.
-constexpr int64_t kItemPoints = 64;
+// A cluster has at most this many key points.
+constexpr int64_t kClusterPoints = 64;
 
-// The visible samples of one item.
+// The visible samples of one cluster.
 template <typename F>
 struct Samples {
   const int32_t* points;  // key points
   int64_t count;
-  const Real<F>* locations;  // of key point 0 in the item's camera
+  const Real<F>* locations;  // of key point 0 in the cluster's camera
   const F* weight;           // likewise: [scales, groups]
   int64_t location_stride;   // from one key point to the next
   int64_t weight_stride;
-  const Map* maps;  // of the item's camera
+  const Map* maps;  // of the cluster's camera
   int64_t scales, groups;
   int y_axis;
   const Real<F>* tangent_locations;  // like locations and weight; null where zero
@@ -41,7 +41,7 @@ struct Samples {
 
 // A work space of merge: the number of the entry of each cell under the samples.
 struct Tile {
-  static constexpr int64_t kCellsPerPoint = 16, kCells = kItemPoints * kCellsPerPoint;
+  static constexpr int64_t kCellsPerPoint = 16, kCells = kClusterPoints * kCellsPerPoint;
   int32_t number[kCells];
 };
 
@@ -78,7 +78,7 @@ struct RowGradient {
   const F* cotangent;     // [anchors, channels]
   const F* feature;       // [channels]: the row itself; null: no dots wanted
   F* gradient;            // [channels]: written
-  bool stream;            // write it past the caches
+  bool past_caches;       // write it past the caches
   Real<F>* spare;         // [count, groups]
 };
 

@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace jda {
 namespace {
@@ -33,7 +34,7 @@ uint32_t curve(T y, T x) {
 struct Seen {
   int32_t count = 0;
   uint32_t place = 0;  // of the first of them on the curve
-  int32_t pieces() const { return static_cast<int32_t>(ceil_div(count, kItemPoints)); }
+  int32_t pieces() const { return static_cast<int32_t>(ceil_div(count, kClusterPoints)); }
 };
 
 template <typename T>
@@ -69,67 +70,97 @@ void list_points(const Sizes& sizes, const T* locations, int64_t anchor, int64_t
   each([&](int64_t p, uint32_t tile) { points[begin[tile]++] = static_cast<int32_t>(p); });
 }
 
-}  // namespace
+// What is seen of every anchor in every camera, and where its clusters go.
+struct Layout {
+  std::vector<Seen> seen;       // [batch * anchors, cameras]
+  std::vector<int64_t> part;    // likewise: the partial result of its first cluster
+  std::vector<int64_t> listed;  // likewise: where its key points are listed, or -1
+  std::vector<int64_t> begin;   // [batch * cameras + 1]: the first cluster of each camera
+  int64_t points = 0;           // that are listed
+};
 
 template <typename T>
-Plan make_plan(const Sizes& sizes, const T* locations, Team& team) {
+std::vector<Seen> look_everywhere(const Sizes& sizes, const T* locations, Team& team) {
   const int64_t anchors = sizes.batch * sizes.anchors, cameras = sizes.cameras;
   std::vector<Seen> seen(anchors * cameras);
   const int64_t span = std::max<int64_t>(1, 2048 / std::max<int64_t>(1, sizes.points * cameras));
   team.for_ranges(anchors, span, [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t a = begin; a < end; ++a) look(sizes, locations, a, seen.data() + a * cameras);
   });
+  return seen;
+}
 
-  // Where everything goes: a group is one camera of one batch element.
-  Plan plan;
-  const int64_t groups = sizes.batch * cameras;
-  std::vector<int64_t> group_items(groups + 1, 0), part(anchors * cameras),
-      listed(anchors * cameras, -1);
+// Counts the clusters and the partial results of every anchor.
+Layout lay_out(const Sizes& sizes, std::vector<Seen> seen, Plan& plan) {
+  const int64_t anchors = sizes.batch * sizes.anchors, cameras = sizes.cameras;
+  Layout layout;
+  layout.seen = std::move(seen);
+  layout.part.resize(anchors * cameras);
+  layout.listed.assign(anchors * cameras, -1);
+  layout.begin.assign(sizes.batch * cameras + 1, 0);
   plan.pieces.assign(anchors, 0);
   plan.part.assign(anchors, 0);
-  int64_t points = 0;
   for (int64_t a = 0; a < anchors; ++a) {
     for (int64_t k = 0; k < cameras; ++k) {
-      const Seen& here = seen[a * cameras + k];
-      group_items[a / sizes.anchors * cameras + k + 1] += here.pieces();
-      part[a * cameras + k] = plan.parts + plan.pieces[a];
+      const Seen& here = layout.seen[a * cameras + k];
+      layout.begin[a / sizes.anchors * cameras + k + 1] += here.pieces();
+      layout.part[a * cameras + k] = plan.parts + plan.pieces[a];
       plan.pieces[a] += here.pieces();
       if (here.pieces() > 1) {
-        listed[a * cameras + k] = points;
-        points += here.count;
+        layout.listed[a * cameras + k] = layout.points;
+        layout.points += here.count;
       }
     }
     plan.part[a] = plan.parts;
     if (plan.pieces[a] > 1) plan.parts += plan.pieces[a];
   }
-  for (int64_t g = 0; g < groups; ++g) group_items[g + 1] += group_items[g];
+  for (size_t g = 1; g < layout.begin.size(); ++g) layout.begin[g] += layout.begin[g - 1];
+  return layout;
+}
 
-  plan.points.resize(points);
-  if (points > 0)
-    team.for_each(anchors * cameras, [&](int64_t, int64_t i) {
-      if (listed[i] >= 0)
-        list_points(sizes, locations, i / cameras, i % cameras, plan.points.data() + listed[i]);
-    });
-
-  plan.items.resize(group_items[groups]);
-  team.for_each(groups, [&](int64_t, int64_t g) {
-    const int64_t k = g % cameras, first = g / cameras * sizes.anchors;
-    Item* item = plan.items.data() + group_items[g];
-    for (int64_t a = first; a < first + sizes.anchors; ++a) {
-      const Seen& here = seen[a * cameras + k];
-      const int64_t pieces = here.pieces(), list = listed[a * cameras + k];
-      for (int64_t i = 0; i < pieces; ++i, ++item) {
-        const int64_t begin = here.count * i / pieces, end = here.count * (i + 1) / pieces;
-        *item = {a, static_cast<int32_t>(k), static_cast<int32_t>(end - begin), here.place, -1, -1};
-        if (pieces > 1) {
-          item->listed = list + begin;
-          item->place = place(sizes, locations, a, k, plan.points[item->listed]);
-        }
-        if (plan.pieces[a] > 1) item->part = part[a * cameras + k] + i;
-      }
+// Writes the clusters of one anchor in one camera; returns one past the last of them.
+template <typename T>
+Cluster* write_clusters(const Sizes& sizes, const T* locations, const Layout& layout,
+                        const Plan& plan, int64_t anchor, int64_t camera, Cluster* cluster) {
+  const int64_t at = anchor * sizes.cameras + camera;
+  const Seen& here = layout.seen[at];
+  const int64_t pieces = here.pieces();
+  for (int64_t i = 0; i < pieces; ++i, ++cluster) {
+    const int64_t begin = here.count * i / pieces, end = here.count * (i + 1) / pieces;
+    *cluster = {
+        anchor, static_cast<int32_t>(camera), static_cast<int32_t>(end - begin), here.place, -1,
+        -1};
+    if (pieces > 1) {
+      cluster->listed = layout.listed[at] + begin;
+      cluster->place = place(sizes, locations, anchor, camera, plan.points[cluster->listed]);
     }
-    std::stable_sort(plan.items.data() + group_items[g], item,
-                     [](const Item& a, const Item& b) { return a.place < b.place; });
+    if (plan.pieces[anchor] > 1) cluster->part = layout.part[at] + i;
+  }
+  return cluster;
+}
+
+}  // namespace
+
+template <typename T>
+Plan make_plan(const Sizes& sizes, const T* locations, Team& team) {
+  const int64_t cameras = sizes.cameras;
+  Plan plan;
+  const Layout layout = lay_out(sizes, look_everywhere(sizes, locations, team), plan);
+  plan.points.resize(layout.points);
+  if (layout.points > 0)
+    team.for_each(layout.listed.size(), [&](int64_t, int64_t i) {
+      if (layout.listed[i] >= 0)
+        list_points(sizes, locations, i / cameras, i % cameras,
+                    plan.points.data() + layout.listed[i]);
+    });
+  plan.clusters.resize(layout.begin.back());
+  team.for_each(sizes.batch * cameras, [&](int64_t, int64_t g) {  // a camera of a batch element
+    Cluster *first = plan.clusters.data() + layout.begin[g], *last = first;
+    const int64_t anchor = g / cameras * sizes.anchors;
+    for (int64_t a = anchor; a < anchor + sizes.anchors; ++a)
+      last = write_clusters(sizes, locations, layout, plan, a, g % cameras, last);
+    std::stable_sort(first, last,
+                     [](const Cluster& a, const Cluster& b) { return a.place < b.place; });
   });
   return plan;
 }

@@ -12,7 +12,7 @@ namespace jda {
 
 // Samples that are processed together: the visible key points of one anchor in one camera, or,
 // where they are many, a block of them that lies close together in the image.
-struct Item {
+struct Cluster {
   int64_t anchor;  // counted over the batch: batch element * anchors + anchor
   int32_t camera;
   int32_t count;   // of visible key points
@@ -22,11 +22,11 @@ struct Item {
 };
 
 struct Plan {
-  // Work is done camera by camera and, within a camera, along a space-filling curve, so that items
+  // Work is done camera by camera and, within a camera, along a space-filling curve, so that clusters
   // that follow each other read the same feature rows while a cache still holds them.
-  std::vector<Item> items;
-  std::vector<int32_t> points;  // key points of the items that are blocks
-  std::vector<int32_t> pieces;  // [batch * anchors]: items of each anchor
+  std::vector<Cluster> clusters;
+  std::vector<int32_t> points;  // key points of the clusters that are blocks
+  std::vector<int32_t> pieces;  // [batch * anchors]: clusters of each anchor
   std::vector<int64_t> part;    // [batch * anchors]: its first partial result, if pieces > 1
   int64_t parts = 0;            // partial results in all
 };
@@ -40,14 +40,14 @@ inline bool visible(T y, T x) {
 template <typename T>
 Plan make_plan(const Sizes& sizes, const T* locations, Team& team);
 
-// The key points of an item: listed by the plan, or found now and written to `found`, which has
-// room for kItemPoints.
+// The key points of a cluster: listed by the plan, or found now and written to `found`, which has
+// room for kClusterPoints.
 template <typename F>
-const int32_t* key_points(const Problem<F>& problem, const Plan& plan, const Item& item,
+const int32_t* key_points(const Problem<F>& problem, const Plan& plan, const Cluster& cluster,
                           int32_t* found) {
-  if (item.listed >= 0) return plan.points.data() + item.listed;
+  if (cluster.listed >= 0) return plan.points.data() + cluster.listed;
   const Real<F>* location =
-      problem.locations + (item.anchor * problem.points * problem.cameras + item.camera) * 2;
+      problem.locations + (cluster.anchor * problem.points * problem.cameras + cluster.camera) * 2;
   int32_t* next = found;
   for (int64_t p = 0; p < problem.points; ++p, location += problem.cameras * 2)
     if (visible(location[0], location[1])) *next++ = static_cast<int32_t>(p);

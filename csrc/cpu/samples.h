@@ -1,4 +1,4 @@
-// The samples of an item, as the kernels take them.
+// The samples of a cluster, as the kernels take them.
 #pragma once
 
 #include "kernels.h"
@@ -7,9 +7,9 @@
 
 namespace jda {
 
-// Where, within the locations, the item's camera has its location of key point 0.
-inline int64_t first_sample(const Sizes& sizes, const Item& item) {
-  return item.anchor * sizes.points * sizes.cameras + item.camera;
+// Where, within the locations, the cluster's camera has its location of key point 0.
+inline int64_t first_sample(const Sizes& sizes, const Cluster& cluster) {
+  return cluster.anchor * sizes.points * sizes.cameras + cluster.camera;
 }
 
 template <typename T>
@@ -18,16 +18,16 @@ T* at(T* array, int64_t offset) {
 }
 
 template <typename F>
-Samples<F> samples_of(const Problem<F>& problem, const Plan& plan, const Item& item,
+Samples<F> samples_of(const Problem<F>& problem, const Plan& plan, const Cluster& cluster,
                       int32_t* found) {
-  const int64_t first = first_sample(problem, item), weights = problem.scales * problem.groups;
-  return {key_points(problem, plan, item, found),
-          item.count,
+  const int64_t first = first_sample(problem, cluster), weights = problem.scales * problem.groups;
+  return {key_points(problem, plan, cluster, found),
+          cluster.count,
           problem.locations + first * 2,
           problem.weight + first * weights,
           problem.cameras * 2,
           problem.cameras * weights,
-          problem.maps + item.camera * problem.scales,
+          problem.maps + cluster.camera * problem.scales,
           problem.scales,
           problem.groups,
           problem.y_axis,
@@ -41,13 +41,13 @@ bool far_memory(const Problem<F>& problem) {
   return problem.rows * problem.channels * static_cast<int64_t>(sizeof(F)) > (int64_t{4} << 20);
 }
 
-// What a member of the team needs to work on one item at a time.
+// What a member of the team needs to work on one cluster at a time.
 template <typename T>
 struct Worker {
   enum Wanted { kCoefficients, kTangents, kCorners };
 
   Worker(const Sizes& sizes, Wanted wanted) {
-    const int64_t most = kItemPoints * sizes.scales * 4;
+    const int64_t most = kClusterPoints * sizes.scales * 4;
     row = Scratch<int32_t>(most);
     coefficient = Scratch<T>((most + 1) * sizes.groups);  // dots of no entry come before the others
     if (wanted == kTangents) tangent = Scratch<T>(most * sizes.groups);
@@ -56,7 +56,7 @@ struct Worker {
 
   Entries<T> entries() const { return {row.get(), coefficient.get(), tangent.get(), corner.get()}; }
 
-  int32_t found[kItemPoints];
+  int32_t found[kClusterPoints];
   Tile tile;
   Scratch<int32_t> row;
   Scratch<T> coefficient, tangent;

@@ -1,6 +1,6 @@
 // Vectors of N lanes, in the vector extensions that GCC and Clang share.
 //
-// This file, formats.h and kernels_impl.h are compiled once for each instruction set, each time
+// This file and what kernels_impl.h includes are compiled once for each instruction set, each time
 // into a namespace of its own (JDA_ISA), and call nothing that is not always inlined: otherwise the
 // linker could hand code for a wide instruction set to a machine that lacks it.
 #pragma once
@@ -32,7 +32,7 @@ JDA_INLINE void store_lanes(T* p, Vector<T, N> v) {
 
 // Stores past the caches where the instruction set can. `p` must be aligned to the vector.
 template <int N, typename T>
-JDA_INLINE void stream_lanes(T* p, Vector<T, N> v) {
+JDA_INLINE void store_past_caches(T* p, Vector<T, N> v) {
 #if __has_builtin(__builtin_nontemporal_store)  // Clang
   __builtin_nontemporal_store(v, reinterpret_cast<Vector<T, N>*>(p));
 #else

@@ -9,7 +9,7 @@
 #include <numeric>
 #include <string>
 
-#include "../../check.h"
+#include "check.h"
 #include "tiling.h"
 
 namespace jda_ascend {

@@ -21,7 +21,7 @@
 
 #include <cstdint>
 
-#include "../../problem.h"
+#include "problem.h"
 
 namespace jda_ascend {
 

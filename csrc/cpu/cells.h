@@ -1,0 +1,71 @@
+// Where in a map the samples of a cluster lie.
+#pragma once
+
+#include "formats.h"
+#include "kernels.h"
+#include "simd.h"
+
+namespace jda::JDA_ISA {
+
+// The samples of a cluster at one scale: each lies between rows h, h+1 and columns w, w+1 of the map.
+template <typename T>
+struct Cells {
+  int32_t h[kClusterPoints], w[kClusterPoints];
+  T down[kClusterPoints], right[kClusterPoints];  // distance from row h and column w
+};
+
+// The locations of a cluster, in plain arrays and padded to whole vectors with copies of the first.
+template <typename T>
+struct Coordinates {
+  static constexpr int64_t kPad = 16;
+  T y[kClusterPoints], x[kClusterPoints];
+  int64_t padded;
+
+  template <typename F>
+  explicit Coordinates(const Samples<F>& samples) {
+    padded = (samples.count + kPad - 1) / kPad * kPad;
+    for (int64_t i = 0; i < padded; ++i) {
+      const int64_t p = samples.points[i < samples.count ? i : 0];
+      const T* location = samples.locations + p * samples.location_stride;
+      y[i] = location[samples.y_axis];
+      x[i] = location[1 - samples.y_axis];
+    }
+  }
+
+  Cells<T> cells(const Map& map) const {
+    Cells<T> cells;
+    axis(y, map.height, cells.h, cells.down);
+    axis(x, map.width, cells.w, cells.right);
+    return cells;
+  }
+
+ private:
+  JDA_INLINE void axis(const T* location, int32_t size, int32_t* cell, T* distance) const {
+    for (int64_t i = 0; i < padded; ++i) {
+      const T at = location[i] * static_cast<T>(size) - T(0.5);
+      // floor: coordinates of visible samples are above -1, where truncation is off below zero only
+      cell[i] = static_cast<int32_t>(at) - (at < 0);
+      distance[i] = at - static_cast<T>(cell[i]);
+    }
+  }
+};
+
+struct Range {
+  int32_t low, high;
+};
+JDA_INLINE Range range(const int32_t* v, int64_t count) {
+  Range r{v[0], v[0]};
+  for (int64_t i = 1; i < count; ++i) {
+    r.low = v[i] < r.low ? v[i] : r.low;
+    r.high = v[i] > r.high ? v[i] : r.high;
+  }
+  return r;
+}
+
+// In maps of over 2^23 rows a float32 coordinate can round up to the map's size: all sides are
+// tested.
+JDA_INLINE bool within(int32_t v, int32_t size) {
+  return static_cast<uint32_t>(v) < static_cast<uint32_t>(size);
+}
+
+}  // namespace jda::JDA_ISA
