@@ -14,17 +14,18 @@ test: build  ## the test suite; what this machine can run must not be skipped
 	JDA_REQUIRE_CPU=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 test-mutants: build  ## every mutant of the Ascend kernels, of which the test suite tries a sample
-	$(BIN)/python tests/ascend/mutation.py --all
+	$(BIN)/python -m tests.ascend.mutation --all
 
-# What the version of JAX matters to. From the folder of the tests, so that the installed package is
-# found, not the sources.
-JAX_TESTS := $(patsubst %,test_%.py,transformations life_in_jax lowering sharding distributed half_precision \
-  forward_mode errors implementations packing) test_values.py::test_zoo test_gradients.py::test_zoo
+# What the version of JAX matters to. In a folder of their own, so that the installed package is found,
+# not the sources.
+JAX_TESTS := $(patsubst %,tests/test_%.py,transformations life_in_jax lowering sharding distributed half_precision \
+  forward_mode errors implementations index_arrays packing) tests/test_values.py::test_zoo tests/test_gradients.py::test_zoo
 define test_wheel
 rm -rf $(1)
 $(PYTHON) -m venv $(1)
 $(1)/bin/pip install -q "$$(ls -t dist/*.whl | head -1)[test]" $(2)
-cd tests && JDA_REQUIRE_CPU=1 ../$(1)/bin/pytest -n auto $(JAX_TESTS) $(PYTEST_ARGS)
+mkdir $(1)/suite && cp -r tests docs pyproject.toml $(1)/suite
+cd $(1)/suite && JDA_REQUIRE_CPU=1 ../bin/pytest -n auto $(JAX_TESTS) $(PYTEST_ARGS)
 endef
 
 test-oldest: wheel  ## the wheel on the oldest JAX that is supported
@@ -46,7 +47,7 @@ lint: build
 
 benchmark: build  ## tables, JSON and plots of the CPU kernels against their peers
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install -q '.[bench]'
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 wheel: build  ## dist/: one wheel for every Python 3, and the source distribution
 	$(BIN)/pip install -q build

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from problems import Inputs, is_visible
+
+from benchmarks.problems import Inputs, is_visible
 
 
 def compiled(source: str, *flags: str) -> ctypes.CDLL:

@@ -9,16 +9,16 @@ A peer maps the name of a task to a function that does it and waits for the resu
     tangent            the tangent of out, for tangents of all three arguments
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from problems import Inputs, is_visible
 
 import jda
+from benchmarks.problems import Inputs, is_visible
 
 Peer = dict[str, Callable[[], object]]
 FLOATS = (0, 3, 4)  # feature_maps, sample_locations, weight
@@ -41,7 +41,7 @@ def naive_jnp(
     part = pixel - corner
     corner = corner.astype(jnp.int32)
     batch = jnp.arange(bs).reshape(bs, 1, 1, 1, 1)
-    total = 0.0
+    total = jnp.zeros(())
     for i in (0, 1):
         for j in (0, 1):
             h, w = corner[..., 0] + i, corner[..., 1] + j
@@ -61,9 +61,7 @@ def naive_jnp(
 Operator = Callable[..., jax.Array]
 
 
-def jax_tasks(
-    operator: Operator, forward_mode: Operator
-) -> dict[str, Callable[..., object]]:
+def jax_tasks(operator: Operator, forward_mode: Operator) -> dict[str, Any]:
     """Jitted functions of (*arguments, cotangent, *tangents)."""
 
     def of(function: Operator, wanted: tuple[int, ...], args: Any) -> Any:
@@ -93,7 +91,7 @@ def jax_tasks(
     }
 
 
-def tasks_of(name: str) -> dict[str, Callable[..., object]]:
+def tasks_of(name: str) -> dict[str, Any]:
     if name == "naive jnp":
         return jax_tasks(naive_jnp, naive_jnp)
     implementation = "reference" if name == "reference" else "cpu"
@@ -189,13 +187,13 @@ def make_peer(name: str, inputs: Inputs) -> Peer:
     if name == "torch":
         return torch_peer(inputs)
     if name == "limits":
-        import limits
+        from benchmarks import limits
 
         return limits.peer(inputs)
     return jax_peer(name, inputs)
 
 
-def sampled(results: object) -> list[np.ndarray]:
+def sampled(results: Iterable[Any]) -> list[np.ndarray]:
     """At most a million elements of each result, to compare peers."""
     found = []
     for result in results:

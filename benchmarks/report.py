@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from problems import TITLES
-from timing import Contest
+from benchmarks.problems import TITLES
+from benchmarks.timing import Contest
 
 OURS, REUSED, ONE = "jda", "jda, reused pages", "jda, reused pages, 1 thread"
 BFLOAT16, FLOAT16 = "jda, reused pages, bfloat16", "jda, reused pages, float16"

@@ -1,8 +1,8 @@
 """Measures jda against its peers and against the memory system of this machine.
 
-    python benchmarks/run.py            everything: about half an hour
-    python benchmarks/run.py --quick    cases c and d in less than a minute
-    python benchmarks/run.py --cases ac --no-growth --only jda
+    python -m benchmarks.run            everything: about half an hour
+    python -m benchmarks.run --quick    cases c and d in less than a minute
+    python -m benchmarks.run --cases ac --no-growth --only jda
                                         jda alone: precisions and derivatives
 
 All numbers of a case come from one interleaved run of several processes. On a machine
@@ -21,12 +21,12 @@ from typing import Any
 
 import jax
 import numpy as np
-import report
-from problems import GROWTH, PROBLEMS, TINY, Problem, is_visible, make
-from report import BFLOAT16, BOTH, FLOAT16, ONE, OURS, REUSED
-from timing import ONE_THREAD, RETURNED_PAGES, REUSED_PAGES, Contest, Process
 
 import jda
+from benchmarks import report
+from benchmarks.problems import GROWTH, PROBLEMS, TINY, Problem, is_visible, make
+from benchmarks.report import BFLOAT16, BOTH, FLOAT16, ONE, OURS, REUSED
+from benchmarks.timing import ONE_THREAD, RETURNED_PAGES, REUSED_PAGES, Contest, Process
 
 TASKS = ["forward", BOTH, "backward", "features", "tangent"]
 MOST_MEMORY = 0.4  # of the machine, for the temporaries of one peer

@@ -12,7 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from problems import Problem
+from benchmarks.problems import Problem
+
+ROOT = Path(__file__).resolve().parents[1]  # from where `python -m benchmarks...` runs
 
 # Freed memory stays with the process: calls do not pay for fresh pages.
 REUSED_PAGES = {
@@ -34,9 +36,9 @@ class Process:
     """A worker process with one peer."""
 
     def __init__(self, peer: str, problem: Problem | None, **env: str) -> None:
-        worker = Path(__file__).with_name("worker.py")
         self.process = subprocess.Popen(
-            [sys.executable, str(worker)],
+            [sys.executable, "-m", "benchmarks.worker"],
+            cwd=ROOT,
             env=os.environ | {"JAX_PLATFORMS": "cpu"} | env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

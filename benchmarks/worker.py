@@ -16,11 +16,11 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-import limits
 import numpy as np
-import peers
-import problems
+
+from benchmarks import limits, peers, problems
 
 
 def memory(field: str) -> int:
@@ -59,7 +59,7 @@ class Worker:
         gc.collect()
         before = memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
-        results = self.peer[task]()
+        results: Any = self.peer[task]()
         peak = memory("VmHWM")
         return peak - before - sum(np.asarray(x).nbytes for x in results)
 

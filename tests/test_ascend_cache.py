@@ -14,9 +14,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-import cases
 import pytest
-from calls import (
+
+from tests.launcher.calls import (
     FAILED_PRECONDITION,
     INTERNAL,
     INVALID_ARGUMENT,
@@ -24,7 +24,8 @@ from calls import (
     Call,
     Launcher,
 )
-from launched import (
+from tests.support import cases
+from tests.support.launched import (
     DRIVER,
     FAULT,
     Compiler,

@@ -13,14 +13,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cases
 import pytest
-from calls import INTERNAL, OK, Call
-from launched import DRIVER, FAULT, HERE, output, require_driver, start, succeed
+
+from tests.launcher.calls import INTERNAL, OK, Call
+from tests.support import cases
+from tests.support.implementations import ROOT
+from tests.support.launched import DRIVER, FAULT, output, require_driver, start, succeed
 
 require_driver()
 
-LIST = Path(__file__).parents[1] / "csrc" / "ascend" / "launcher" / "driver.h"
+LIST = ROOT / "csrc" / "ascend" / "launcher" / "driver.h"
 
 # And how many pairs are tried of each.
 ROUTES = {"first": 60, "host": 100, "chunks": 20, "card": 100, "streams": 20}
@@ -31,9 +33,10 @@ PARTS = 16
 
 
 def failures(name: str, folder: Path, some: object) -> str:
-    """Runs launcher/failures.py."""
+    """Runs tests/launcher/failures.py."""
     result = subprocess.run(
-        [sys.executable, HERE / "failures.py", name, folder, str(some)],
+        [sys.executable, "-m", "tests.launcher.failures", name, folder, str(some)],
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )

@@ -10,19 +10,15 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-import cases
 import numpy as np
-import oracle
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "ascend"))
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks" / "ascend"))
-import emulated
-import limits
+from benchmarks.ascend import problems
+from tests.ascend import emulated, limits
+from tests.support import cases, oracle
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
@@ -215,8 +211,6 @@ def test_modelled_forward_is_near_the_floor(library, name):
 
     Two meetings of all cores, of a microsecond and a half each, are in it.
     """
-    import problems
-
     shape = problems.PROBLEMS[name]
     inputs = cases.make(shape)
     locations, scales = inputs.sample_locations, inputs.spatial_shape.shape[1]

@@ -12,12 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cases
-import cxx
 import numpy as np
-import oracle
 import pytest
-from calls import (
+
+from tests.launcher.calls import (
     FAILED_PRECONDITION,
     INTERNAL,
     INVALID_ARGUMENT,
@@ -28,7 +26,8 @@ from calls import (
     OnCard,
     through_xla,
 )
-from launched import (
+from tests.support import cases, cxx, oracle
+from tests.support.launched import (
     DRIVER,
     FAULT,
     both,

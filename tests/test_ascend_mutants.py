@@ -5,13 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "ascend"))
-import emulated
-import mutants
+from tests.ascend import emulated, mutants
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
@@ -122,7 +119,10 @@ def test_every_mutant_is_noticed_or_explained():
     """Without any one flag, pair of flags or barrier, and a sample of other changes."""
     # In a process without JAX, whose threads do not go with forks.
     run = subprocess.run(
-        [sys.executable, emulated.HERE / "mutation.py"], capture_output=True, text=True
+        [sys.executable, "-m", "tests.ascend.mutation"],
+        cwd=emulated.ROOT,
+        capture_output=True,
+        text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     count = re.search(r"(\d+) mutants, (\d+) tried, 0 unexplained", run.stdout)

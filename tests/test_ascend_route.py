@@ -12,21 +12,18 @@ import sys
 import textwrap
 from pathlib import Path
 
-import cases
-import cxx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import on_card
-import oracle
 import pytest
-from conftest import REQUIRE_CPU, enable_x64
-from emulated_books import FOLDER, EmulatedDriver
 from jax import export
-from npu import launches
 
 import jda
 from jda.ffi import ascend
+from tests.npu import launches
+from tests.support import cases, cxx, on_card, oracle
+from tests.support.emulated_books import FOLDER, EmulatedDriver
+from tests.support.implementations import REQUIRE_CPU, ROOT, enable_x64
 
 FLOATS = (0, 3, 4)
 INPUTS = cases.case("two cameras")
@@ -489,7 +486,7 @@ def test_a_problem_of_many_lines_is_told_on_one(books, monkeypatch):
 def python(source, **environment):
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(source)],
-        cwd=os.path.dirname(__file__),
+        cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
         text=True,
@@ -499,7 +496,8 @@ def python(source, **environment):
 
 
 SAY = """
-    import jax, jda, test_ascend_route as t
+    import jax, jda
+    from tests import test_ascend_route as t
     def attempt(name):
         try:
             out = t.operator(*t.INPUTS, implementation=name)

@@ -2,9 +2,10 @@
 
 import re
 
-import cxx
 import pytest
-from conftest import flag
+
+from jda._environment import flag
+from tests.support import cxx
 
 # With sanitizers they take a minute to compile: on request.
 VARIANTS = {"plain": ""}

@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from itertools import combinations, product
 
-import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jda
+from tests.support import cases
+from tests.support.implementations import ROOT
 
 LEVELS = ((20, 44), (10, 22), (5, 11))
 PROBLEMS = {  # each more than a million multiply-adds, so that the work is split
@@ -116,7 +117,8 @@ def every_digest():
 
 def in_a_process(what, threads):
     done = subprocess.run(
-        [sys.executable, __file__, what],
+        [sys.executable, "-m", __spec__.name, what],
+        cwd=ROOT,
         env=os.environ | {"NPROC": str(threads), "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,

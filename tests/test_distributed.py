@@ -4,10 +4,10 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
-TESTS = Path(__file__).parent
-PROGRAM = TESTS / "eight_devices" / "one_of_two_processes.py"
+from tests.support.implementations import ROOT
+
+PROGRAM = "tests.eight_devices.one_of_two_processes"
 
 
 def free_port():
@@ -18,12 +18,11 @@ def free_port():
 
 def test_two_processes():
     port = str(free_port())
-    paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     processes = [
         subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(rank), port],
-            env=os.environ
-            | {"PYTHONPATH": os.pathsep.join(paths), "JAX_PLATFORMS": "cpu"},
+            [sys.executable, "-m", PROGRAM, str(rank), port],
+            cwd=ROOT,
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

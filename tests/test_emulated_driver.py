@@ -9,7 +9,8 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from conftest import REQUIRE_CPU
+
+from tests.support.implementations import REQUIRE_CPU
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = ROOT / "emulator" / "tests" / "driver_test.cc"

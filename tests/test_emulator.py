@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cxx
 import pytest
+
+from tests.support import cxx
 
 EMULATOR = Path(__file__).resolve().parents[1] / "emulator"
 TESTS = EMULATOR / "tests"

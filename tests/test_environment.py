@@ -36,8 +36,7 @@ def test_other_words_are_refused(value, monkeypatch):
 def test_the_variables_of_the_tests_are_flags(name):
     """A test run with a wrong one would skip what should have been tested."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "test_cxx.py"],
-        cwd=TESTS,
+        [sys.executable, "-m", "pytest", "--collect-only", TESTS / "test_cxx.py"],
         env=os.environ | {name: "yes"},
         capture_output=True,
         text=True,

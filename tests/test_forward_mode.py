@@ -5,14 +5,13 @@ How forward mode meets JAX's other transformations is in test_transformations.py
 
 from functools import partial
 
-import cases
 import jax
 import numpy as np
-import oracle
 import pytest
 from jax.test_util import check_grads
 
 import jda
+from tests.support import cases, oracle
 
 FLOATS = (0, 3, 4)
 native = pytest.mark.parametrize("implementation", ["cpu"], indirect=True)

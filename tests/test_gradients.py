@@ -2,13 +2,13 @@
 
 from itertools import combinations
 
-import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from jax.test_util import check_grads
+
+from tests.support import cases, oracle
 
 FLOATS = {"feature_maps": 0, "sample_locations": 3, "weight": 4}
 

@@ -6,14 +6,13 @@ Whatever is returned is the float32 result for the same numbers, rounded once.
 from functools import cache, partial
 from itertools import combinations
 
-import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 
 import jda
+from tests.support import cases, oracle
 
 DTYPES = (jnp.bfloat16, jnp.float16)
 FLOATS = (0, 3, 4)

@@ -5,13 +5,13 @@ import subprocess
 import sys
 import textwrap
 
-import cases
 import jax
 import numpy as np
 import pytest
 
 import jda
 from jda.ffi import cpu
+from tests.support import cases
 
 INPUTS = cases.case("two cameras")
 

@@ -7,15 +7,14 @@ the kernels alone, which tests/test_ascend_kernels.py tests with the same inputs
 
 from functools import partial
 
-import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
-from conftest import require
 
 import jda
+from tests.support import cases, oracle
+from tests.support.implementations import require
 
 FLOATS = (0, 3, 4)
 GOOD = cases.case("two cameras")

@@ -11,18 +11,17 @@ import textwrap
 from functools import partial
 from pathlib import Path
 
-import cases
 import chex
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
-from conftest import require
 from jax.ad_checkpoint import checkpoint_name
 
 import jda
+from tests.support import cases, oracle
+from tests.support.implementations import require
 
 FLOATS = (0, 3, 4)
 INPUTS = cases.case("two cameras")

@@ -5,13 +5,13 @@ Programs are lowered for platforms that are not here; nothing of them runs.
 
 import re
 
-import cases
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import require
 
 import jda
+from tests.support import cases
+from tests.support.implementations import require
 
 INPUTS = cases.case("two cameras")
 FLOATS = (0, 3, 4)

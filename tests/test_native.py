@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-import cxx
 import pytest
-from conftest import REQUIRE_CPU
+
+from tests.support import cxx
+from tests.support.implementations import REQUIRE_CPU
 
 SOURCE = Path(__file__).parent / "native"
 

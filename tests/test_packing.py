@@ -6,10 +6,10 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 
 import jda
+from tests.support import oracle
 
 SIZES = ((5, 6), (2, 3), (1, 1))
 RAGGED = (((5, 6), (2, 3)), ((4, 7), (1, 2)), ((1, 1), (3, 3)))

@@ -6,16 +6,15 @@ implementations; here is what the reference promises alone.
 
 from functools import partial
 
-import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from jax.test_util import check_grads
 
 import jda
 from jda import _reference, reference
+from tests.support import cases, oracle
 
 FLOATS = (0, 3, 4)
 define = reference.deformable_aggregation

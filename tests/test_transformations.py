@@ -9,8 +9,8 @@ import itertools
 import re
 from functools import partial
 from math import prod
+from typing import Any
 
-import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +18,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import jda
+from tests.support import cases
 
 SHAPE = cases.Shape(cases.TWO_CAMERAS, batch=2, anchors=3, points=2, channels=4)
 SMALL = cases.Shape((((2, 3),),), anchors=2, points=2, channels=2, groups=1)
@@ -34,7 +35,7 @@ def plain(features, shapes, starts, locations, weight):
     pixel = locations[..., None, :] * size - 0.5
     corner = jnp.floor(pixel)
     c, group = features.shape[-1], weight.shape[-1]
-    total = 0.0
+    total: Any = 0.0
     for offset in itertools.product((0.0, 1.0), repeat=2):
         at = corner + jnp.array(offset, features.dtype)[None, None, None, None, None]
         inside = ((at >= 0) & (at < size)).all(-1) & visible

@@ -8,17 +8,17 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 
-import cases
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jda
+from tests.support import cases, oracle
+from tests.support.implementations import ROOT
 
 
 @pytest.mark.parametrize("name", cases.ZOO)
@@ -230,9 +230,10 @@ def test_zoo_on_each_instruction_set(isa, aggregate, implementation):
     missing = ISA_FLAGS[isa] - flags
     if missing:
         pytest.skip(f"this processor lacks {', '.join(sorted(missing))}")
+    program = f"from tests import test_values; test_values.judge_isa({isa!r})"
     done = subprocess.run(
-        [sys.executable, "-c", f"import test_values; test_values.judge_isa({isa!r})"],
-        cwd=Path(__file__).parent,
+        [sys.executable, "-c", program],
+        cwd=ROOT,
         env=os.environ | {"JDA_CPU_ISA": isa},
         capture_output=True,
         text=True,

@@ -1,15 +1,8 @@
 """The shapes that modelled times are reported for."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "ascend")]
-import cases  # noqa: E402
-import cxx  # noqa: E402, F401
-import emulated  # noqa: E402, F401
+from tests.support import cases
 
 
 def quarter_visible(rng, shape, _):

@@ -7,8 +7,10 @@ emulator, whose cost model and its sources are in emulator/core/machine/cost.h.
 import ctypes
 
 import numpy as np
-import problems
-from problems import cases, cxx, emulated
+
+from benchmarks.ascend import problems
+from tests.ascend import emulated
+from tests.support import cases, cxx
 
 LATENCIES = (0, 500, 1000)
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import cxx
 import numpy as np
+
+from tests.support import cxx
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -7,8 +7,9 @@ these kernels make.
 
 from functools import cache
 
-import cases
 import numpy as np
+
+from tests.support import cases
 
 
 def rarely(rng, shape, _):

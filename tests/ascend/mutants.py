@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cpp_source import CONSTANT, Source
+from tests.ascend.cpp_source import CONSTANT, Source
 
 # The switch of mutant.h, and what the operator becomes.
 OPERATORS = {

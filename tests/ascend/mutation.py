@@ -6,9 +6,9 @@ much farther than the kernels do. It is noticed too where it is right but does m
 than the kernels, by the emulator's model. What survives has to be listed in
 survivors.toml with the reason why it is equivalent, and what is listed has to survive.
 
-    python tests/ascend/mutation.py          of those that are not listed, what always
+    python -m tests.ascend.mutation          of those that are not listed, what always
                                              runs and a sample of the rest
-    python tests/ascend/mutation.py --all    every mutant
+    python -m tests.ascend.mutation --all    every mutant
 """
 
 import argparse
@@ -30,13 +30,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import cases
-import emulated
-import limits
-import mutants
-import oracle
-import test_ascend_kernels
+from tests import test_ascend_kernels
+from tests.ascend import emulated, limits, mutants
+from tests.support import cases, oracle
 
 # The emulator judges neither the scalar unit's own arrays nor the code of the host.
 BOUNDS = ("-fsanitize=bounds", "-fsanitize-undefined-trap-on-error")

@@ -10,12 +10,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import scene
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-from scene import run
 
 import jda
+from tests.eight_devices import scene
+from tests.eight_devices.scene import run
 
 pytestmark = pytest.mark.usefixtures("_defaults")
 GUIDE = Path(__file__).parents[2] / "docs" / "sharding.md"

@@ -3,20 +3,33 @@
 Run by tests/test_sharding.py in a process with eight devices.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
-import scene
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
-from scene import FLOATS, INPUTS, RESULTS, SPLITS, forward, pull_back, put, run
+
+from tests.eight_devices import scene
+from tests.eight_devices.scene import (
+    FLOATS,
+    INPUTS,
+    RESULTS,
+    SPLITS,
+    forward,
+    pull_back,
+    put,
+    run,
+)
 
 COUNTS = {"batch": 0, "anchor": 1, "group": 1, "point": 1, "camera": 1}  # backward
 
 
 def set_mesh(mesh):
     """JAX 0.7 has this under another name."""
-    enter = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
+    sharding: Any = jax.sharding
+    enter = jax.set_mesh if hasattr(jax, "set_mesh") else sharding.use_mesh
     return enter(mesh)
 
 

@@ -10,10 +10,11 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
 import jax
 import numpy as np
-import scene
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-from scene import INPUTS, SPLITS, forward, pull_back, run
+
+from tests.eight_devices import scene
+from tests.eight_devices.scene import INPUTS, SPLITS, forward, pull_back, run
 
 COUNTS = {"batch": (0, 0), "anchor": (0, 1), "camera": (1, 1)}
 

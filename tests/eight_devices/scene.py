@@ -4,15 +4,14 @@ import re
 from collections import Counter
 from functools import cache
 
-import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jda
+from tests.support import cases, oracle
 
 FLOATS = (0, 3, 4)
 MAPS = tuple(((2 + k % 3, 4), (1, 2)) for k in range(8))

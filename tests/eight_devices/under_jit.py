@@ -5,18 +5,26 @@ Run by tests/test_sharding.py in a process with eight devices.
 
 import re
 
-import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
-import scene
 from jax.sharding import AbstractMesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from scene import COTANGENT, INPUTS, SPLITS, forward, pull_back, push_forward, put, run
 
 import jda
+from tests.eight_devices import scene
+from tests.eight_devices.scene import (
+    COTANGENT,
+    INPUTS,
+    SPLITS,
+    forward,
+    pull_back,
+    push_forward,
+    put,
+    run,
+)
+from tests.support import cases, oracle
 
 MAPS = (((4, 3), (2, 2)), ((3, 3), (1, 5)))
 

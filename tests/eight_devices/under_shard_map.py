@@ -6,12 +6,21 @@ Run by tests/test_sharding.py in a process with eight devices.
 import jax
 import jax.numpy as jnp
 import pytest
-import scene
 from jax.sharding import AbstractMesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from scene import FLOATS, INPUTS, RESULTS, SPLITS, forward, pull_back, put, run
 
 import jda
+from tests.eight_devices import scene
+from tests.eight_devices.scene import (
+    FLOATS,
+    INPUTS,
+    RESULTS,
+    SPLITS,
+    forward,
+    pull_back,
+    put,
+    run,
+)
 
 SUMMED = ("point", "camera")
 

@@ -19,10 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).parents[1]))
-import cases
-from calls import OK, Call, Launcher, OnCard, Runtime
-from emulated_books import FOLDER, EmulatedDriver
+from tests.launcher.calls import OK, Call, Launcher, OnCard, Runtime
+from tests.support import cases
+from tests.support.emulated_books import FOLDER, EmulatedDriver
 
 DRIVER = Path(str(FOLDER))
 FAULT = 107000  # a code of the runtime

@@ -6,9 +6,8 @@ The C interface is that of csrc/ascend/launcher/launcher.h.
 import ctypes
 from collections.abc import Mapping
 
-from cases import Inputs
-
 from jda.ffi import ascend
+from tests.support.cases import Inputs
 
 SIZES = (
     *("batch", "rows", "channels", "anchors", "points", "cameras", "scales", "groups"),

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from cases import Inputs
-from on_card import FLOATS, Results
 
-from npu.launches import ARRAYS, enqueue
+from tests.npu.launches import ARRAYS, enqueue
+from tests.support.cases import Inputs
+from tests.support.on_card import FLOATS, Results
 
 
 class MxDriving:
@@ -70,7 +70,7 @@ class MxDriving:
 
         return both
 
-    def fetch(self, results: Results) -> Results:
+    def fetch(self, results: Any) -> Results:
         """As numpy arrays."""
         out, *grads = (x.detach().cpu().numpy() for x in (results[0], *results[1]))
         return out, grads
@@ -81,10 +81,11 @@ class MxDriving:
 
 def find(device: int) -> MxDriving:
     """The peer on a card; raises ImportError where it is not installed."""
-    import torch
+    import torch as imported
     import torch_npu  # noqa: F401  (it makes torch.npu)
     from mx_driving import deformable_aggregation
 
+    torch: Any = imported
     torch.npu.set_device(device)
     wait = torch.npu.synchronize
     return MxDriving(torch, deformable_aggregation, f"npu:{device}", wait)

@@ -1,8 +1,8 @@
 """The promise: on a real card the kernels compute what the oracle says."""
 
-import cases
-import on_card
 import pytest
+
+from tests.support import cases, on_card
 
 
 @pytest.mark.parametrize("name", cases.ZOO)

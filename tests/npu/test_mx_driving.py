@@ -6,12 +6,11 @@ puts x first, so all problems here do.
 
 import os
 
-import cases
 import jax
-import on_card
 import pytest
 
-from npu import mx_driving_peer
+from tests.npu import mx_driving_peer
+from tests.support import cases, on_card
 
 pytestmark = pytest.mark.filterwarnings("default")  # PyTorch's warnings are its own
 

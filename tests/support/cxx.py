@@ -8,7 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 BUILDS = TESTS.parent / "build" / "tests"
 PLAIN = BUILDS / "plain"
 

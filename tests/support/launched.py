@@ -12,16 +12,14 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cases
-import oracle
 import pytest
-from conftest import REQUIRE_CPU
-from emulated_books import FOLDER, EmulatedDriver
 
-sys.path.append(str(Path(__file__).parent / "launcher"))
-from calls import OK, Call, Launcher, Runtime
+from tests.launcher.calls import OK, Call, Launcher, Runtime
+from tests.support import cases, oracle
+from tests.support.emulated_books import FOLDER, EmulatedDriver
+from tests.support.implementations import REQUIRE_CPU, ROOT
 
-HERE = Path(__file__).parent / "launcher"
+HERE = ROOT / "tests" / "launcher"
 DRIVER = Path(str(FOLDER))
 LIBRARY = DRIVER.parent / "libjda_ascend.so"
 FAULT = 107000  # a code of the runtime
@@ -151,10 +149,8 @@ def succeed(launcher: Launcher) -> None:
 # In processes of their own.
 
 PROGRAM = """
-import sys
-sys.path[:0] = [{tests!r}, {here!r}]
-import cases, oracle
-from calls import *
+from tests.support import cases, oracle
+from tests.launcher.calls import *
 from pathlib import Path
 folder = Path({folder!r})
 one = Launcher(Path({library!r}), folder, {driver!r})
@@ -174,15 +170,13 @@ def start(
 ) -> subprocess.Popen[str]:
     folder.mkdir(exist_ok=True)
     begin = PROGRAM.format(
-        tests=str(HERE.parent),
-        here=str(HERE),
         folder=str(folder),
         library=str(LIBRARY),
         driver=str(driver),
     )
     return subprocess.Popen(
         [sys.executable, "-c", begin + textwrap.dedent(source)],
-        cwd=HERE.parent,
+        cwd=ROOT,
         env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -6,15 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 
-import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
-from cases import Inputs
 
 import jda
+from tests.support import cases, oracle
+from tests.support.cases import Inputs
 
 FLOATS = (0, 3, 4)
 FOUR = ("value", "grad feature_maps", "grad sample_locations", "grad weight")

@@ -1,0 +1,1 @@
+"""Modelled times of the Ascend C kernels: python -m benchmarks.ascend.run."""

@@ -1,0 +1,1 @@
+"""The Ascend C kernels under the emulator."""

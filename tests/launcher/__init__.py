@@ -1,0 +1,1 @@
+"""The launcher by its C interface."""

@@ -1,0 +1,1 @@
+"""What several tests share: the oracle, the cases, the C++ that they build."""
