@@ -301,6 +301,12 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n".join(page) + "\n"
 
 
+PEERS = (OURS, REUSED, "reference", "torch", "naive jnp")
+COLOURS = dict(
+    zip(PEERS, ("#0b6e4f", "#6bbf59", "#3d5a80", "#ee6c4d", "#9a9a9a"), strict=True)
+)
+
+
 def plot(results: dict[str, Any], path: Path) -> None:
     """Times of every case beside each other, and how they grow."""
     import matplotlib
@@ -309,60 +315,55 @@ def plot(results: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     cases, growth = results["cases"], results["growth"]
-    peers = [OURS, REUSED, "reference", "torch", "naive jnp"]
-    colours = dict(
-        zip(peers, ["#0b6e4f", "#6bbf59", "#3d5a80", "#ee6c4d", "#9a9a9a"], strict=True)
-    )
     columns = max(2, len(growth))
     rows = 2 if growth else 1
-    figure = plt.figure(
-        figsize=(max(10, 3 * columns), 4.5 * rows), layout="constrained"
-    )
+    size = (max(10, 3 * columns), 4.5 * rows)
+    figure = plt.figure(figsize=size, layout="constrained")
     grid = figure.add_gridspec(rows, 2 * columns)
     for side, task in enumerate(("forward", BOTH)):
         axes = figure.add_subplot(grid[0, side * columns : (side + 1) * columns])
-        for i, peer in enumerate(peers):
-            names = [f"{peer}: {task}" for _ in cases]
-            bars = [
-                (j + (i - 2) * 0.16, 1e3 * times[name]["median"])
-                for j, (times, name) in enumerate(
-                    zip(cases.values(), names, strict=True)
-                )
-                if name in times
-            ]
-            if bars:
-                axes.bar(
-                    *zip(*bars, strict=True), 0.15, label=peer, color=colours[peer]
-                )
-        if task == "forward":
-            for j, times in enumerate(cases.values()):
-                limit = times.get("limits: gather anchor order, 2")
-                if limit:
-                    axes.hlines(
-                        1e3 * limit["median"],
-                        j - 0.42,
-                        j + 0.42,
-                        color="black",
-                        linewidth=1.2,
-                        linestyle=":",
-                        label=None if j else "bare gather of the same rows",
-                    )
-        axes.set_yscale("log")
-        axes.set_xticks(range(len(cases)), [f"case {x}" for x in cases])
-        axes.set_title(task)
-        axes.set_ylabel("ms per call, 2 threads")
-        axes.grid(axis="y", alpha=0.3)
-        axes.legend(fontsize=7)
+        plot_cases(axes, cases, task)
     for i, (variable, points) in enumerate(growth.items()):
         axes = figure.add_subplot(grid[1, 2 * i : 2 * i + 2])
-        x = [point["value"] for point in points]
-        for task, style in (("forward", "o-"), ("backward", "s--")):
-            axes.plot(
-                x, [1e3 * p[task] for p in points], style, color="#0b6e4f", label=task
-            )
-        axes.set(title=f"case a by {variable}", xscale="log", yscale="log")
-        axes.set_xticks(x, [f"{value:g}" for value in x])
-        axes.xaxis.minorticks_off()
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        plot_growth(axes, variable, points)
     figure.savefig(path, dpi=140)
+
+
+def plot_cases(axes: Any, cases: dict[str, Any], task: str) -> None:
+    for i, peer in enumerate(PEERS):
+        bars = [
+            (j + (i - 2) * 0.16, 1e3 * times[f"{peer}: {task}"]["median"])
+            for j, times in enumerate(cases.values())
+            if f"{peer}: {task}" in times
+        ]
+        if bars:
+            places, heights = zip(*bars, strict=True)
+            axes.bar(places, heights, 0.15, label=peer, color=COLOURS[peer])
+    if task == "forward":
+        plot_limits(axes, cases)
+    axes.set_yscale("log")
+    axes.set_xticks(range(len(cases)), [f"case {x}" for x in cases])
+    axes.set(title=task, ylabel="ms per call, 2 threads")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize=7)
+
+
+def plot_limits(axes: Any, cases: dict[str, Any]) -> None:
+    for j, times in enumerate(cases.values()):
+        limit = times.get("limits: gather anchor order, 2")
+        if limit:
+            label = None if j else "bare gather of the same rows"
+            line = {"color": "black", "linewidth": 1.2, "linestyle": ":"}
+            axes.hlines(1e3 * limit["median"], j - 0.42, j + 0.42, label=label, **line)
+
+
+def plot_growth(axes: Any, variable: str, points: list[dict[str, float]]) -> None:
+    x = [point["value"] for point in points]
+    for task, style in (("forward", "o-"), ("backward", "s--")):
+        times = [1e3 * point[task] for point in points]
+        axes.plot(x, times, style, color=COLOURS[OURS], label=task)
+    axes.set(title=f"case a by {variable}", xscale="log", yscale="log")
+    axes.set_xticks(x, [f"{value:g}" for value in x])
+    axes.xaxis.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)

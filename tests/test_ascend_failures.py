@@ -120,7 +120,7 @@ def test_two_streams_that_cannot_be_waited_for_are_told_once(launcher, books):
 def test_a_workspace_that_the_card_may_use_is_kept(tmp_path):
     """It is no longer lent, and stays for ever: streams of others may be gone."""
     source = f"""
-    from emulated_books import EmulatedDriver
+    from tests.support.emulated_books import EmulatedDriver
     driver, runtime = EmulatedDriver(), Runtime(Path({str(DRIVER)!r}))
     on_card, stream = OnCard(runtime, call), runtime.stream()
     before = driver.live()["device"]
@@ -145,7 +145,7 @@ def test_a_workspace_that_the_card_may_use_is_kept(tmp_path):
 def test_a_fault_on_the_card_is_told_once_and_ends_it(tmp_path):
     """Nothing can be waited for any more: what the calls had is kept, and no more."""
     source = """
-    from emulated_books import EmulatedDriver
+    from tests.support.emulated_books import EmulatedDriver
     driver = EmulatedDriver()
     print(attempt())
     driver.fail("kernel", 1, 507035)

@@ -716,7 +716,7 @@ def test_a_forked_process_is_told(tmp_path):
 def test_after_a_fault_on_the_card_memory_is_not_lost(tmp_path):
     """The error comes to who waits; what the launcher holds does not grow."""
     source = f"""
-    from emulated_books import EmulatedDriver
+    from tests.support.emulated_books import EmulatedDriver
     driver, runtime = EmulatedDriver(), Runtime(Path({str(DRIVER)!r}))
     on_card = OnCard(runtime, call)
     stream = runtime.stream()

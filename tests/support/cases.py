@@ -16,7 +16,7 @@ from tests.support import oracle
 
 Pyramids = tuple[tuple[tuple[int, int], ...], ...]  # (height, width) by camera, scale
 Generator = np.random.Generator
-_SIDES = np.float32([1, 0])
+_SIDES = np.array([1, 0], np.float32)
 
 
 class Inputs(NamedTuple):
@@ -80,8 +80,8 @@ def remarkable(rng: Generator, shape: tuple[int, ...], maps: Pyramids) -> np.nda
     tiny = np.finfo(np.float32).tiny
     edges = np.array([0.0, -0.0, 1.0, tiny, 1 - 2.0**-24, 1 + 2.0**-23, 0.5])
     strange = np.array([np.nan, np.inf, -np.inf, -1.0, 2.0, 1e30, -1e30])
-    rounded: Any = centres.astype(np.float32)
-    above, below = (np.nextafter(rounded, side) for side in _SIDES)
+    rounded = centres.astype(np.float32)
+    above, below = (np.asarray(np.nextafter(rounded, side)) for side in _SIDES)
     kinds = [centres, borders, edges, above, below, rng.random(8), strange]
     chosen = rng.choice(
         len(kinds), (*shape, 2), p=[0.25, 0.2, 0.15, 0.1, 0.1, 0.1, 0.1]
