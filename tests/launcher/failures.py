@@ -194,8 +194,7 @@ class Rounds:
         library = self.route.one.library
         if library.jda_ascend_trim() != OK:
             errors.append(self.route.one.error())
-        lines = self.books.trace().splitlines()
-        return errors, [line.split("(")[0] for line in lines if line.startswith("acl")]
+        return errors, self.books.called()
 
     def first_failures(self) -> list[Failure]:
         """Some of the calls of each function that is called when nothing fails."""

@@ -1,6 +1,7 @@
 """Controls and books of the emulated driver (emulator/driver/controls.h)."""
 
 import ctypes
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -75,8 +76,21 @@ class EmulatedDriver:
 
     def calls(self) -> Counter[str]:
         """How often each function of ACL was called since the reset."""
+        return Counter(self.called())
+
+    def called(self) -> list[str]:
+        """The functions of ACL in the order of their calls."""
         lines = self.trace().splitlines()
-        return Counter(line.split("(")[0] for line in lines if line.startswith("acl"))
+        return [line.split("(")[0] for line in lines if line.startswith("acl")]
+
+    def copies(self, start: str) -> list[int]:
+        """The bytes of every copy that starts at the "host" or the "device"."""
+        found = re.findall(rf"copy of (\d+) bytes {start} to", self.trace())
+        return list(map(int, found))
+
+    def kernels(self) -> list[str]:
+        """What ran: "deformable_aggregation on 3 blocks at once" and the like."""
+        return re.findall(r"kernel (\w+ on \d+ blocks.*)", self.trace())
 
     def trace(self) -> str:
         """Calls and the work of streams, a line each."""

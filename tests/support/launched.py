@@ -9,12 +9,13 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.launcher.calls import OK, Call, Launcher, Runtime
+from tests.launcher.calls import OK, Call, Launcher, OnCard, Runtime
 from tests.support import cases, oracle
 from tests.support.emulated_books import FOLDER, EmulatedDriver
 from tests.support.implementations import REQUIRE_CPU, ROOT
@@ -193,3 +194,26 @@ def both_outputs(process: subprocess.Popen[str]) -> tuple[str, str]:
     told, warnings = process.communicate()
     assert process.returncode == 0, warnings
     return told, warnings
+
+
+def bring_back(arrays: list[OnCard]) -> None:
+    for on_card in arrays:
+        on_card.fetch()
+        on_card.free()
+
+
+def in_threads(work: list[Callable[[], None]]) -> None:
+    failures: list[BaseException] = []
+
+    def run(one: Callable[[], None]) -> None:
+        try:
+            one()
+        except BaseException as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=run, args=(one,)) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures

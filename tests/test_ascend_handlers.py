@@ -1,0 +1,97 @@
+"""The promise: XLA's handlers on a card, and what they refuse.
+
+On the emulated driver, and on no hardware. A test that takes a launcher of its own sees
+what a new process would: no card and no kernel is known yet.
+"""
+
+import ctypes
+
+import numpy as np
+import pytest
+
+from tests.launcher.calls import (
+    INVALID_ARGUMENT,
+    OK,
+    Call,
+    OnCard,
+    through_xla,
+)
+from tests.support import cases, cxx
+from tests.support.launched import (
+    both,
+    bring_back,
+    check,
+    require_driver,
+)
+
+require_driver()
+
+
+@pytest.fixture(scope="module")
+def frame() -> ctypes.CDLL:
+    """XLA's side of a handler (launcher/frame.cc)."""
+    return ctypes.CDLL(str(cxx.build("frame") / "frame.so"))
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("name", ["rig", "300 points at one place", "no points"])
+def test_handlers_of_a_card(name, deterministic, frame, launcher, runtime, books):
+    one, stream = launcher(), runtime.stream()
+    calls = both(name, deterministic=deterministic)
+    arrays = [OnCard(runtime, call) for call in calls]
+    books.reset()
+    for call, on_card in zip(calls, arrays, strict=True):
+        told = through_xla(frame, one, "device", call, on_card, stream)
+        assert told == (OK, "")
+    done = books.calls()
+    assert not any("ynchronize" in call or "Memcpy" in call for call in done), done
+    assert not books.kernels(), "enqueued, not awaited"
+    runtime.synchronise(stream)
+    bring_back(arrays)
+    check(name, *calls)
+    one.trim()
+    runtime.destroy(stream)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("which", range(3))
+def test_only_what_is_wanted_moves(which, deterministic, launcher, books):
+    """The gradient of the maps alone needs no maps."""
+    one, inputs = launcher(), cases.case("two cameras")
+    judged = cases.judged_case("two cameras")
+    wanted = tuple(i == which for i in range(3))
+    call = Call(inputs, judged.cotangent, wanted, deterministic=deterministic)
+    assert one.compute(call) == OK, one.error()
+    results = list(map(np.float32, judged.grads))
+    results[which] = call.results[which]
+    cases.assert_gradients_within(results, judged)
+    needed = inputs[1:] if which == 0 else inputs
+    sizes = [array.nbytes for array in (*needed, judged.cotangent.astype(np.float32))]
+    assert books.copies("host") == sizes
+    assert books.copies("device") == [call.results[which].nbytes]
+    assert books.calls()["aclrtLaunchKernelWithHostArgs"] == 1
+
+
+WRONG = {
+    "must be float32 on Ascend": lambda x: x._replace(weight=np.float64(x.weight)),
+    "must be int32": lambda x: x._replace(spatial_shape=np.float32(x.spatial_shape)),
+    "must have 3, 5 and 6 dim": lambda x: x._replace(feature_maps=x.feature_maps[0]),
+    "must agree in their sizes": lambda x: x._replace(weight=x.weight[:, :2]),
+    "must describe the cameras": lambda x: x._replace(
+        spatial_shape=x.spatial_shape[:1]
+    ),
+    "scale_start_index[1, 0] is ": lambda x: x._replace(
+        scale_start_index=x.scale_start_index + np.int32([[0], [1000]])
+    ),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_wrong_arguments_are_refused(message, frame, launcher, books):
+    one, right = launcher(), cases.case("two cameras")
+    wrong = Call(right)
+    wrong.inputs = WRONG[message](right)
+    code, told = through_xla(frame, one, "host", wrong)
+    assert (code, told[:5]) == (INVALID_ARGUMENT, "jda: ")
+    assert message in told
+    assert not books.kernels()
