@@ -65,6 +65,16 @@ def with_automatic_axes(
     return automatic
 
 
+def is_plain(arrays: Sequence[jax.Array]) -> bool:
+    """Whether the types have no mesh axes in them, and sizes are all numbers."""
+    return not any(
+        _varying_axes(array)
+        or jax.typeof(array).sharding.mesh.explicit_axes
+        or not all(isinstance(size, int) for size in array.shape)
+        for array in arrays
+    )
+
+
 def with_same_varying_axes(arrays: Sequence[jax.Array]) -> list[jax.Array]:
     """Inside ``shard_map``: all arrays vary over the mesh axes that any varies over."""
     axes = [_varying_axes(array) for array in arrays]

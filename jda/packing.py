@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from jax.typing import ArrayLike
 
-from jda import _check, _compat
+from jda import _check, _compat, _pack
 from jda._dimensions import INDEX, Operands
 
 LAYOUTS = ("bkchw", "bkhwc", "bchw", "bhwc")
@@ -256,16 +256,13 @@ def _spatial_shape(pyramid: Pyramid, layout: str) -> npt.NDArray[np.int32]:
 # One dispatch for an eager call, and no trace of it in a caller's jaxpr.
 @functools.partial(jax.jit, inline=_compat.INLINE, static_argnames="layout")
 def _packed(groups: list[list[jax.Array]], layout: str) -> jax.Array:
-    rows = [_rows(scales, layout) for scales in groups]
-    return jnp.concatenate(rows, axis=1) if len(rows) > 1 else rows[0]
-
-
-def _rows(scales: list[jax.Array], layout: str) -> jax.Array:
-    """The maps of a camera, or of several of equal sizes, as rows [bs, rows, c]."""
-    last = [jnp.moveaxis(scale, layout.index("c"), -1) for scale in scales]
-    flat = [jax.lax.collapse(scale, -3, -1) for scale in last]
-    rows = jnp.concatenate(flat, axis=-2)
-    return jax.lax.collapse(rows, 1, -1) if "k" in layout else rows
+    maps = [scale for scales in groups for scale in scales]
+    if "k" not in layout:
+        maps = [jnp.expand_dims(scale, 1) for scale in maps]
+    side = layout.replace("k", "").index("h") + 1
+    flat = [jax.lax.collapse(scale, side, side + 2) for scale in maps]
+    is_last = layout.endswith("c")
+    return _pack.packed(flat, channels_last=is_last, scales=len(groups[0]))
 
 
 def _starts(spatial_shape: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jda
+from jda import _pack
 from tests.support import oracle
 
 SIZES = ((5, 6), (2, 3), (1, 1))
@@ -374,3 +375,89 @@ def test_forgetting_to_unpack(packed):
     )
     for function in (jda.deformable_aggregation, jda.reference.deformable_aggregation):
         fails(TypeError, message, function, packed, *operands())
+
+
+# The native copies, in blocks of 256 pixels and squares of 64 bytes a side
+
+
+SHAPES = {
+    "blocks": (1, 2, 32, [(17, 31), (16, 32)]),
+    "ragged": (2, 3, 19, [(9, 31), (1, 1)]),
+    "past the caches": (1, 2, 128, [(64, 128), (5, 7)]),
+    "small": (3, 1, 1, [(2, 3)]),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8", "int32"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("layout", ["bkchw", "bkhwc"])
+def test_every_element_arrives(layout, shape, dtype):
+    bs, cam, c, sizes = SHAPES[shape]
+    rng = np.random.default_rng(0)
+    maps = [
+        jnp.asarray(rng.integers(-100, 100, (bs, cam, c, h, w)), dtype)
+        for h, w in sizes
+    ]
+    rows = [np.asarray(x).reshape(bs, cam, c, -1).swapaxes(2, 3) for x in maps]
+    right = np.concatenate(rows, axis=2).reshape(bs, -1, c)
+    maps = [jnp.moveaxis(x, 2, layout.index("c")) for x in maps]
+    packed = jda.pack_feature_maps(maps, layout)
+    np.testing.assert_array_equal(packed.feature_maps, right)
+    transposed = jax.linear_transpose(lambda x: jda.pack_feature_maps(x, layout), maps)
+    if jnp.issubdtype(maps[0].dtype, jnp.floating):
+        assert_same(transposed(packed)[0], maps)
+
+
+def test_float64(float64):
+    maps = [jnp.asarray(x, "float64") + 1e-12 for x in pyramid("bkchw")]
+    packed, back = jax.vjp(jda.pack_feature_maps, maps)
+    assert_same(jda.unpack_feature_maps(packed), maps)
+    assert_same(back(packed)[0], maps)
+
+
+@pytest.mark.parametrize("layout", MAPS)
+def test_transformations_of_packing(layout):
+    maps = jax.tree.map(jnp.asarray, MAPS[layout](layout))
+    other = jax.tree.map(jnp.asarray, MAPS[layout](layout, 1))
+
+    def pack(maps):
+        return jda.pack_feature_maps(maps, layout).feature_maps
+
+    first, second = pack(maps), pack(other)
+    for forward in (jax.jvp, jax.jit(jax.jvp, static_argnums=0)):
+        out, tangent = forward(pack, (maps,), (other,))
+        np.testing.assert_array_equal(out, first)
+        np.testing.assert_array_equal(tangent, second)
+    stacked = jax.tree.map(lambda *x: jnp.stack(x, 1), maps, other)
+    out = jax.vmap(pack, 1)(stacked)
+    np.testing.assert_array_equal(out, np.stack([first, second]))
+    grads = jax.vmap(jax.grad(lambda x: jnp.vdot(pack(x), second)), 1)(stacked)
+    right = jax.tree.map(lambda x: jnp.stack([x, x]), other)
+    assert_same(grads, right)
+    one = jax.vmap(lambda x: pack([x, *maps[1:]]))
+    shared = one(jax.tree.map(lambda x: jnp.stack([x, x]), maps[0]))
+    np.testing.assert_array_equal(shared, np.stack([first, first]))
+    hessian = jax.hessian(
+        lambda t: (pack(jax.tree.map(lambda x: t * x, maps)) ** 2).sum()
+    )
+    np.testing.assert_allclose(hessian(1.0), 2 * (first**2).sum(), rtol=1e-5)
+
+
+def test_packing_as_numpy_does_it():
+    """What other platforms, and programs of many devices, compute."""
+    flat = [jnp.asarray(x.reshape(BS, CAM, C, -1)) for x in pyramid("bkchw")]
+    last = [jnp.swapaxes(x, 2, 3) for x in flat]
+    for arrays, is_last in ((flat, False), (last, True)):
+        params = {"channels_last": is_last, "scales": len(SIZES)}
+        (rows,) = _pack._in_numpy(*arrays, **params)
+        np.testing.assert_array_equal(rows, _pack.pack(*arrays, **params)[0])
+        of = _pack.sizes(arrays, is_last)
+        assert_same(_pack._back_in_numpy(rows, of=of, **params), arrays)
+        assert_same(_pack.unpack(rows, of=of, **params), arrays)
+
+
+def test_packing_is_one_native_call(implementation):
+    if implementation != "cpu":
+        return
+    text = jax.jit(jda.pack_feature_maps).lower(pyramid("bkchw")).as_text()
+    assert text.count("jda_cpu_pack") == 1 and "stablehlo.transpose" not in text

@@ -20,7 +20,7 @@ OPERATIONS = {
     "tangent": partial(call.tangent, "jda_cpu"),
     "backward": partial(call.backward, "jda_cpu"),
 }
-TARGETS = tuple(f"jda_cpu_{operation}" for operation in OPERATIONS)
+TARGETS = tuple(f"jda_cpu_{name}" for name in (*OPERATIONS, "pack", "unpack"))
 
 _loading = threading.Lock()
 

@@ -389,3 +389,21 @@ def test_arrays_on_two_devices():
         jda.deformable_aggregation(*arrays)
     with_numpy = [*arrays[:1], *map(np.asarray, arrays[1:])]  # which goes anywhere
     assert jda.deformable_aggregation(*with_numpy).devices() == {first}
+
+
+@pytest.mark.parametrize("spec", [P("x"), P(None, "x"), P()], ids=str)
+def test_packing_keeps_maps_where_they_are(spec):
+    rng = np.random.default_rng(0)
+    sizes = [(6, 5), (3, 2)]
+    maps = [rng.normal(size=(8, 8, 4, h, w)).astype(np.float32) for h, w in sizes]
+    right = np.asarray(jda.pack_feature_maps(maps).feature_maps)
+    split = jax.device_put(maps, NamedSharding(scene.mesh((8,), ("x",)), spec))
+    pack = jax.jit(lambda maps: jda.pack_feature_maps(maps).feature_maps)
+    out, found = run(pack, (split,))
+    np.testing.assert_array_equal(out, right)
+    assert found == {} and out.sharding.is_equivalent_to(
+        NamedSharding(scene.mesh((8,), ("x",)), spec), 3
+    )
+    grads = jax.jit(jax.grad(lambda maps: jnp.sum(pack(maps) ** 2)))(split)
+    for grad, scale in zip(grads, maps, strict=True):
+        np.testing.assert_array_equal(grad, 2 * scale)
