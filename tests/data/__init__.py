@@ -1,1 +1,0 @@
-"""What public implementations gave, and the seeds of what they were given."""
