@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 NATIVE := CMakeLists.txt $(wildcard csrc/* csrc/*/* csrc/*/*/* emulator/*/* emulator/core/*/*)
 CXX_FILES := $(shell git ls-files "*.h" "*.cc" "*.cpp")
 
-.PHONY: demo test test-mutants test-oldest test-newest test-npu build lint benchmark wheel clean check-tools
+.PHONY: demo test test-sanitized test-mutants test-oldest test-newest test-npu build lint benchmark wheel clean check-tools
 
 demo: build  ## deformable aggregation on a six-camera scene, forward and backward, on the CPU
 	$(BIN)/python examples/six_cameras.py
 
 test: build  ## the test suite; what this machine can run must not be skipped
 	JDA_REQUIRE_CPU=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+
+test-sanitized: build  ## the C++ of the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	JDA_SANITIZE=1 $(BIN)/python -m pytest tests/test_cxx.py tests/test_native.py $(PYTEST_ARGS)
 
 test-mutants: build  ## every mutant of the Ascend kernels, of which the test suite tries a sample
 	$(BIN)/python -m tests.ascend.mutation --all

@@ -6,6 +6,7 @@ and BIP3D (with depth), compiled as C++ in float64, gave for random inputs.
 
 import re
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -150,7 +151,7 @@ def attention_inputs():
 def attention_by_grid_sample(value, locations, weight):
     torch = pytest.importorskip("torch")
     bs, _, heads, dim = value.shape
-    total = torch.zeros(())
+    total: Any = 0
     for level, ((height, width), start) in enumerate(zip(LEVELS, STARTS, strict=True)):
         rows = value[:, start : start + height * width]
         maps = rows.permute(0, 2, 3, 1).reshape(bs * heads, dim, height, width)

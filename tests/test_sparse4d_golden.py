@@ -5,7 +5,6 @@
 """
 
 import ast
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +15,9 @@ import pytest
 
 import jda
 from jda import sparse4d
+from tests.data import sparse4d_golden as golden
 
 DATA = Path(__file__).parent / "data"
-sys.path.insert(0, str(DATA))
-import sparse4d_golden as golden  # noqa: E402
 
 CONFIG = sparse4d.DecoderConfig(
     layer=sparse4d.LayerConfig(freeze=False),  # the golden gradients are of everything

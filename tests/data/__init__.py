@@ -1,0 +1,1 @@
+"""What public implementations gave, and the seeds of what they were given."""
