@@ -131,6 +131,19 @@ def test_what_is_no_number_contributes_nothing(implementation):
         np.testing.assert_allclose(ours, right, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["per_point", "with_depth"])
+@pytest.mark.parametrize("axis", [0, 1], ids=["bs", "pts"])
+def test_sizes_of_zero(name, axis):
+    arguments, _, result, _ = golden(name)
+    pts = {1, 2}
+    none = [
+        np.take(x, [], axis=axis) if axis == 0 or i in pts else x
+        for i, x in enumerate(arguments)
+    ]
+    out = function(name, None)(*none)
+    assert out.shape == np.take(result, [], axis=axis).shape
+
+
 # Multi-scale deformable attention
 
 
