@@ -94,17 +94,7 @@ def feature_maps_format(
     """
     if inverse:
         return _unpack(PackedFeatureMaps(*feature_maps))
-    if hasattr(feature_maps[0], "shape"):
-        return pack_feature_maps(feature_maps, layout="bkchw")
-    groups = [pack_feature_maps(group, layout="bkchw") for group in feature_maps]
-    rows = [group.feature_maps.shape[1] for group in groups]
-    first = np.cumsum([0, *rows[:-1]], dtype=np.int32)
-    starts = [g.scale_start_index + f for g, f in zip(groups, first, strict=True)]
-    return PackedFeatureMaps(
-        jnp.concatenate([group.feature_maps for group in groups], axis=1),
-        np.concatenate([group.spatial_shape for group in groups]),
-        np.concatenate(starts),
-    )
+    return pack_feature_maps(feature_maps, layout="bkchw")
 
 
 def _unpack(packed: PackedFeatureMaps) -> list[list[jax.Array]]:

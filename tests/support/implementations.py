@@ -1,8 +1,10 @@
 """Which implementations have to be there, and what differs between versions of JAX."""
 
+import importlib
 from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -33,3 +35,8 @@ def enable_x64() -> AbstractContextManager[None]:
         return jax.enable_x64(True)
     experimental: Any = jax.experimental
     return experimental.enable_x64()
+
+
+def require_module(name: str) -> ModuleType:
+    """A module of the tests' extras; skips, or fails, where it is missing."""
+    return importlib.import_module(name) if REQUIRE_CPU else pytest.importorskip(name)
