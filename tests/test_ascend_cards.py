@@ -8,18 +8,9 @@ import ctypes
 
 import pytest
 
-from tests.launcher.calls import (
-    FAILED_PRECONDITION,
-    OK,
-    UNAVAILABLE,
-    Call,
-)
+from tests.launcher.calls import FAILED_PRECONDITION, OK, UNAVAILABLE, Call
 from tests.support import cases, oracle
-from tests.support.launched import (
-    DRIVER,
-    require_driver,
-    succeed,
-)
+from tests.support.launched import DRIVER, require_driver, succeed
 
 require_driver()
 

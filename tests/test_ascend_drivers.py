@@ -9,19 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.launcher.calls import (
-    FAILED_PRECONDITION,
-    INTERNAL,
-    Call,
-)
+from tests.launcher.calls import FAILED_PRECONDITION, INTERNAL, Call
 from tests.support import cases
-from tests.support.launched import (
-    DRIVER,
-    output,
-    require_driver,
-    start,
-    succeed,
-)
+from tests.support.launched import DRIVER, output, require_driver, start, succeed
 
 require_driver()
 

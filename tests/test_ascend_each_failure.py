@@ -6,11 +6,7 @@ what a new process would: no card and no kernel is known yet.
 
 import numpy as np
 
-from tests.launcher.calls import (
-    OK,
-    Call,
-    OnCard,
-)
+from tests.launcher.calls import OK, Call, OnCard
 from tests.support import cases
 from tests.support.launched import (
     FAULT,

@@ -9,20 +9,9 @@ import ctypes
 import numpy as np
 import pytest
 
-from tests.launcher.calls import (
-    INVALID_ARGUMENT,
-    OK,
-    Call,
-    OnCard,
-    through_xla,
-)
+from tests.launcher.calls import INVALID_ARGUMENT, OK, Call, OnCard, through_xla
 from tests.support import cases, cxx
-from tests.support.launched import (
-    both,
-    bring_back,
-    check,
-    require_driver,
-)
+from tests.support.launched import both, bring_back, check, require_driver
 
 require_driver()
 

@@ -10,12 +10,7 @@ import time
 
 import pytest
 
-from tests.launcher.calls import (
-    INTERNAL,
-    OK,
-    RESOURCE_EXHAUSTED,
-    Call,
-)
+from tests.launcher.calls import INTERNAL, OK, RESOURCE_EXHAUSTED, Call
 from tests.support import cases, oracle
 from tests.support.launched import (
     FAULT,

@@ -8,13 +8,7 @@ import re
 
 import pytest
 
-from tests.launcher.calls import (
-    INTERNAL,
-    OK,
-    RESOURCE_EXHAUSTED,
-    Call,
-    OnCard,
-)
+from tests.launcher.calls import INTERNAL, OK, RESOURCE_EXHAUSTED, Call, OnCard
 from tests.support import cases, oracle
 from tests.support.launched import (
     FAULT,
