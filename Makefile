@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 NATIVE := CMakeLists.txt $(wildcard csrc/* csrc/*/* csrc/*/*/* emulator/*/* emulator/core/*/*)
 CXX_FILES := $(shell git ls-files "*.h" "*.cc" "*.cpp")
 
-.PHONY: demo test test-sanitized test-mutants test-oldest test-newest test-npu build lint benchmark wheel clean check-tools
+.PHONY: demo test torch test-sanitized test-mutants test-oldest test-newest test-npu build lint benchmark wheel clean check-tools
 
 demo: build  ## deformable aggregation on a six-camera scene, forward and backward, on the CPU
 	$(BIN)/python examples/six_cameras.py
 
-test: build  ## the test suite; what this machine can run must not be skipped
+test: build torch  ## the test suite; what this machine can run must not be skipped
 	JDA_REQUIRE_CPU=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 test-sanitized: build  ## the C++ of the tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -42,14 +42,16 @@ test-npu: build  ## what needs an Ascend card; docs/ascend.md says what to insta
 
 build: $(VENV)/.built  ## the package, editable, with its native library
 
+torch: build  # large, and what only some tests and the benchmarks need
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install -q -e '.[bench]'
+
 lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 
-benchmark: build  ## tables, JSON and plots of the CPU kernels against their peers
-	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install -q '.[bench]'
+benchmark: build torch  ## tables, JSON and plots of the CPU kernels against their peers
 	$(BIN)/python -m benchmarks.run
 
 wheel: build  ## dist/: one wheel for every Python 3, and the source distribution
