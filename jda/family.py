@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from jax.typing import ArrayLike
 
-from jda import _check, _depth, _operator
+from jda import _check, _compat, _depth, _operator
 from jda._dimensions import Operands
 
 
@@ -249,7 +249,7 @@ def _for_each_camera(
 ) -> tuple[Any, Any]:
     """Index arrays of one camera, for cameras that lie one after the other."""
     library: Any = np
-    if any(isinstance(x, jax.core.Tracer) for x in (spatial_shape, scale_start_index)):
+    if _compat.is_traced(spatial_shape) or _compat.is_traced(scale_start_index):
         library = jnp
     shape = library.asarray(spatial_shape)
     start = library.asarray(scale_start_index)
@@ -261,7 +261,7 @@ def _for_each_camera(
     )
     first = np.arange(cam)[:, None] * rows
     shapes = library.broadcast_to(shape, (cam, *shape.shape))
-    return shapes, start + first.astype(start.dtype)
+    return shapes, start[None] + first.astype(start.dtype)
 
 
 def _arrays(terms: Mapping[str, tuple[Any, str]]) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
 from jda._operator import deformable_aggregation
+from jda.family import deformable_aggregation_func
 from jda.packing import PackedFeatureMaps, pack_feature_maps, unpack_feature_maps
 
 
@@ -62,17 +62,8 @@ def deformable_aggregation_function_v2(
     Returns:
         [bs, anchor * pts, c].
     """
-    maps = jnp.asarray(feature_maps)
-    bs, cam, num_feat, c = maps.shape
-    # Index arrays that are known stay known.
-    shapes, start = _index_array(spatial_shape), _index_array(scale_start_index)
-    first = np.arange(cam, dtype=np.int32)[:, None] * num_feat
-    return deformable_aggregation_function(
-        maps.reshape(bs, cam * num_feat, c),
-        shapes[None].repeat(cam, axis=0),
-        start[None].repeat(cam, axis=0) + first.astype(start.dtype),
-        jnp.asarray(sampling_location)[:, :, None],
-        jnp.asarray(weights)[:, :, None],
+    return deformable_aggregation_func(
+        feature_maps, spatial_shape, scale_start_index, sampling_location, weights
     )
 
 
@@ -106,7 +97,3 @@ def _unpack(packed: PackedFeatureMaps) -> list[list[jax.Array]]:
         list(unpack_feature_maps((maps, shape, start), layout="bkchw"))  # type: ignore[arg-type]
         for shape, start in groups
     ]
-
-
-def _index_array(array: ArrayLike) -> Any:
-    return array if isinstance(array, jax.Array) else np.asarray(array)

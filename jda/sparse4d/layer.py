@@ -8,11 +8,12 @@ import jax.numpy as jnp
 
 from jda import _check
 from jda._operator import deformable_aggregation
+from jda.diagnosis import visible
 from jda.sparse4d import initial, names
 from jda.sparse4d.config import LayerConfig
 from jda.sparse4d.keypoints import key_points
 from jda.sparse4d.nn import Params, dropout, kept, linear, split
-from jda.sparse4d.projection import in_image, project_points
+from jda.sparse4d.projection import project_points
 from jda.sparse4d.sampling_weights import sampling_weights
 from jda.sparse4d.weights import frozen
 
@@ -62,9 +63,9 @@ def apply(
     maps, spatial_shape, scale_start_index = feature_maps
     points = key_points(params["kps_generator"], config, anchor, instance_feature)
     locations = project_points(points, projection_mat, image_wh)
-    visible = in_image(locations) if config.mask_invisible else None
+    seen = visible(locations) if config.mask_invisible else None
     weight = sampling_weights(
-        params, config, instance_feature + anchor_embed, projection_mat, visible
+        params, config, instance_feature + anchor_embed, projection_mat, seen
     )
     drop_pairs, drop_output = split(key, 2)
     if drop_pairs is not None and config.attn_drop:

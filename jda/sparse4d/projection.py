@@ -31,8 +31,3 @@ def project_points(
     seen = seen + shift[:, None, None]
     depth = jnp.maximum(seen[..., 2:], NEAREST)
     return seen[..., :2] / depth / image_wh[:, None, None]
-
-
-def in_image(locations: jax.Array) -> jax.Array:
-    """Whether locations [..., 2] are inside, by the strict rule of the operator."""
-    return ((locations > 0) & (locations < 1)).all(axis=-1)
