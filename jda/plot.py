@@ -190,7 +190,8 @@ def from_above(
     shades = None if values is None else np.asarray(values)
     norm, scale = _scale(np.zeros(0) if shades is None else shades)
     style: Style = {"color": POINT} if shades is None else {"cmap": scale, "norm": norm}
-    drawn = axes.scatter(x, y, s=18, c=shades, zorder=2, **style)
+    edge: Style = {"edgecolor": "0.45", "linewidth": 0.4}  # zero is white on white
+    drawn = axes.scatter(x, y, s=18, c=shades, zorder=2, **edge, **style)
     if shades is not None:
         figure.colorbar(drawn, ax=axes, label=label, shrink=0.8)
     if arrows is not None:
