@@ -25,6 +25,9 @@ NAMES = (
     "odd channels",
     "page channels",
     "many groups",
+    "5 channels a group",
+    "24 channels a group",
+    "warp",
     "65 points",
 )
 FEW = ("rows and columns", "no points")  # the reference takes long to compile

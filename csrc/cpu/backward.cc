@@ -229,18 +229,25 @@ template <typename F, typename T = Real<F>>
 void write_rows(const Problem<F>& problem, const Kernels<F>& kernel, const Sorted<T>& sorted,
                 int64_t bucket, bool dots, bool past_caches, ByRow<T>& by_row) {
   const int64_t channels = problem.channels;
-  order_by_row(sorted, bucket, problem.groups, by_row);
   const int64_t first = bucket << sorted.shift;
   const int64_t rows = std::min(int64_t{1} << sorted.shift, problem.batch * problem.rows - first);
+  F* gradient = problem.grad_feature_maps + first * channels;
+  order_by_row(sorted, bucket, problem.groups, by_row);
   int64_t begin = 0;
-  for (int64_t r = 0; r < rows; ++r) {
-    const int64_t end = by_row.end[r], at = (first + r) * channels;
+  for (int64_t r = 0, next; r < rows; r = next) {
+    const int64_t end = by_row.end[r], at = r * channels;
+    next = r + 1;
+    if (end == begin) {
+      while (next < rows && by_row.end[next] == end) ++next;
+      kernel.zero(gradient + at, (next - r) * channels, past_caches);
+      continue;
+    }
+    const F* feature = dots ? problem.feature_maps + first * channels + at : nullptr;
     if (dots && r + 2 < rows && by_row.end[r + 2] > by_row.end[r + 1])
-      prefetch(problem.feature_maps + at + 2 * channels, channels);
+      prefetch(feature + 2 * channels, channels);
     kernel.row_gradient(
         {by_row.order.get() + begin, end - begin, sorted.anchor.get(), sorted.coefficient.get(),
-         problem.cotangent, dots ? problem.feature_maps + at : nullptr,
-         problem.grad_feature_maps + at, past_caches, by_row.spare.get()},
+         problem.cotangent, feature, gradient + at, past_caches, by_row.spare.get()},
         channels, problem.groups);
     begin = end;
   }

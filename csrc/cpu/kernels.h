@@ -48,7 +48,7 @@ struct Tile {
 template <typename T>
 struct Entries {
   int32_t* row;
-  T* coefficient;     // [entries, groups]
+  T* coefficient;     // [entries, groups], and 64 bytes that may be read
   T* tangent;         // likewise, of the coefficients; null if none is wanted
   uint32_t* corners;  // null, or [samples, scales, 4]: 1 + number of the corner's entry; 0: none
 };
@@ -96,6 +96,8 @@ struct Kernels {
   void (*gather)(const Gathering<F>& gathering, int64_t channels, int64_t groups);
   // out[c] = sum over `count` parts.
   void (*add_parts)(const T* parts, int64_t count, int64_t channels, F* out);
+  // Writes `count` zeros; past the caches only to an aligned place.
+  void (*zero)(F* to, int64_t count, bool past_caches);
   // dots[e, g] = sum over the channels of group g of cotangent[c] * features[row(e), c].
   void (*dot)(const F* features, int64_t channels, int64_t groups, const int32_t* row,
               int64_t count, bool prefetch, const F* cotangent, T* dots);

@@ -9,7 +9,7 @@ namespace jda::JDA_ISA {
 
 template <typename F, typename Groups, int G>
 Kernels<F> make_kernels() {
-  return {merge<F, G, false>, merge<F, G, true>,       gather<F, Groups>, add_parts<F>,
+  return {merge<F, G, false>, merge<F, G, true>,       gather<F, Groups>, add_parts<F>, zero<F>,
           dot<F, Groups>,     row_gradient<F, Groups>, finish<F, G>};
 }
 
@@ -31,9 +31,11 @@ Kernels<F> kernels(int64_t channels, int64_t groups) {
       return with_groups<F, FixedGroups<32>>(groups);
     case 64:
       return with_groups<F, FixedGroups<64>>(groups);
-    default:
-      return with_groups<F, AnyGroups>(groups);
   }
+  constexpr int kWidest = kLanes<Real<F>>, kNarrower = kWidest > 8 ? 8 : kWidest;
+  if (channels / groups % kWidest == 0) return with_groups<F, VectorGroups<kWidest>>(groups);
+  if (channels / groups % kNarrower == 0) return with_groups<F, VectorGroups<kNarrower>>(groups);
+  return with_groups<F, AnyGroups>(groups);
 }
 
 #define JDA_INSTANTIATE(F) template Kernels<F> kernels(int64_t, int64_t);

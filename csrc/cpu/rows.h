@@ -117,7 +117,8 @@ struct Row {
     for (int64_t i = 0; i < row.count; ++i) {
       const int64_t e = row.entries[i];
       const F* bar = row.cotangent + row.anchor[e] * channels + c;
-      const T* q = kDots && !Groups::kFixed ? row.spare + i * groups : row.coefficient + e * groups;
+      const T* q =
+          kDots && !Groups::kWholeGroups ? row.spare + i * groups : row.coefficient + e * groups;
       if constexpr (kDots) {
         Vector<T, N> product[M];
 #pragma GCC unroll 16
@@ -136,6 +137,35 @@ struct Row {
   }
 };
 
+template <typename F>
+struct Zero {
+  F* to;
+  bool past_caches;
+
+  template <int N, int M>
+  JDA_INLINE void block(int64_t c) const {
+    const Vector<Real<F>, N> zeros[M] = {};
+    put<N, M>(to + c, zeros, past_caches);
+  }
+};
+
+template <typename T>
+struct Copy {
+  const T* from;
+  T* to;
+
+  template <int N, int M>
+  JDA_INLINE void block(int64_t c) const {
+#pragma GCC unroll 16
+    for (int j = 0; j < M; ++j) store_lanes<N>(to + c + j * N, load_lanes<N>(from + c + j * N));
+  }
+};
+
+template <typename T>
+JDA_INLINE void copy(const T* from, T* to, int64_t count) {
+  over_channels<T, AnyGroups>(Copy<T>{from, to}, count);
+}
+
 template <typename F, typename Groups>
 void gather(const Gathering<F>& gathering, int64_t channels, int64_t groups) {
   over_channels<Real<F>, Groups>(
@@ -145,6 +175,11 @@ void gather(const Gathering<F>& gathering, int64_t channels, int64_t groups) {
 template <typename F>
 void add_parts(const Real<F>* parts, int64_t count, int64_t channels, F* out) {
   over_channels<Real<F>, AnyGroups>(AddParts<F>{parts, count, channels, out}, channels);
+}
+
+template <typename F>
+void zero(F* to, int64_t count, bool past_caches) {
+  over_channels<Real<F>, AnyGroups>(Zero<F>{to, past_caches}, count);
 }
 
 template <typename F, typename Groups>
@@ -159,10 +194,9 @@ template <typename F, typename Groups>
 void row_gradient(const RowGradient<F>& row, int64_t channels, int64_t groups) {
   const Groups layout(channels, groups);
   if (row.feature &&
-      !Groups::kFixed)  // a group's dots may be begun before its coefficient's last use
+      !Groups::kWholeGroups)  // a group's dots may be begun before its coefficient's last use
     for (int64_t i = 0; i < row.count; ++i)
-      for (int64_t g = 0; g < groups; ++g)
-        row.spare[i * groups + g] = row.coefficient[row.entries[i] * groups + g];
+      copy(row.coefficient + row.entries[i] * groups, row.spare + i * groups, groups);
   if (row.feature)
     over_channels<Real<F>, Groups>(Row<F, Groups, true>{layout, row, channels, groups}, channels);
   else

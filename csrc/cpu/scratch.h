@@ -26,13 +26,13 @@ inline void prefer_large_pages(void* begin, size_t bytes) {
 #endif
 }
 
-// An uninitialised array, aligned for every vector.
+// An uninitialised array, aligned for every vector; one that begins in it can be read to its end.
 template <typename T>
 class Scratch {
  public:
   Scratch() = default;
   explicit Scratch(size_t count) {
-    const size_t bytes = std::max<size_t>(64, (count * sizeof(T) + 63) / 64 * 64);
+    const size_t bytes = (count * sizeof(T) + 63) / 64 * 64 + 64;
     data_.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
     if (!data_) throw std::bad_alloc();
     prefer_large_pages(data_.get(), bytes);

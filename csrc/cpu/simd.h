@@ -70,6 +70,41 @@ struct MakeLanes<0, I...> {
 template <int N>
 using LanesTo = typename MakeLanes<N>::type;
 
+// The integer of T's width.
+template <typename T, int kBytes = sizeof(T)>
+struct IntegerOf {
+  using type = int32_t;
+};
+template <typename T>
+struct IntegerOf<T, 8> {
+  using type = int64_t;
+};
+template <typename T>
+using IntegerLike = typename IntegerOf<T>::type;
+
+// 0, 1, ... N-1.
+template <typename I, int... L>
+JDA_INLINE Vector<I, sizeof...(L)> lane_numbers(Lanes<L...>) {
+  return Vector<I, sizeof...(L)>{L...};
+}
+template <typename I, int N>
+JDA_INLINE Vector<I, N> lane_numbers() {
+  return lane_numbers<I>(LanesTo<N>{});
+}
+
+// Lane i of the result is lane index[i] % N of v.
+template <typename T, int N>
+JDA_INLINE Vector<T, N> permuted(Vector<T, N> v, Vector<IntegerLike<T>, N> index) {
+#if defined(__clang__)
+  Vector<T, N> result{};
+  for (int i = 0; i < N; ++i) result[i] = v[index[i] % N];
+  return result;
+#else
+  if constexpr (N == 1) return v;
+  return __builtin_shuffle(v, index);
+#endif
+}
+
 // Lanes of a and b hold sums in segments of S lanes. The result has each of them, in order, in
 // segments of S/2 lanes: the second half of a segment is added to the first.
 template <int N, int S>

@@ -512,35 +512,36 @@ void check_plan(const Input<F>& in, const Crew& crew) {
   std::vector<int> times(in.locations.size() / 2), part_times(plan.parts);
   std::vector<int32_t> pieces(s.batch * s.anchors);
   bool counts = true, order = true, parts = true, each = true;
-  const jda::Item* before = nullptr;
-  for (const jda::Item& item : plan.items) {
-    counts &= item.count >= 1 && item.count <= jda::kItemPoints;
+  const jda::Cluster* before = nullptr;
+  for (const jda::Cluster& cluster : plan.clusters) {
+    counts &= cluster.count >= 1 && cluster.count <= jda::kClusterPoints;
     if (!counts) break;
-    Array<int32_t> found(jda::kItemPoints);
-    const int32_t* points = key_points(problem, plan, item, found.begin());
-    for (int32_t i = 0; i < item.count; ++i)
-      ++times[(item.anchor * s.points + points[i]) * s.cameras + item.camera];
-    const int64_t first = plan.part[item.anchor], several = plan.pieces[item.anchor] > 1;
-    ++pieces[item.anchor];
-    parts &= several ? item.part >= first && item.part < first + plan.pieces[item.anchor] &&
-                           ++part_times[item.part] == 1
-                     : item.part == -1;
-    const auto group = [&](const jda::Item& i) {
+    Array<int32_t> found(jda::kClusterPoints);
+    const int32_t* points = key_points(problem, plan, cluster, found.begin());
+    for (int32_t i = 0; i < cluster.count; ++i)
+      ++times[(cluster.anchor * s.points + points[i]) * s.cameras + cluster.camera];
+    const int64_t first = plan.part[cluster.anchor], several = plan.pieces[cluster.anchor] > 1;
+    ++pieces[cluster.anchor];
+    parts &= several
+                 ? cluster.part >= first && cluster.part < first + plan.pieces[cluster.anchor] &&
+                       ++part_times[cluster.part] == 1
+                 : cluster.part == -1;
+    const auto group = [&](const jda::Cluster& i) {
       return i.anchor / s.anchors * s.cameras + i.camera;
     };
-    order &= !before || group(*before) < group(item) ||
-             (group(*before) == group(item) && before->place <= item.place);
-    before = &item;
+    order &= !before || group(*before) < group(cluster) ||
+             (group(*before) == group(cluster) && before->place <= cluster.place);
+    before = &cluster;
   }
   for (int64_t i = 0; i < static_cast<int64_t>(times.size()); ++i)
     each &= times[i] == jda::visible(in.locations[2 * i], in.locations[2 * i + 1]);
   for (int used : part_times) parts &= used == 1;
   const std::string where = describe(s) + ", plan with " + crew.name + ": ";
-  check(counts, where + "an item has no points or too many");
-  check(each, where + "not every visible sample, and no other, is in one item");
-  check(pieces == plan.pieces, where + "items of an anchor are counted wrongly");
+  check(counts, where + "an cluster has no points or too many");
+  check(each, where + "not every visible sample, and no other, is in one cluster");
+  check(pieces == plan.pieces, where + "clusters of an anchor are counted wrongly");
   check(parts, where + "parts are not numbered one by one");
-  check(order, where + "items are out of order");
+  check(order, where + "clusters are out of order");
 }
 
 template <typename F>
@@ -612,17 +613,28 @@ const Sizes kUgly[] = {
     {"1024 channels, 8 groups", 1, 3, 5, 2, 2, 8, 128, 9, 7},
     {"1024 groups", 1, 3, 5, 1, 2, 1024, 1, 6, 8},
     {"1024 channels, 1 group", 1, 3, 5, 1, 2, 1, 1024, 6, 8},
+    {"8 groups of 24", 1, 5, 9, 2, 2, 8, 24, 9, 7},
+    {"8 groups of 48", 1, 5, 9, 2, 2, 8, 48, 9, 7},
+    {"3 groups of 88", 1, 5, 9, 2, 2, 3, 88, 9, 7},
+    {"2 groups of 320", 1, 3, 5, 2, 2, 2, 320, 9, 7},
+    {"64 groups of 2", 1, 5, 9, 2, 2, 64, 2, 9, 7},
+    {"33 groups of 3", 1, 5, 9, 2, 2, 33, 3, 9, 7},
+    {"21 groups of 5", 1, 5, 9, 2, 2, 21, 5, 9, 7},
+    {"17 groups of 6", 1, 5, 9, 2, 2, 17, 6, 9, 7},
+    {"19 groups of 7", 1, 5, 9, 2, 2, 19, 7, 9, 7},
+    {"9 groups of 12", 1, 5, 9, 2, 2, 9, 12, 9, 7},
+    {"5 groups of 37", 1, 5, 9, 2, 2, 5, 37, 9, 7},
     {"blocks of points", 1, 3, 300, 2, 2, 8, 4, 32, 64, 0.9},
     {"blocks of points, one pixel", 1, 2, 600, 1, 2, 8, 8, 1, 1, 0.9},
     {"65 points", 1, 2, 65, 1, 1, 4, 4, 8, 8, 0.99},
-    {"full items, no rows shared", 1, 2, 128, 1, 1, 96, 1, 80, 80, kAll},
-    {"full items, few rows", 1, 2, 128, 1, 1, 96, 1, 8, 8, kAll},
-    {"an item larger than a chunk", 1, 2, 130, 1, 40, 4, 2, 9, 9, 0.9, kOverlapping},
+    {"full clusters, no rows shared", 1, 2, 128, 1, 1, 96, 1, 80, 80, kAll},
+    {"full clusters, few rows", 1, 2, 128, 1, 1, 96, 1, 8, 8, kAll},
+    {"a cluster larger than a chunk", 1, 2, 130, 1, 40, 4, 2, 9, 9, 0.9, kOverlapping},
     {"many chunks", 2, 40, 20, 2, 2, 8, 4, 16, 16, 0.9},
     {"wide buckets", 1, 20, 20, 1, 1, 1, 1, 400, 330, 0.9, kWithGaps},
     {"passes over the batch", 3, 10, 340, 4, 16, 1, 4, 8, 8, 0.01},
-    {"streamed rows", 1, 6, 12, 2, 1, 8, 32, 50, 44, 0.8},
-    {"streamed rows, odd groups", 3, 4, 12, 1, 1, 4, 24, 66, 56, 0.8, kWithGaps}};
+    {"rows past the caches", 1, 6, 12, 2, 1, 8, 32, 50, 44, 0.8},
+    {"rows past the caches, odd groups", 3, 4, 12, 1, 1, 4, 24, 66, 56, 0.8, kWithGaps}};
 
 Sizes random_sizes(int number, Random& random) {
   auto one_of = [&](std::vector<int64_t> values) { return values[random() % values.size()]; };
@@ -633,7 +645,7 @@ Sizes random_sizes(int number, Random& random) {
           one_of({1, 2, 3}),
           one_of({1, 2, 4}),
           one_of({1, 2, 3, 7, 8, 8, 8, 16}),
-          one_of({1, 2, 3, 4, 8, 12, 16, 24, 32, 64, 128}),
+          one_of({1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 20, 24, 32, 48, 64, 65, 128}),
           static_cast<int>(one_of({1, 2, 3, 8, 21, 60})),
           static_cast<int>(one_of({1, 2, 5, 16, 33})),
           one_of({1, 5, 9}) / 10.0,

@@ -262,11 +262,15 @@ ZOO: dict[str, Shape] = {
     "one point": Shape(RIG, anchors=9, points=1),
     "batch of five": Shape(TWO_CAMERAS, batch=5, anchors=2),
     "many anchors": Shape(TWO_CAMERAS, anchors=200, points=1, locate=clustered),
+    "warp": Shape((((12, 16),),), anchors=300, points=1, channels=3, groups=1),
+    "four points in four scales": Shape(
+        RIG[:1], anchors=40, points=4, channels=32, groups=1, locate=inside
+    ),
     "many anchors of one pair": Shape(ONE, anchors=210, points=1),
     "seven groups": Shape(TWO_CAMERAS, channels=56, groups=7),
 } | {
     f"{width} channels a group": Shape(TWO_CAMERAS, channels=3 * width, groups=3)
-    for width in (1, 2, 3, 4, 7, 8, 12, 16, 24, 32, 64)
+    for width in (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64)
 }
 
 BOTH_ORDERS = ("two cameras", "rig", "rig remarkable", "rows and columns", "65 points")
