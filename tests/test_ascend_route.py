@@ -21,9 +21,10 @@ from jax import export
 import jda
 from jda.ffi import ascend
 from tests.npu import launches
-from tests.support import cases, cxx, on_card, oracle
+from tests.support import cases, cxx, lowered, on_card, oracle
 from tests.support.emulated_books import FOLDER, EmulatedDriver
 from tests.support.implementations import REQUIRE_CPU, ROOT, enable_x64
+from tests.support.lowered import gradient
 
 FLOATS = (0, 3, 4)
 INPUTS = cases.case("two cameras")
@@ -35,16 +36,7 @@ def operator(*inputs, **keywords):
     return jda.deformable_aggregation(*inputs, **keywords)
 
 
-def gradient(*inputs, wanted=FLOATS, **keywords):
-    def loss(*inputs):
-        return jnp.square(operator(*inputs, **keywords)).sum()
-
-    return jax.grad(loss, wanted)(*inputs)
-
-
-def lower(function, *platforms, inputs=INPUTS):
-    traced = jax.jit(function).trace(*map(jnp.asarray, inputs))
-    return traced.lower(lowering_platforms=platforms).as_text()
+lower = functools.partial(lowered.lower, inputs=INPUTS)
 
 
 def calls(text):

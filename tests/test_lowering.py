@@ -3,6 +3,7 @@
 Programs are lowered for platforms that are not here; nothing of them runs.
 """
 
+import functools
 import re
 
 import jax
@@ -10,8 +11,9 @@ import jax.numpy as jnp
 import pytest
 
 import jda
-from tests.support import cases
+from tests.support import cases, lowered
 from tests.support.implementations import require
+from tests.support.lowered import gradient, targets
 
 INPUTS = cases.case("two cameras")
 FLOATS = (0, 3, 4)
@@ -21,20 +23,7 @@ def operator(*inputs, **keywords):
     return jda.deformable_aggregation(*inputs, **keywords)
 
 
-def gradient(*inputs, **keywords):
-    def loss(*inputs):
-        return jnp.square(operator(*inputs, **keywords)).sum()
-
-    return jax.grad(loss, FLOATS)(*inputs)
-
-
-def lower(function, *platforms, inputs=INPUTS):
-    traced = jax.jit(function).trace(*map(jnp.asarray, inputs))
-    return traced.lower(lowering_platforms=platforms).as_text()
-
-
-def targets(text):
-    return re.findall(r"custom_call @(jda\w+)", text)
+lower = functools.partial(lowered.lower, inputs=INPUTS)
 
 
 @pytest.fixture
