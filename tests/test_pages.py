@@ -23,7 +23,9 @@ def test_a_page_runs(page, count):
     assert any(isinstance(value, jax.Array) for value in names.values())
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/development.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "page", [*PAGES, "CONTRIBUTING.md", "docs/development.md", "docs/sharp_bits.md"]
+)
 def test_links_lead_somewhere(page):
     path = ROOT / page
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text())
