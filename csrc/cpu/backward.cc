@@ -233,22 +233,20 @@ void write_rows(const Problem<F>& problem, const Kernels<F>& kernel, const Sorte
   const int64_t rows = std::min(int64_t{1} << sorted.shift, problem.batch * problem.rows - first);
   F* gradient = problem.grad_feature_maps + first * channels;
   order_by_row(sorted, bucket, problem.groups, by_row);
+  if (by_row.end.back() == 0) kernel.zero(gradient, rows * channels, past_caches);
   int64_t begin = 0;
-  for (int64_t r = 0, next; r < rows; r = next) {
+  for (int64_t r = 0; r < rows && by_row.end.back() > 0; ++r) {
     const int64_t end = by_row.end[r], at = r * channels;
-    next = r + 1;
-    if (end == begin) {
-      while (next < rows && by_row.end[next] == end) ++next;
-      kernel.zero(gradient + at, (next - r) * channels, past_caches);
-      continue;
-    }
     const F* feature = dots ? problem.feature_maps + first * channels + at : nullptr;
     if (dots && r + 2 < rows && by_row.end[r + 2] > by_row.end[r + 1])
       prefetch(feature + 2 * channels, channels);
-    kernel.row_gradient(
-        {by_row.order.get() + begin, end - begin, sorted.anchor.get(), sorted.coefficient.get(),
-         problem.cotangent, feature, gradient + at, past_caches, by_row.spare.get()},
-        channels, problem.groups);
+    if (end > begin)
+      kernel.row_gradient(
+          {by_row.order.get() + begin, end - begin, sorted.anchor.get(), sorted.coefficient.get(),
+           problem.cotangent, feature, gradient + at, past_caches, by_row.spare.get()},
+          channels, problem.groups);
+    else
+      kernel.zero(gradient + at, channels, past_caches);
     begin = end;
   }
 #if defined(__x86_64__)

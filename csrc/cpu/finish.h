@@ -3,49 +3,80 @@
 
 #include "cells.h"
 #include "formats.h"
+#include "groups.h"
 #include "kernels.h"
 #include "simd.h"
 
 namespace jda::JDA_ISA {
 
+// What the groups of one sample add to its gradients.
+template <typename F>
+struct SampleGradient {
+  using T = Real<F>;
+  const T* dots;
+  const uint32_t* corner;  // numbers of the four dots
+  int64_t groups;
+  T down, right, height, width;
+  const F* weight;
+  F* grad_weight;  // null where not wanted
+
+  // For N groups from g on, their shares of the location's gradient are added to dy and dx.
+  template <int N>
+  JDA_INLINE void add(int64_t g, Vector<T, N>& dy, Vector<T, N>& dx) const {
+    const Vector<T, N> t00 = load<N>(dots + corner[0] * groups + g);
+    const Vector<T, N> t01 = load<N>(dots + corner[1] * groups + g);
+    const Vector<T, N> t10 = load<N>(dots + corner[2] * groups + g);
+    const Vector<T, N> t11 = load<N>(dots + corner[3] * groups + g);
+    const Vector<T, N> above = t01 - t00, below = t11 - t10;  // right minus left
+    const Vector<T, N> top = t00 + right * above;
+    const Vector<T, N> fall = t10 + right * below - top;  // bottom minus top
+    if (grad_weight) store<N>(grad_weight + g, top + down * fall);
+    const Vector<T, N> of_weight = load<N>(weight + g);
+    dy += height * of_weight * fall;
+    dx += width * of_weight * (above + down * (below - above));
+  }
+};
+
 template <typename F, int G>
 void finish(const Samples<F>& samples, const uint32_t* corners, const Real<F>* dots,
             Real<F>* grad_locations, F* grad_weight) {
   using T = Real<F>;
-  constexpr int N = G ? G : 1;
+  constexpr int kWide = kGroupLanes<G>;
   const int64_t groups = G ? G : samples.groups;
   const Coordinates<T> coordinates(samples);
-  Vector<T, N> dy[kClusterPoints], dx[kClusterPoints];
-  for (int64_t i = 0; i < samples.count; ++i) dy[i] = dx[i] = Vector<T, N>{};
+  Vector<T, kWide> dy[kClusterPoints], dx[kClusterPoints];
+  for (int64_t i = 0; i < samples.count; ++i) dy[i] = dx[i] = Vector<T, kWide>{};
   for (int64_t s = 0; s < samples.scales; ++s) {
     const Map map = samples.maps[s];
-    const T height = static_cast<T>(map.height), width = static_cast<T>(map.width);
     const Cells<T> cells = coordinates.cells(map);
     for (int64_t i = 0; i < samples.count; ++i) {
-      const uint32_t* corner = corners + (i * samples.scales + s) * 4;
       const int64_t at = samples.points[i] * samples.weight_stride + s * groups;
-      for (int64_t g = 0; g < groups; g += N) {
-        const Vector<T, N> t00 = load<N>(dots + corner[0] * groups + g);
-        const Vector<T, N> t01 = load<N>(dots + corner[1] * groups + g);
-        const Vector<T, N> t10 = load<N>(dots + corner[2] * groups + g);
-        const Vector<T, N> t11 = load<N>(dots + corner[3] * groups + g);
-        const Vector<T, N> above = t01 - t00, below = t11 - t10;  // right minus left
-        const Vector<T, N> top = t00 + cells.right[i] * above;
-        const Vector<T, N> fall = t10 + cells.right[i] * below - top;  // bottom minus top
-        if (grad_weight) store<N>(grad_weight + at + g, top + cells.down[i] * fall);
-        if (grad_locations) {
-          const Vector<T, N> weight = load<N>(samples.weight + at + g);
-          dy[i] += height * weight * fall;
-          dx[i] += width * weight * (above + cells.down[i] * (below - above));
+      const SampleGradient<F> sample{dots,
+                                     corners + (i * samples.scales + s) * 4,
+                                     groups,
+                                     cells.down[i],
+                                     cells.right[i],
+                                     static_cast<T>(map.height),
+                                     static_cast<T>(map.width),
+                                     samples.weight + at,
+                                     grad_weight ? grad_weight + at : nullptr};
+      over_groups<G>(groups, [&](auto lanes, int64_t g) {
+        if constexpr (decltype(lanes)::kCount == kWide) {
+          sample.template add<kWide>(g, dy[i], dx[i]);
+        } else {
+          Vector<T, 1> y{}, x{};
+          sample.template add<1>(g, y, x);
+          dy[i][0] += y[0];
+          dx[i][0] += x[0];
         }
-      }
+      });
     }
   }
   if (grad_locations)
     for (int64_t i = 0; i < samples.count; ++i) {
       T* grad = grad_locations + samples.points[i] * samples.location_stride;
-      lane_sums<T, N, 1>(dy + i, grad + samples.y_axis);
-      lane_sums<T, N, 1>(dx + i, grad + 1 - samples.y_axis);
+      lane_sums<T, kWide, 1>(dy + i, grad + samples.y_axis);
+      lane_sums<T, kWide, 1>(dx + i, grad + 1 - samples.y_axis);
     }
 }
 

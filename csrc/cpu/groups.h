@@ -173,6 +173,25 @@ struct AnyGroups {
   };
 };
 
+// Groups that are taken together where there are G of them, or any number if G is 0.
+template <int G>
+constexpr int kGroupLanes = G ? G : 8;
+
+template <int N>
+struct LaneCount {
+  static constexpr int kCount = N;
+};
+
+// Runs use(LaneCount<N>, g) over the groups: as many as fit at a time, and what is left one by one.
+template <int G, typename Use>
+JDA_INLINE void over_groups(int64_t groups, const Use& use) {
+  constexpr int N = kGroupLanes<G>;
+  int64_t g = 0;
+  for (; g + N <= groups; g += N) use(LaneCount<N>{}, g);
+  if constexpr (G == 0)
+    for (; g < groups; ++g) use(LaneCount<1>{}, g);
+}
+
 // Runs kernel.block<N, M>(c) over the channels from c on: blocks of M vectors of N lanes first,
 // then narrower ones for what is left, down to D channels.
 template <int N, int M, int D, typename Kernel>

@@ -3,6 +3,7 @@
 
 #include "cells.h"
 #include "formats.h"
+#include "groups.h"
 #include "kernels.h"
 #include "simd.h"
 
@@ -56,7 +57,6 @@ template <typename F, int G, bool kTangent>
 class Merge {
  public:
   using T = Real<F>;
-  static constexpr int N = G ? G : 1;
 
   JDA_INLINE Merge(const Samples<F>& samples, int64_t row_offset, int64_t first, Tile& tile,
                    const Entries<T>& entries)
@@ -137,13 +137,14 @@ class Merge {
       const int32_t number = number_of(scale, place + dh * scale.tile_width + dw);
       entries_.row[number - 1] = static_cast<int32_t>(row + dh * map.width + dw);
       const int64_t q = (number - 1) * groups_;
-      for (int64_t g = 0; g < groups_; g += N) {
+      over_groups<G>(groups_, [&](auto lanes, int64_t g) {
+        constexpr int N = decltype(lanes)::kCount;
         const Vector<T, N> of_weight = load<N>(weight + g);
         add<N>(entries_.coefficient + q + g, share[j] * of_weight, scale.dense);
         if constexpr (kTangent)
           add<N>(entries_.tangent + q + g, moves.template term<N>(j, share[j], of_weight, g),
                  scale.dense);
-      }
+      });
       if (corner) corner[j] = static_cast<uint32_t>(first_ + number);
     }
   }
