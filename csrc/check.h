@@ -9,7 +9,11 @@
 namespace jda {
 
 inline std::string wrong_groups(const Sizes& sizes) {
-  if (sizes.groups > 0 && sizes.channels % sizes.groups == 0) return "";
+  if (sizes.groups < 1) {
+    return "weight has group=" + std::to_string(sizes.groups) +
+           ", at least one channel group is needed";
+  }
+  if (sizes.channels % sizes.groups == 0) return "";
   return "weight has group=" + std::to_string(sizes.groups) +
          ", which does not divide c=" + std::to_string(sizes.channels);
 }

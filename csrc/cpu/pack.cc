@@ -84,7 +84,7 @@ bool past_caches(const void* to, int64_t stride_bytes, size_t all_bytes) {
          reinterpret_cast<uintptr_t>(to) % 64 == 0;
 }
 
-struct Call {
+struct PackCall {
   std::vector<Maps> maps;
   char* packed;  // [batch, rows, channels]
   size_t bytes;
@@ -94,7 +94,7 @@ struct Call {
 
 // `count` pixels of one camera's map, to their rows or from them.
 template <typename T>
-void copy(const Call& call, const Maps& maps, int64_t element, int64_t camera, int64_t begin,
+void copy(const PackCall& call, const Maps& maps, int64_t element, int64_t camera, int64_t begin,
           int64_t count) {
   const int64_t channels = call.channels;
   T* rows = reinterpret_cast<T*>(call.packed) +
@@ -118,7 +118,7 @@ void copy(const Call& call, const Maps& maps, int64_t element, int64_t camera, i
 }
 
 template <typename T>
-void run_typed(const Call& call, Team& team) {
+void run_typed(const PackCall& call, Team& team) {
   for (const Maps& maps : call.maps) {
     const int64_t blocks = (maps.pixels + kPixels - 1) / kPixels;
     team.for_each(call.batch * maps.cameras * blocks, [&](int64_t, int64_t i) {
@@ -130,7 +130,7 @@ void run_typed(const Call& call, Team& team) {
 }
 
 // The maps [batch, cameras, channels, pixels] (or channels last) and where their rows lie.
-Maps read_maps(ffi::AnyBuffer buffer, const Call& call, int64_t first, int64_t stride) {
+Maps read_places(ffi::AnyBuffer buffer, const PackCall& call, int64_t first, int64_t stride) {
   const auto dims = buffer.dimensions();
   require(dims.size() == 4 && dims[0] == call.batch, "maps must have four axes and one batch size");
   const int64_t pixels = dims[call.channels_last ? 2 : 3];
@@ -150,17 +150,17 @@ ffi::Error run(ffi::ThreadPool pool, ffi::AnyBuffer packed, const Buffers& buffe
     require(dims.size() == 3, "the packed maps must be [bs, num_feat, c]");
     require(first.size() == buffers.size() && stride.size() == buffers.size(),
             "every map must have a place");
-    Call call{{},
-              static_cast<char*>(packed.untyped_data()),
-              packed.size_bytes(),
-              dims[0],
-              dims[1],
-              dims[2],
-              channels_last,
-              packs};
+    PackCall call{{},
+                  static_cast<char*>(packed.untyped_data()),
+                  packed.size_bytes(),
+                  dims[0],
+                  dims[1],
+                  dims[2],
+                  channels_last,
+                  packs};
     for (size_t i = 0; i < buffers.size(); ++i) {
       require(buffers[i].element_type() == packed.element_type(), "maps must have one dtype");
-      call.maps.push_back(read_maps(buffers[i], call, first[i], stride[i]));
+      call.maps.push_back(read_places(buffers[i], call, first[i], stride[i]));
     }
     const bool alone = static_cast<int64_t>(packed.size_bytes()) < kWorthHelp;
     Team team(alone ? 1 : std::max<int64_t>(1, pool.num_threads()),

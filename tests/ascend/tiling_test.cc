@@ -220,7 +220,7 @@ void check_errors() {
   call.groups = 5;
   EXPECT(error(call).find("weight has group=5, which does not divide") == 0);
   call.groups = 0;
-  EXPECT(error(call).find("weight has group=0, which does not divide") == 0);
+  EXPECT(error(call).find("weight has group=0, at least one channel group") == 0);
   call = good;
   call.cameras = 1000;
   EXPECT(error(call).find("cam * scale=2000") == 0);
