@@ -7,10 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "ffi/operands.h"
+#include "handler.h"
 #include "kernels.h"
 #include "operator.h"
-#include "scratch.h"
 
 namespace jda {
 namespace {
@@ -58,10 +57,8 @@ Problem<F> make_problem(const Call& call) {
   return problem;
 }
 
-Team make_team(const Sizes& s, ffi::ThreadPool& pool) {
-  const double work = 1.0 * s.batch * s.anchors * s.points * s.cameras * s.scales * s.channels;
-  return Team(work < kWorthHelp ? 1 : std::max<int64_t>(1, pool.num_threads()),
-              [&pool](std::function<void()> task) { pool.Schedule(std::move(task)); });
+double work_of(const Sizes& s) {
+  return 1.0 * s.batch * s.anchors * s.points * s.cameras * s.scales * s.channels;
 }
 
 template <typename F, typename Work>
@@ -69,7 +66,7 @@ void run_typed(Call& call, const Work& work) {
   Problem<F> problem = make_problem<F>(call);
   const std::vector<Map> maps = read_maps(call.operands, problem);
   problem.maps = maps.data();
-  Team team = make_team(problem, call.pool);
+  Team team = make_team(call.pool, work_of(problem) < kWorthHelp);
   work(problem, team);
 }
 
@@ -101,11 +98,6 @@ ffi::Error run(Call call, const Work& work) {
     return failure(ffi::ErrorCode::kInternal, error.what());
   }
   return ffi::Error::Success();
-}
-
-ffi::AnyBuffer fresh(ffi::Result<ffi::AnyBuffer>& result) {
-  prefer_large_pages(result->untyped_data(), result->size_bytes());
-  return *result;
 }
 
 ffi::Error Forward(ffi::ThreadPool pool, ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,

@@ -9,10 +9,8 @@
 // The narrowest instruction set is enough: memory is what this waits for.
 #define JDA_ISA baseline
 
-#include "ffi/operands.h"
-#include "scratch.h"
+#include "handler.h"
 #include "simd.h"
-#include "team.h"
 
 namespace jda {
 namespace {
@@ -163,8 +161,7 @@ ffi::Error run(ffi::ThreadPool pool, ffi::AnyBuffer packed, const Buffers& buffe
       call.maps.push_back(read_places(buffers[i], call, first[i], stride[i]));
     }
     const bool alone = static_cast<int64_t>(packed.size_bytes()) < kWorthHelp;
-    Team team(alone ? 1 : std::max<int64_t>(1, pool.num_threads()),
-              [&pool](std::function<void()> task) { pool.Schedule(std::move(task)); });
+    Team team = make_team(pool, alone);
     switch (ffi::ByteWidth(packed.element_type())) {
       case 2:
         run_typed<uint16_t>(call, team);
@@ -184,11 +181,6 @@ ffi::Error run(ffi::ThreadPool pool, ffi::AnyBuffer packed, const Buffers& buffe
     return failure(ffi::ErrorCode::kInternal, error.what());
   }
   return ffi::Error::Success();
-}
-
-ffi::AnyBuffer fresh(ffi::Result<ffi::AnyBuffer> result) {
-  prefer_large_pages(result->untyped_data(), result->size_bytes());
-  return *result;
 }
 
 ffi::Error Pack(ffi::ThreadPool pool, ffi::RemainingArgs maps, ffi::Result<ffi::AnyBuffer> packed,
