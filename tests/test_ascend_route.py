@@ -22,11 +22,11 @@ import jda
 from jda.ffi import ascend
 from tests.npu import launches
 from tests.support import cases, cxx, lowered, on_card, oracle
+from tests.support.cases import FLOATS
 from tests.support.emulated_books import FOLDER, EmulatedDriver
 from tests.support.implementations import REQUIRE_CPU, ROOT, enable_x64
 from tests.support.lowered import gradient
 
-FLOATS = (0, 3, 4)
 INPUTS = cases.case("two cameras")
 CARDS = ("ascend", "ASCEND")
 TARGETS = ("jda_ascend_forward", "jda_ascend_backward")

@@ -12,8 +12,8 @@ from jax.test_util import check_grads
 
 import jda
 from tests.support import cases, oracle
+from tests.support.cases import FLOATS
 
-FLOATS = (0, 3, 4)
 native = pytest.mark.parametrize("implementation", ["cpu"], indirect=True)
 NAMES = (
     "two cameras",

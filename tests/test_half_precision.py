@@ -13,9 +13,9 @@ import pytest
 
 import jda
 from tests.support import cases, oracle
+from tests.support.cases import FLOATS
 
 DTYPES = (jnp.bfloat16, jnp.float16)
-FLOATS = (0, 3, 4)
 NAMES = (
     "rig clustered",
     "rig remarkable",

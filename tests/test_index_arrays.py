@@ -14,9 +14,9 @@ import pytest
 
 import jda
 from tests.support import cases, oracle
+from tests.support.cases import FLOATS
 from tests.support.implementations import require
 
-FLOATS = (0, 3, 4)
 GOOD = cases.case("two cameras")
 LEGAL = ("rows of no map", "shared rows", "two cameras")
 COMPLAINT = (

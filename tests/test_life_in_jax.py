@@ -21,9 +21,9 @@ from jax.ad_checkpoint import checkpoint_name
 
 import jda
 from tests.support import cases, oracle
+from tests.support.cases import FLOATS
 from tests.support.implementations import require
 
-FLOATS = (0, 3, 4)
 INPUTS = cases.case("two cameras")
 JUDGED = cases.judged_case("two cameras")
 DOORS = {

@@ -12,11 +12,11 @@ import pytest
 
 import jda
 from tests.support import cases, lowered
+from tests.support.cases import FLOATS
 from tests.support.implementations import require
 from tests.support.lowered import gradient, targets
 
 INPUTS = cases.case("two cameras")
-FLOATS = (0, 3, 4)
 
 
 def operator(*inputs, **keywords):

@@ -15,8 +15,8 @@ from jax.test_util import check_grads
 import jda
 from jda import _reference, reference
 from tests.support import cases, oracle
+from tests.support.cases import FLOATS
 
-FLOATS = (0, 3, 4)
 define = reference.deformable_aggregation
 
 

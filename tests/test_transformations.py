@@ -19,10 +19,10 @@ from jax.sharding import AxisType, PartitionSpec
 
 import jda
 from tests.support import cases
+from tests.support.cases import FLOATS
 
 SHAPE = cases.Shape(cases.TWO_CAMERAS, batch=2, anchors=3, points=2, channels=4)
 SMALL = cases.Shape((((2, 3),),), anchors=2, points=2, channels=2, groups=1)
-FLOATS = (0, 3, 4)
 SUBSETS = [s for size in range(1, 6) for s in itertools.combinations(range(5), size)]
 FLOAT_SUBSETS = [s for s in SUBSETS if set(s) <= set(FLOATS)]
 DOORS = ("cpu-reverse", "cpu-both", "reference-both")

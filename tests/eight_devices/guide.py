@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec as P
 import jda
 from tests.eight_devices import scene
 from tests.eight_devices.scene import run
+from tests.support import cases
 
 pytestmark = pytest.mark.usefixtures("_defaults")
 GUIDE = Path(__file__).parents[2] / "docs" / "sharding.md"
@@ -68,7 +69,7 @@ def test_features_split_over_cameras():
     names = program()
     right = jda.deformable_aggregation(*problem())
     close(names["out"], right)
-    floats = [problem()[i] for i in scene.FLOATS]
+    floats = [problem()[i] for i in cases.FLOATS]
 
     def squares(features, locations, weight):
         arrays = features, *problem()[1:3], locations, weight

@@ -13,7 +13,6 @@ from jax.sharding import PartitionSpec as P
 
 from tests.eight_devices import scene
 from tests.eight_devices.scene import (
-    FLOATS,
     INPUTS,
     RESULTS,
     SPLITS,
@@ -22,6 +21,7 @@ from tests.eight_devices.scene import (
     put,
     run,
 )
+from tests.support.cases import FLOATS
 
 COUNTS = {"batch": 0, "anchor": 1, "group": 1, "point": 1, "camera": 1}  # backward
 

@@ -12,8 +12,8 @@ from jax.sharding import PartitionSpec as P
 
 import jda
 from tests.support import cases, oracle
+from tests.support.cases import FLOATS
 
-FLOATS = (0, 3, 4)
 MAPS = tuple(((2 + k % 3, 4), (1, 2)) for k in range(8))
 INPUTS = cases.make(
     cases.Shape(MAPS, batch=8, anchors=8, points=8, channels=16, groups=8), seed=5

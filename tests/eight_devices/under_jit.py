@@ -53,7 +53,7 @@ def test_one_axis(axis):
 
     grads, found = run(pull_back, inputs)
     assert found == scene.reductions(back)
-    for i, grad in zip(scene.FLOATS, grads, strict=True):
+    for i, grad in zip(cases.FLOATS, grads, strict=True):
         assert grad.sharding.is_equivalent_to(inputs[i].sharding, grad.ndim)
     scene.assert_gradients(grads)
 

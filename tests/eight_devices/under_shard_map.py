@@ -12,7 +12,6 @@ from jax.sharding import PartitionSpec as P
 import jda
 from tests.eight_devices import scene
 from tests.eight_devices.scene import (
-    FLOATS,
     INPUTS,
     RESULTS,
     SPLITS,
@@ -21,6 +20,7 @@ from tests.eight_devices.scene import (
     put,
     run,
 )
+from tests.support.cases import FLOATS
 
 SUMMED = ("point", "camera")
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from tests.npu.launches import ARRAYS, enqueue
-from tests.support.cases import Inputs
-from tests.support.on_card import FLOATS, Results
+from tests.support.cases import FLOATS, Inputs
+from tests.support.on_card import Results
 
 
 class MxDriving:

@@ -16,6 +16,7 @@ from tests.support import oracle
 
 Pyramids = tuple[tuple[tuple[int, int], ...], ...]  # (height, width) by camera, scale
 Generator = np.random.Generator
+FLOATS = (0, 3, 4)  # the positions of the arguments that have gradients
 _SIDES = np.array([1, 0], np.float32)
 
 

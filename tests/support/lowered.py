@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 import jda
-
-FLOATS = (0, 3, 4)  # the arguments that have gradients
+from tests.support.cases import FLOATS
 
 
 def gradient(*inputs: Any, wanted: Sequence[int] = FLOATS, **keywords: Any) -> Any:

@@ -13,9 +13,8 @@ import pytest
 
 import jda
 from tests.support import cases, oracle
-from tests.support.cases import Inputs
+from tests.support.cases import FLOATS, Inputs
 
-FLOATS = (0, 3, 4)
 FOUR = ("value", "grad feature_maps", "grad sample_locations", "grad weight")
 Results = tuple[np.ndarray, Sequence[np.ndarray]]  # of the operator, its gradients
 
