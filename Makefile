@@ -5,10 +5,14 @@ BIN := $(VENV)/bin
 NATIVE := CMakeLists.txt $(wildcard csrc/* csrc/*/* csrc/*/*/* emulator/*/* emulator/core/*/*)
 CXX_FILES := $(shell git ls-files "*.h" "*.cc" "*.cpp")
 
-.PHONY: demo test torch test-sanitized test-mutants test-oldest test-newest test-npu build lint benchmark wheel clean check-tools
+.PHONY: demo notebooks test torch test-sanitized test-mutants test-oldest test-newest test-npu build lint benchmark wheel clean check-tools
 
 demo: build  ## deformable aggregation on a six-camera scene, forward and backward, on the CPU
 	$(BIN)/python examples/six_cameras.py
+
+notebooks: build  ## notebooks/*.ipynb, with their pictures, from the sources beside them
+	cd notebooks && ../$(BIN)/jupytext --update --to ipynb *.py
+	$(BIN)/jupyter nbconvert --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 test: build torch  ## the test suite; what this machine can run must not be skipped
 	JDA_REQUIRE_CPU=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
