@@ -151,7 +151,7 @@ def heat_maps(
         if s == 0:
             axes.set_title(_name(names, k))
         if k == 0:
-            axes.set_ylabel(f"scale {s}: {heat.shape[0]} × {heat.shape[1]}")
+            axes.set_ylabel(f"scale {s}\n{heat.shape[0]} × {heat.shape[1]}")
     figure.colorbar(drawn, ax=panels, label=label, shrink=0.8)
     return figure
 
