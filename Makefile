@@ -11,7 +11,7 @@ demo: build  ## deformable aggregation on a six-camera scene, forward and backwa
 	$(BIN)/python examples/six_cameras.py
 
 notebooks: build  ## notebooks/*.ipynb, with their pictures, from the sources beside them
-	cd notebooks && ../$(BIN)/jupytext --update --to ipynb *.py
+	$(BIN)/jupytext --update --to ipynb notebooks/*.py
 	$(BIN)/jupyter nbconvert --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 test: build torch  ## the test suite; what this machine can run must not be skipped
