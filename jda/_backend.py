@@ -6,6 +6,7 @@ add a line for it to ``jda/_implementations.py``.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 
@@ -45,6 +46,7 @@ class Backend:
         operations: its functions for ``"forward"``, ``"tangent"`` and ``"backward"``,
             by name; what is missing, the reference computes.
         find: looks for what it needs on this machine.
+        tuned: from a platform to keywords of its operations that only make them faster.
         dtypes: of the feature maps that its operations take.
         default_on: the platforms that it serves where no name is given.
         remote: those of its platforms that may be another machine's: programs are
@@ -56,6 +58,7 @@ class Backend:
     platforms: tuple[str, ...]
     operations: Mapping[str, Operation]
     find: Callable[[], Found]
+    tuned: Callable[[str], Mapping[str, Any]] = lambda platform: {}
     dtypes: tuple[str, ...] = ("float32", "float64", "bfloat16", "float16")
     default_on: tuple[str, ...] = ()
     remote: tuple[str, ...] = ()

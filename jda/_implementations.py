@@ -7,7 +7,7 @@ for. Platforms without kernels of their own are served by the reference.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -97,25 +97,34 @@ def run(
     A profiler shows its name, also where it is one call without any structure.
     """
     dtype = operands[0].dtype.name
-    serving = {
-        platform: _serving(platform, implementation, dtype) for platform in platforms
-    }
     calls = {
-        backend.name: partial(_computes(backend, operation), **params)
-        for backend in serving.values()
+        platform: _call(operation, platform, _serving(platform, implementation, dtype))
+        for platform in platforms
+    }
+    bound = {
+        call: partial(call.compute, **dict(call.tuned), **params)
+        for call in calls.values()
     }
     with jax.named_scope(f"deformable_aggregation_{operation}"):
-        if len(calls) == 1:
-            (call,) = calls.values()
-            return call(*operands)
-        branches = {platform: calls[x.name] for platform, x in serving.items()}
+        if len(bound) == 1:
+            (only,) = bound.values()
+            return only(*operands)
+        branches = {platform: bound[call] for platform, call in calls.items()}
         results: list[jax.Array] = jax.lax.platform_dependent(*operands, **branches)
         return results
 
 
-def _computes(backend: Backend, operation: str) -> Operation:
-    reference = _reference.BACKEND.operations[operation]
-    return backend.operations.get(operation, reference)
+class _Call(NamedTuple):
+    """An operation of an implementation, and what tunes it to a platform."""
+
+    compute: Operation
+    tuned: tuple[tuple[str, Any], ...]
+
+
+def _call(operation: str, platform: str, backend: Backend) -> _Call:
+    if operation not in backend.operations:
+        backend = _reference.BACKEND
+    return _Call(backend.operations[operation], tuple(backend.tuned(platform).items()))
 
 
 def _serving(platform: str, implementation: str | None, dtype: str) -> Backend:

@@ -1,9 +1,8 @@
 """The operator in ``jax.numpy``: what it means, on every platform of XLA.
 
 One of the implementations, beside the kernels of ``jda.ffi``: each has a forward, a
-tangent and a backward. It takes the key points block by block, so that what it gathers
-at a time fits a cache and needs little memory, however many anchors and points there
-are.
+tangent and a backward. It takes the key points block by block, so that it needs little
+memory, however many anchors and points there are.
 """
 
 from collections.abc import Callable
@@ -16,30 +15,47 @@ import jax.numpy as jnp
 from jda._backend import ANY, Backend, Found
 from jda._dimensions import FLOATING, given
 
-BLOCK = 2**18  # elements of the feature maps that are gathered at a time
+# Elements of the feature maps that are gathered at a time: as many as a CPU's cache
+# holds. An accelerator needs more work in a step than its start takes. XLA for CUDA
+# fuses a gather with what is summed of it; elsewhere it may keep all in memory.
+BLOCK = 2**18
+BLOCK_ON_CUDA = 2**27
+BLOCK_ON_ACCELERATORS = 10 * 2**20
 
 
-def forward(*operands: jax.Array, coordinate_order: str) -> list[jax.Array]:
+def forward(
+    *operands: jax.Array, coordinate_order: str, block_size: int = BLOCK
+) -> list[jax.Array]:
     """The result, as a list of one array."""
-    return [_aggregate(*operands, coordinate_order=coordinate_order)]
+    return [
+        _aggregate(*operands, coordinate_order=coordinate_order, block_size=block_size)
+    ]
 
 
 def tangent(
-    *operands: jax.Array, coordinate_order: str, which: tuple[str, ...]
+    *operands: jax.Array,
+    coordinate_order: str,
+    which: tuple[str, ...],
+    block_size: int = BLOCK,
 ) -> list[jax.Array]:
     """The tangent of the result for tangents of the operands `which`."""
     arrays, tangents = given(operands)
 
     def of_which(*values: jax.Array) -> jax.Array:
         moved = arrays.replaced(dict(zip(which, values, strict=True)))
-        return _aggregate(*moved, coordinate_order=coordinate_order)
+        return _aggregate(
+            *moved, coordinate_order=coordinate_order, block_size=block_size
+        )
 
     primals = arrays.chosen(which)
     return [jax.jvp(of_which, primals, tangents)[1]]
 
 
 def backward(
-    *operands: jax.Array, coordinate_order: str, which: tuple[str, ...]
+    *operands: jax.Array,
+    coordinate_order: str,
+    which: tuple[str, ...],
+    block_size: int = BLOCK,
 ) -> list[jax.Array]:
     """The gradients of the operands `which` for a cotangent of the result.
 
@@ -81,7 +97,7 @@ def backward(
             return grad_features, None
         return grad_features, pull_back(jnp.stack(grad_coefficients, 1))
 
-    blocks, restore = _blocks(locations, weight, feature_maps.shape[-1])
+    blocks, restore = _blocks(locations, weight, feature_maps.shape[-1], block_size)
     none = jnp.zeros_like(features) if of_features else jnp.zeros(())
     grad_features, grad_samples = jax.lax.scan(_recomputed(add_block), none, blocks)
     found = {}
@@ -101,6 +117,7 @@ def _aggregate(
     weight: jax.Array,
     *,
     coordinate_order: str,
+    block_size: int,
 ) -> jax.Array:
     bs, num_feat, c = feature_maps.shape
     anchor, dtype = sample_locations.shape[1], feature_maps.dtype
@@ -125,7 +142,7 @@ def _aggregate(
             total += (values * coefficients[:, s, :, :, None]).sum(axis=1)
         return result.at[block.element, block.anchor].add(total, mode="drop"), None
 
-    blocks, _ = _blocks(sample_locations, weight, c)
+    blocks, _ = _blocks(sample_locations, weight, c, block_size)
     none = jnp.zeros((bs, anchor, *features.shape[2:]), features.dtype)
     result: jax.Array = jax.lax.scan(_recomputed(add_block), none, blocks)[0]
     return result.reshape(bs, anchor, c).astype(dtype)
@@ -151,21 +168,22 @@ class _Block(NamedTuple):
 
 
 def _blocks(
-    locations: jax.Array, weight: jax.Array, c: int
+    locations: jax.Array, weight: jax.Array, c: int, block_size: int
 ) -> tuple[_Block, Callable[[jax.Array, jax.Array], jax.Array]]:
     """Cuts the samples into blocks, and gives the function that undoes it.
 
+    A block gathers about `block_size` elements of the feature maps for each scale.
     Where the cut does not come out even, it goes on with points that no camera sees.
     """
     bs, anchor, pts, cam = locations.shape[:4]
     of_point = 4 * cam * c
     # At least two rows in a block: of a single one XLA makes a far slower loop.
-    pieces = -(-pts // max(1, BLOCK // (2 * of_point)))
+    pieces = -(-pts // max(1, block_size // (2 * of_point)))
     piece = -(-pts // pieces)
     if not isinstance(pts, int):  # a symbolic size of jax.export
         pieces, piece = pts, 1
     rows = bs * anchor * pieces
-    most = BLOCK // (of_point * piece)
+    most = block_size // (of_point * piece)
     length = max(2, min(rows, most) if isinstance(rows, int) else most)
     count = -(-rows // length)
 
@@ -260,9 +278,15 @@ def _corners(
     )
 
 
+def _tuned(platform: str) -> dict[str, int]:
+    known = {"cpu": BLOCK, "cuda": BLOCK_ON_CUDA}
+    return {"block_size": known.get(platform, BLOCK_ON_ACCELERATORS)}
+
+
 BACKEND = Backend(
     name="reference",
     platforms=(ANY,),
     operations={"forward": forward, "tangent": tangent, "backward": backward},
+    tuned=_tuned,
     find=lambda: Found(True, "jax.numpy"),
 )

@@ -4,6 +4,7 @@ Values and gradients over the whole zoo are tested with those of the other
 implementations; here is what the reference promises alone.
 """
 
+import re
 from functools import partial
 
 import jax
@@ -133,6 +134,67 @@ def test_memory_is_bounded_for_many_anchors_and_points(differentiation):
         if differentiation == "reverse":
             used = memory(jax.grad(loss, FLOATS), *inputs)
             assert used < 2 * block + 3 * copies
+
+
+SPARSE4D = ((64, 176), (32, 88), (16, 44), (8, 22)), 6, 900, 13, 256, 8
+
+
+def sparse4d_arguments():
+    """Shapes and dtypes of one frame of Sparse4D v3."""
+    maps, cameras, anchors, points, channels, groups = SPARSE4D
+    rows = cameras * sum(height * width for height, width in maps)
+    samples, indices = (1, anchors, points, cameras), (cameras, len(maps))
+    float32, int32 = jnp.float32, jnp.int32
+    return [
+        jax.ShapeDtypeStruct((1, rows, channels), float32),
+        jax.ShapeDtypeStruct((*indices, 2), int32),
+        jax.ShapeDtypeStruct(indices, int32),
+        jax.ShapeDtypeStruct((*samples, 2), float32),
+        jax.ShapeDtypeStruct((*samples, len(maps), groups), float32),
+    ]
+
+
+def of_platform(function, *platforms):
+    return (
+        jax.jit(function)
+        .trace(*sparse4d_arguments())
+        .lower(lowering_platforms=platforms)
+    )
+
+
+def steps(program):
+    """How often each loop of a program runs."""
+    bound = r"stablehlo.while.*?stablehlo.constant dense<(\d+)> : tensor<i32>"
+    return [int(found) for found in re.findall(bound, program.as_text(), re.DOTALL)]
+
+
+def all_gradients(*inputs):
+    return jax.grad(lambda *x: jnp.square(define(*x)).sum(), FLOATS)(*inputs)
+
+
+@pytest.mark.parametrize("function", [define, all_gradients])
+def test_few_steps_on_accelerators(function):
+    """Starting a step costs them time; a CPU wants what it gathers in its cache."""
+    for platform in ("cuda", "rocm", "tpu"):
+        found = steps(of_platform(function, platform))
+        assert found
+        assert max(found) <= 8
+    assert max(steps(of_platform(function, "cpu"))) > 100
+
+
+def test_programs_for_two_platforms_have_the_blocks_of_both():
+    assert max(steps(of_platform(define, "cuda", "tpu"))) <= 8
+    found = steps(of_platform(define, "cpu", "cuda"))
+    assert min(found) <= 8
+    assert max(found) > 100
+
+
+@pytest.mark.parametrize("function", [define, all_gradients])
+def test_memory_of_large_blocks(function, monkeypatch):
+    """By the compiler for this machine, which may keep more than an accelerator's."""
+    monkeypatch.setattr(_reference, "BLOCK", _reference.BLOCK_ON_ACCELERATORS)
+    jax.clear_caches()
+    assert memory(function, *sparse4d_arguments()) <= 512 * 2**20
 
 
 def test_signature_is_the_operator_less_implementation():
