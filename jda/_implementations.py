@@ -13,6 +13,7 @@ import jax
 
 from jda import _reference
 from jda._backend import Backend, Operation
+from jda._table import table
 from jda.ffi import ascend, cpu
 
 BACKENDS = (
@@ -59,8 +60,15 @@ class Implementations(dict[str, Implementation]):
         """Lines for a person."""
         return "\n".join(map(str, self.values()))
 
+    def _repr_html_(self) -> str:
+        rows = (
+            (x.name, ", ".join(x.platforms), "yes" if x.available else "no", x.detail)
+            for x in self.values()
+        )
+        return table("implementations", ("", "platforms", "available", "detail"), rows)
 
-def implementations() -> dict[str, Implementation]:
+
+def implementations() -> Implementations:
     """What can compute the operator on this machine, and for what cannot, why.
 
     It loads the native libraries and, where there is a driver for Ascend, opens the
@@ -68,7 +76,8 @@ def implementations() -> dict[str, Implementation]:
 
     Returns:
         One :class:`Implementation` for each name that ``implementation`` may have, in
-        the order ``"reference"``, ``"cpu"``, ``"ascend"``. Printed, a line for each.
+        the order ``"reference"``, ``"cpu"``, ``"ascend"``. Printed, a line for each;
+        in a notebook, a table.
 
     Example:
         >>> import jda

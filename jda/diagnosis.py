@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from jda import _check, _compat, _operator
 from jda._dimensions import FLOATING, Operands
+from jda._table import of_maps
 from jda.packing import reminds_to_unpack
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -89,17 +90,9 @@ class Diagnosis:
         return "\n".join(lines if self.findings else [*lines, "nothing looks wrong"])
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>scale {s}</th>" for s in range(self.sizes.shape[1]))
-        rows = "".join(
-            f"<tr><th>camera {k}</th>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>"
-            for k, row in enumerate(self._rows())
-        )
         found = "".join(f"<li>{html.escape(str(each))}</li>" for each in self.findings)
-        return (
-            "<table><caption>share of samples that count</caption>"
-            f"<tr><th></th>{head}</tr>{rows}</table>"
-            f"<ul>{found or '<li>nothing looks wrong</li>'}</ul>"
-        )
+        maps = of_maps("share of samples that count", self._rows())
+        return f"{maps}<ul>{found or '<li>nothing looks wrong</li>'}</ul>"
 
     def _rows(self) -> Iterator[list[str]]:
         for sizes, shares in zip(self.sizes, self.counted, strict=True):

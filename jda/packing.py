@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 
 from jda import _check, _compat, _pack
 from jda._dimensions import INDEX, Operands
+from jda._table import of_maps
 
 LAYOUTS = ("bkchw", "bkhwc", "bchw", "bhwc")
 P = ParamSpec("P")
@@ -73,6 +74,13 @@ class PackedFeatureMaps:
             f"{name}={_described(getattr(self, name))}" for name in NAMES
         )
         return f"PackedFeatureMaps({shapes})"
+
+    def _repr_html_(self) -> str:
+        rows = (
+            [f"{h} × {w} from row {start}" for (h, w), start in zip(*each, strict=True)]
+            for each in zip(self.spatial_shape, self.scale_start_index, strict=True)
+        )
+        return of_maps(f"feature_maps: {_described(self.feature_maps)}", rows)
 
     def tree_flatten_with_keys(self) -> tuple[Any, Any]:
         """The leaf, and the index arrays as something that can be compared."""

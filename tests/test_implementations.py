@@ -1,5 +1,6 @@
 """The promise: what can compute the operator here is told, and a missing one fails."""
 
+import html
 import re
 import subprocess
 import sys
@@ -25,6 +26,15 @@ def test_all_are_listed_in_order():
         assert name in str(implementation) and implementation.detail in str(
             implementation
         )
+
+
+def test_a_notebook_shows_a_table():
+    found = jda.implementations()
+    shown = found._repr_html_()
+    assert shown.count("<tr>") == 1 + len(found)
+    for name, implementation in found.items():
+        assert f"<tr><th>{name}</th>" in shown
+        assert html.escape(implementation.detail) in shown
 
 
 def test_the_reference_is_always_there():

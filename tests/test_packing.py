@@ -272,6 +272,17 @@ def test_it_prints_shapes_and_dtypes(packed):
     assert repr(of_specs).startswith("PackedFeatureMaps(feature_maps='split', ")
 
 
+def test_a_notebook_shows_a_row_for_each_camera(packed):
+    shown = packed._repr_html_()
+    assert "<caption>feature_maps: float32[2, 111, 4]</caption>" in shown
+    for k, (sizes, starts) in enumerate(zip(*packed[1:], strict=True)):
+        cells = [
+            f"<td>{h} × {w} from row {start}</td>"
+            for (h, w), start in zip(sizes, starts, strict=True)
+        ]
+        assert f"<tr><th>camera {k}</th>{''.join(cells)}</tr>" in shown
+
+
 def operands():
     rng = np.random.default_rng(2)
     locations = rng.uniform(0, 1, (BS, 5, 2, CAM, 2)).astype(np.float32)
