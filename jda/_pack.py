@@ -30,7 +30,8 @@ def packed(
     params: Any = {"channels_last": channels_last, "scales": scales}
     if not _compat.is_plain(arrays):
         return _in_numpy(*arrays, **params)[0]
-    return pack(*arrays, **params)[0]
+    rows: list[jax.Array] = pack(*arrays, **params)
+    return rows[0]
 
 
 def sizes(arrays: Sequence[Any], channels_last: bool) -> Sizes:
@@ -178,21 +179,25 @@ def _spread(in_numpy: Callable[..., Any], *_: Any, **params: Any) -> Any:
     return partial(in_numpy, **params)
 
 
-pack: Callable[..., list[jax.Array]] = define_primitive(
-    "pack_feature_maps",
-    result_avals=_pack_avals,
-    run=_run_pack,
-    jvp=lambda *x, **params: _jvp(pack, *x, **params),
-    batch=lambda *x, **params: _batch(pack, *x, **params),
-    transpose=_pack_transpose,
-    spread=partial(_spread, _in_numpy),
-)
-unpack: Callable[..., list[jax.Array]] = define_primitive(
-    "unpack_feature_maps",
-    result_avals=_unpack_avals,
-    run=_run_unpack,
-    jvp=lambda *x, **params: _jvp(unpack, *x, **params),
-    batch=lambda *x, **params: _batch(unpack, *x, **params),
-    transpose=_unpack_transpose,
-    spread=partial(_spread, _back_in_numpy),
-)
+def _define(
+    name: str, run: Callable[..., Any], in_numpy: Callable[..., Any], **rules: Any
+) -> Callable[..., Any]:
+    """A primitive that is linear in all its operands."""
+    primitive = define_primitive(
+        name,
+        run=run,
+        jvp=lambda *x, **params: _jvp(primitive, *x, **params),
+        batch=lambda *x, **params: _batch(primitive, *x, **params),
+        spread=partial(_spread, in_numpy),
+        **rules,
+    )
+    return primitive
+
+
+_PACK: dict[str, Any] = {"result_avals": _pack_avals, "transpose": _pack_transpose}
+_UNPACK: dict[str, Any] = {
+    "result_avals": _unpack_avals,
+    "transpose": _unpack_transpose,
+}
+pack = _define("pack_feature_maps", _run_pack, _in_numpy, **_PACK)
+unpack = _define("unpack_feature_maps", _run_unpack, _back_in_numpy, **_UNPACK)

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import settings
 
 import jda
-from tests.support.implementations import REQUIRE_NPU, ROOT, enable_x64, require
+from tests.support.implementations import (
+    REQUIRE_NPU,
+    ROOT,
+    enable_x64,
+    require,
+    through,
+)
 
 # Only tests/npu wants a card. Where it is not asked for, no test touches one.
 if not REQUIRE_NPU:
@@ -35,6 +41,12 @@ def pytest_report_header() -> list[str]:
 def implementation(request: pytest.FixtureRequest) -> str:
     """Every implementation that this machine should have."""
     return require(request.param)
+
+
+@pytest.fixture(params=["cpu-reverse", "cpu-both"])
+def kernels(request: pytest.FixtureRequest) -> Callable[..., jax.Array]:
+    """The operator on the CPU's kernels, where the program around it matters alone."""
+    return through(request.param)
 
 
 @pytest.fixture

@@ -1,29 +1,20 @@
 """The promise: any call of the runtime may fail; the next one works, nothing is lost.
 
-On the emulated driver, and on no hardware. A test that takes a launcher of its own sees
-what a new process would: no card and no kernel is known yet.
+On the emulated driver, and on no hardware: see tests/support/launched.py.
 """
 
 import numpy as np
 
 from tests.launcher.calls import OK, Call, OnCard
-from tests.support import cases
-from tests.support.launched import (
-    FAULT,
-    both,
-    bring_back,
-    check,
-    require_driver,
-    succeed,
-)
+from tests.support import cases, launched
 
-require_driver()
+launched.require_driver()
 
 
 def test_each_call_of_a_first_use_may_fail(launcher, books):
     """From the runtime's start to the first result: told, nothing lost, then right."""
     books.reset()
-    succeed(launcher())
+    launched.succeed(launcher())
     calls = books.calls()
     assert {"aclInit", "aclrtGetDeviceInfo", "aclrtBinaryLoadFromData"} <= set(calls)
     for function in calls:
@@ -36,18 +27,20 @@ def test_each_call_of_a_first_use_may_fail(launcher, books):
         one = launcher()
         books.reset()
         before = books.live()
-        books.fail(function, 1, FAULT)
-        told = [one.error() for call in both("one map") if one.compute(call) != OK]
+        books.fail(function, 1, launched.FAULT)
+        told = [
+            one.error() for call in launched.both("one map") if one.compute(call) != OK
+        ]
         assert len(told) == 1, function
         assert told[0].startswith(f"{function} failed"), function
-        succeed(one)
+        launched.succeed(one)
         one.trim()
         assert books.live() == before, function
 
 
 def test_each_call_on_a_card_may_fail(launcher, runtime, books):
     one, stream = launcher(), runtime.stream()
-    calls = both("one map", deterministic=True)
+    calls = launched.both("one map", deterministic=True)
     arrays = [OnCard(runtime, call) for call in calls]
 
     def enqueue() -> list[str]:
@@ -70,17 +63,19 @@ def test_each_call_on_a_card_may_fail(launcher, runtime, books):
         for n in range(1, count + 1):
             one.trim()
             books.reset()
-            books.fail(function, n, FAULT)
+            books.fail(function, n, launched.FAULT)
             told = [message for message in enqueue() if message]
-            expected = f"{function} failed with code {FAULT}: invalid parameter; the "
+            expected = (
+                f"{function} failed with code {launched.FAULT}: invalid parameter; the "
+            )
             assert len(told) == 1, (function, n)
             assert told[0].startswith(expected), (function, n, told)
             assert "it was told to fail" in told[0]
             assert enqueue() == ["", ""], (function, n)
             one.trim()
             assert books.live() == before, (function, n)
-    bring_back(arrays)
-    check("one map", *calls)
+    launched.bring_back(arrays)
+    launched.check("one map", *calls)
     runtime.destroy(stream)
 
 
@@ -110,9 +105,11 @@ def test_calls_of_chunks_from_the_host_may_fail(launcher, books):
             where = function, n
             one.trim()
             books.reset()
-            books.fail(function, n, FAULT)
+            books.fail(function, n, launched.FAULT)
             told, _ = compute()
-            assert told.startswith(f"{function} failed with code {FAULT}"), where
+            assert told.startswith(f"{function} failed with code {launched.FAULT}"), (
+                where
+            )
             live = books.live()
             assert all(live[kind] <= kept[kind] for kind in kept), (where, live)
             told, results = compute()

@@ -1,7 +1,6 @@
 """The promise: calls from the host, in chunks that overlap, in bounded memory.
 
-On the emulated driver, and on no hardware. A test that takes a launcher of its own sees
-what a new process would: no card and no kernel is known yet.
+On the emulated driver, and on no hardware: see tests/support/launched.py.
 """
 
 import ctypes

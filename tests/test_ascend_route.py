@@ -501,6 +501,12 @@ SAY = """
 """
 
 
+def attempts(*names: str, **environment: str) -> list[str]:
+    """What a process of its own says of a call of each of these implementations."""
+    calls = "".join(f"\n    attempt({name!r})" for name in names)
+    return python(SAY + calls, **environment).splitlines()
+
+
 def test_without_cann(tmp_path):
     """Errors where it would run; lowering for a card, and the CPU, are as ever."""
     told = python(
@@ -591,14 +597,7 @@ def test_a_path_that_is_not_utf8(tmp_path):
 
 @pytest.mark.usefixtures("driver")
 def test_without_a_card():
-    told = python(
-        SAY
-        + """
-    attempt("ascend")
-    attempt("cpu")
-    """,
-        JDA_EMULATED="devices=0",
-    ).splitlines()
+    told = attempts("ascend", "cpu", JDA_EMULATED="devices=0")
     assert told[0].startswith("RuntimeError implementation='ascend' is not available: ")
     assert "there is no Ascend card (emulated driver" in told[0]
     assert told[1] == "cpu is right"
@@ -606,15 +605,7 @@ def test_without_a_card():
 
 @pytest.mark.usefixtures("driver")
 def test_after_a_kernel_fault_the_process_lives():
-    told = python(
-        SAY
-        + """
-    attempt("ascend")
-    attempt("ascend")
-    attempt("cpu")
-    """,
-        JDA_EMULATED_FAIL="kernel:1:507035",
-    ).splitlines()
+    told = attempts("ascend", "ascend", "cpu", JDA_EMULATED_FAIL="kernel:1:507035")
     assert "failed with code 507035: the kernel failed on a vector core" in told[0]
     assert "deformable_aggregation" in told[0]
     assert "507035" in told[1], "the card is lost for this process"
@@ -679,8 +670,8 @@ def test_the_judge_of_a_comparison_notices_a_wrong_order(wrong):
     judged = cases.judge(inputs, "xy")
     order = "yx" if wrong == "order of the locations" else "xy"
     arrays = [np.asarray(array) for array in inputs]
-    out = oracle.forward(*arrays, order)
-    grads = list(oracle.gradients(*arrays, judged.cotangent, order))
+    out = oracle.forward(arrays, order)
+    grads = list(oracle.gradients(arrays, judged.cotangent, order))
     if wrong == "order of a gradient":
         grads[1] = grads[1][..., ::-1]
     theirs = (out, grads)

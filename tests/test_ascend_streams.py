@@ -1,7 +1,6 @@
 """The promise: calls on streams of a card, from many threads, share what they need.
 
-On the emulated driver, and on no hardware. A test that takes a launcher of its own sees
-what a new process would: no card and no kernel is known yet.
+On the emulated driver, and on no hardware: see tests/support/launched.py.
 """
 
 import re
@@ -9,17 +8,9 @@ import re
 import pytest
 
 from tests.launcher.calls import INTERNAL, OK, RESOURCE_EXHAUSTED, Call, OnCard
-from tests.support import cases, oracle
-from tests.support.launched import (
-    FAULT,
-    both,
-    bring_back,
-    check,
-    in_threads,
-    require_driver,
-)
+from tests.support import cases, launched, oracle
 
-require_driver()
+launched.require_driver()
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -27,7 +18,7 @@ def test_threads_enqueue_at_once(shared, launcher, runtime, books):
     """On one stream, whose calls share a workspace, and on streams of their own."""
     one = launcher()
     streams = [runtime.stream() for _ in range(1 if shared else 4)]
-    calls = [both("one map") for _ in range(4)]
+    calls = [launched.both("one map") for _ in range(4)]
     arrays = [[OnCard(runtime, call) for call in pair] for pair in calls]
 
     def work(i: int) -> None:
@@ -37,7 +28,7 @@ def test_threads_enqueue_at_once(shared, launcher, runtime, books):
             assert one.enqueue(call, on_card, stream) == OK, one.error()
 
     books.reset()
-    in_threads([lambda i=i: work(i) for i in range(4)])
+    launched.in_threads([lambda i=i: work(i) for i in range(4)])
     letters = {"aclrtMemsetAsync": "m", "aclrtLaunchKernelWithHostArgs": "l"}
     letters["aclrtRecordEvent"] = "r"
     turns = "".join(letters.get(name, "") for name in books.called())
@@ -45,8 +36,8 @@ def test_threads_enqueue_at_once(shared, launcher, runtime, books):
     for stream in streams:
         runtime.synchronise(stream)
     for pair, on_cards in zip(calls, arrays, strict=True):
-        bring_back(on_cards)
-        check("one map", *pair)
+        launched.bring_back(on_cards)
+        launched.check("one map", *pair)
     one.trim()
     for stream in streams:
         runtime.destroy(stream)
@@ -78,7 +69,7 @@ def test_workspaces_are_bounded(launcher, runtime, books):
 
 def test_all_blocks_of_a_kernel_start_at_once(launcher, books):
     """They wait for each other: two kernels must not have some of the cores each."""
-    one, calls = launcher(), both("rig", deterministic=True)
+    one, calls = launcher(), launched.both("rig", deterministic=True)
     books.reset()
     for call in calls:
         assert one.compute(call) == OK, one.error()
@@ -100,12 +91,12 @@ def test_a_failed_call_harms_no_workspace_of_others(
     calls = [Call(cases.case("one map")) for _ in streams]
     arrays = [OnCard(runtime, call) for call in calls]
     runtime.occupy(streams[0], arrays[0].results[0], 50)
-    books.fail(function, 1, FAULT)
+    books.fail(function, 1, launched.FAULT)
     found = [one.enqueue(*each) for each in zip(calls, arrays, streams, strict=True)]
     assert tuple(found) == codes
     for stream in streams:
         runtime.synchronise(stream)
-    bring_back(arrays)
+    launched.bring_back(arrays)
     judged = cases.judged_case("one map")
     good = calls[codes.index(OK)]
     oracle.assert_within(good.results[0], judged.out, judged.out_scale)
@@ -127,7 +118,7 @@ def test_no_memory_for_a_workspace(launcher, runtime, books):
     books.set(memory=1 << 30)
     assert one.enqueue(call, on_card, None) == OK
     runtime.synchronise(None)
-    bring_back([on_card])
+    launched.bring_back([on_card])
     judged = cases.judged_case("one map")
     oracle.assert_within(call.results[0], judged.out, judged.out_scale)
 
@@ -139,7 +130,7 @@ def test_memory_that_nothing_uses_is_given_up_first(launcher, runtime, books):
     on_card = OnCard(runtime, small)
     assert one.enqueue(small, on_card, None) == OK
     runtime.synchronise(None)
-    bring_back([on_card])
+    launched.bring_back([on_card])
     assert books.live()["device_bytes"] >= others + (1 << 18)
     large = Call(cases.make(cases.Shape((((32, 32),),), anchors=2, channels=256)))
     books.set(memory=others + (9 << 17))  # the maps take 8 of 9 parts
@@ -156,6 +147,6 @@ def test_a_stream_has_its_workspace_again(launcher, runtime, books):
         assert one.enqueue(call, on_card, stream) == OK, one.error()
     assert books.live()["device"] - before == 1
     runtime.synchronise(stream)
-    bring_back(arrays)
+    launched.bring_back(arrays)
     one.trim()
     runtime.destroy(stream)

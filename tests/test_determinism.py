@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache, partial
 from itertools import combinations, product
 
@@ -24,16 +25,9 @@ from tests.support import cases
 from tests.support.implementations import ROOT
 
 LEVELS = ((20, 44), (10, 22), (5, 11))
+RIG = cases.Shape((LEVELS,) * 4, batch=2, anchors=120, points=7, channels=128, groups=8)
 PROBLEMS = {  # each more than a million multiply-adds, so that the work is split
-    "rig": cases.Shape(
-        (LEVELS,) * 4,
-        batch=2,
-        anchors=120,
-        points=7,
-        channels=128,
-        groups=8,
-        locate=cases.clustered,
-    ),
+    "rig": replace(RIG, locate=cases.clustered),
     "few anchors, many points": cases.Shape(
         ((LEVELS[0],),), anchors=3, points=700, channels=256, locate=cases.inside
     ),

@@ -85,86 +85,90 @@ def test_nothing_is_said_of_the_example_of_the_page():
     assert report.findings == ()
 
 
+MISTAKES = {}  # functions that change right arguments, and what is told of it
+
+
+def told(argument, start):
+    def remember(mistake):
+        MISTAKES[mistake] = argument, start
+        return mistake
+
+    return remember
+
+
+@told("sample_locations", "look like pixels")
 def pixels(arguments):
     arguments[3] = arguments[3] * np.float32([WIDTH, HEIGHT])
 
 
+@told("sample_locations", "look like those of grid_sample")
 def grid(arguments):
     arguments[3] = 2 * np.clip(arguments[3], 0, 1) - 1
 
 
+@told("sample_locations", "the order of the coordinates looks exchanged")
 def other_order(arguments):
     arguments[3] = arguments[3][..., ::-1]
 
 
+@told("sample_locations", "axes of points and cameras look exchan")
 def points_and_cameras(arguments):
     arguments[3] = arguments[3].swapaxes(2, 3)
 
 
+@told("sample_locations", "2 of 4320 values are NaN")
 def nan_locations(arguments):
     arguments[3][0, 0, 0, 0] = np.nan
 
 
+@told("weight", "288 of 17280 values are NaN")
 def nan_weight(arguments):
     arguments[4][0, 3] = np.nan
 
 
+@told("feature_maps", "4 of 359040 values are NaN or infinite")
 def infinite_features(arguments):
     features = np.array(arguments[0])
     features[0, 5] = np.inf
     arguments[0] = features
 
 
+@told("weight", "none is negative, as after a softmax, but for 100")
 def softmax_over_scales(arguments):
     arguments[4] = arguments[4] / arguments[4].sum(axis=4, keepdims=True)
 
 
+@told("spatial_shape", "[2, 1] is (88, 32) and [2, 0] is (64, 176)")
 def exchanged_size(arguments):
     arguments[1] = arguments[1].copy()
     arguments[1][2, 1] = arguments[1][2, 1, ::-1]
 
 
+@told("scale_start_index", "the map from row ")
 def overlap(arguments):
     arguments[2] = arguments[2] - np.where(np.arange(CAM) == 2, 7, 0)[:, None].astype(
         np.int32
     )
 
 
+@told("result", "all zero: no sample is visible; locations lie within -3 ")
 def far_outside(arguments):
     arguments[3] = arguments[3] * 0 - 3
 
 
+@told("result", "all zero: no location is a number")
 def no_number(arguments):
     arguments[3] = arguments[3] * np.float32(np.nan)
 
 
+@told("result", "all zero: all weights of visible samples are zero")
 def no_weight(arguments):
     arguments[4] = arguments[4] * 0
 
 
+@told("result", "all zero: feature_maps is all zero")
 def no_feature(arguments):
     arguments[0] = arguments[0] * 0
-
-
-MISTAKES = {
-    pixels: ("sample_locations", "look like pixels"),
-    grid: ("sample_locations", "look like those of grid_sample"),
-    other_order: ("sample_locations", "the order of the coordinates looks exchanged"),
-    points_and_cameras: ("sample_locations", "axes of points and cameras look exchan"),
-    nan_locations: ("sample_locations", "2 of 4320 values are NaN"),
-    nan_weight: ("weight", "288 of 17280 values are NaN"),
-    infinite_features: ("feature_maps", "4 of 359040 values are NaN or infinite"),
-    softmax_over_scales: (
-        "weight",
-        "none is negative, as after a softmax, but for 100",
-    ),
-    exchanged_size: ("spatial_shape", "[2, 1] is (88, 32) and [2, 0] is (64, 176)"),
-    overlap: ("scale_start_index", "the map from row "),
-    far_outside: ("result", "all zero: no sample is visible; locations lie within -3 "),
-    no_number: ("result", "all zero: no location is a number"),
-    no_weight: ("result", "all zero: all weights of visible samples are zero"),
-    no_feature: ("result", "all zero: feature_maps is all zero"),
-}
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")

@@ -80,6 +80,7 @@ def test_nothing_of_the_product_is_included() -> None:
 
 BREAKS = r'(?:breaks|unspecified|has)\(\s*"([a-z0-9-]+)"'
 KEEPS = r"\b(?:keeps|keeps_in_every_order|clean)\("
+BOTH = r'needs_order\(\s*"([a-z0-9-]+)"'
 
 
 def test_every_rule_has_a_kernel_that_breaks_it_and_one_that_keeps_it() -> None:
@@ -91,5 +92,8 @@ def test_every_rule_has_a_kernel_that_breaks_it_and_one_that_keeps_it() -> None:
         broken |= here
         if len(re.findall(KEEPS, test)) >= len(here):
             kept |= here
+        both = set(re.findall(BOTH, test))
+        broken |= both
+        kept |= both
     assert rules() - broken == set()
     assert rules() - kept == set()

@@ -61,33 +61,6 @@ SHAPES = {
     },
     "sample_locations has shape (2, 3, 4, 2, 3), its last axis must have size 2: "
     "(y, x)": {"sample_locations": floats(2, 3, 4, 2, 3)},
-    "scale_start_index has cam=3 but spatial_shape has cam=2, they must be equal": {
-        "scale_start_index": np.zeros((3, 1), np.int32)
-    },
-    "scale_start_index has scale=2 but spatial_shape has scale=1, they must be equal": {
-        "scale_start_index": np.zeros((2, 2), np.int32)
-    },
-    "sample_locations has bs=1 but feature_maps has bs=2, they must be equal": {
-        "sample_locations": floats(1, 3, 4, 2, 2)
-    },
-    "sample_locations has cam=6 but spatial_shape has cam=2, they must be equal": {
-        "sample_locations": floats(2, 3, 4, 6, 2)
-    },
-    "weight has bs=3 but feature_maps has bs=2, they must be equal": {
-        "weight": floats(3, 3, 4, 2, 1, 2)
-    },
-    "weight has anchor=5 but sample_locations has anchor=3, they must be equal": {
-        "weight": floats(2, 5, 4, 2, 1, 2)
-    },
-    "weight has pts=1 but sample_locations has pts=4, they must be equal": {
-        "weight": floats(2, 3, 1, 2, 1, 2)
-    },
-    "weight has cam=1 but spatial_shape has cam=2, they must be equal": {
-        "weight": floats(2, 3, 4, 1, 1, 2)
-    },
-    "weight has scale=4 but spatial_shape has scale=1, they must be equal": {
-        "weight": floats(2, 3, 4, 2, 4, 2)
-    },
     "weight has group=0, at least one channel group is needed": {
         "weight": floats(2, 3, 4, 2, 1, 0)
     },
@@ -95,6 +68,28 @@ SHAPES = {
         "weight": floats(2, 3, 4, 2, 1, 6)
     },
 }
+
+
+SIZES = {  # an argument of other sizes, and which size of which argument it contradicts
+    "scale_start_index": [
+        (np.zeros((3, 1), np.int32), "cam=3 but spatial_shape has cam=2"),
+        (np.zeros((2, 2), np.int32), "scale=2 but spatial_shape has scale=1"),
+    ],
+    "sample_locations": [
+        (floats(1, 3, 4, 2, 2), "bs=1 but feature_maps has bs=2"),
+        (floats(2, 3, 4, 6, 2), "cam=6 but spatial_shape has cam=2"),
+    ],
+    "weight": [
+        (floats(3, 3, 4, 2, 1, 2), "bs=3 but feature_maps has bs=2"),
+        (floats(2, 5, 4, 2, 1, 2), "anchor=5 but sample_locations has anchor=3"),
+        (floats(2, 3, 1, 2, 1, 2), "pts=1 but sample_locations has pts=4"),
+        (floats(2, 3, 4, 1, 1, 2), "cam=1 but spatial_shape has cam=2"),
+        (floats(2, 3, 4, 2, 4, 2), "scale=4 but spatial_shape has scale=1"),
+    ],
+}
+for name, changes in SIZES.items():
+    for array, told in changes:
+        SHAPES[f"{name} has {told}, they must be equal"] = {name: array}
 
 
 @pytest.mark.parametrize(("message", "changed"), SHAPES.items(), ids=SHAPES)

@@ -136,8 +136,8 @@ def test_any_subset_of_the_gradients(which, dtype, implementation):
 def test_forward_mode(dtype, implementation):
     inputs, _, _ = half_case("rig clustered", dtype)
     tangents, wide = cases.make_tangents(inputs), cases.widened(inputs)
-    exact = oracle.tangent(*wide, tangents)
-    scale = oracle.tangent_scale(*wide, tangents)
+    exact = oracle.tangent(wide, tangents)
+    scale = oracle.tangent_scale(wide, tangents)
 
     def call(features, locations, weight):
         arrays = features, *inputs[1:3], locations, weight

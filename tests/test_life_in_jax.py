@@ -22,29 +22,15 @@ from jax.ad_checkpoint import checkpoint_name
 import jda
 from tests.support import cases, oracle
 from tests.support.cases import FLOATS
-from tests.support.implementations import require
+from tests.support.implementations import through
 
 INPUTS = cases.case("two cameras")
 JUDGED = cases.judged_case("two cameras")
-DOORS = {
-    f"{name}-{door}": {"implementation": name, "differentiation": door}
-    for name, door in [("cpu", "reverse"), ("cpu", "both"), ("reference", "reverse")]
-}
-
-
-def through(door):
-    require(DOORS[door]["implementation"])
-    return partial(jda.deformable_aggregation, **DOORS[door])
+DOORS = ("cpu-reverse", "cpu-both", "reference-reverse")
 
 
 @pytest.fixture(params=DOORS)
 def operator(request):
-    return through(request.param)
-
-
-@pytest.fixture(params=["cpu-reverse", "cpu-both"])
-def kernels(request):
-    """Where the program around the operator matters alone."""
     return through(request.param)
 
 

@@ -99,7 +99,7 @@ def test_the_triple_goes_straight_into_the_operator(layout, implementation):
     result = jda.deformable_aggregation(
         *packed, locations, weight, implementation=implementation
     )
-    expected = oracle.forward(*map(np.asarray, packed), locations, weight, "yx")
+    expected = oracle.forward((*map(np.asarray, packed), locations, weight), "yx")
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 

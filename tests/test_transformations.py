@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-import jda
 from tests.support import cases
 from tests.support.cases import FLOATS
+from tests.support.implementations import through
 
 SHAPE = cases.Shape(cases.TWO_CAMERAS, batch=2, anchors=3, points=2, channels=4)
 SMALL = cases.Shape((((2, 3),),), anchors=2, points=2, channels=2, groups=1)
@@ -56,18 +56,6 @@ plain_result = jax.jit(plain)
 plain_gradients = jax.jit(jax.grad(loss(plain), FLOATS))
 
 
-def through(door):
-    implementation, differentiation = door.split("-")
-    status = jda.implementations()[implementation]
-    if not status.available:
-        pytest.skip(status.detail)
-    return partial(
-        jda.deformable_aggregation,
-        implementation=implementation,
-        differentiation=differentiation,
-    )
-
-
 @pytest.fixture(params=DOORS)
 def operator(request):
     return through(request.param)
@@ -75,11 +63,6 @@ def operator(request):
 
 @pytest.fixture(params=["cpu-both", "reference-both"])
 def both(request):
-    return through(request.param)
-
-
-@pytest.fixture(params=["cpu-reverse", "cpu-both"])
-def kernels(request):
     return through(request.param)
 
 

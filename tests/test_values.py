@@ -50,7 +50,7 @@ def test_default_order_is_y_then_x(implementation):
     default = jda.deformable_aggregation(*inputs, implementation=implementation)
     judged = cases.judged_case("rig")
     oracle.assert_within(default, judged.out, judged.out_scale)
-    swapped = oracle.forward(*inputs, "xy")
+    swapped = oracle.forward(inputs, "xy")
     assert np.abs(default - swapped).max() > 0.1, "the two orders must differ here"
 
 
@@ -157,7 +157,7 @@ def test_a_bad_feature_spoils_only_the_anchors_that_sample_it(aggregate):
     positive = inputs._replace(weight=np.ones_like(inputs.weight))
     everything = positive._replace(feature_maps=np.ones_like(ones))
     without = positive._replace(feature_maps=ones)
-    reached = oracle.forward_scale(*everything) != oracle.forward_scale(*without)
+    reached = oracle.forward_scale(everything) != oracle.forward_scale(without)
     assert reached.any() and not reached.all()
     features = inputs.feature_maps.copy()
     features[:, row] = np.nan

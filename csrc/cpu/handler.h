@@ -19,9 +19,9 @@ inline Team make_team(ffi::ThreadPool& pool, bool alone) {
 }
 
 // A result that XLA has just allocated.
-inline ffi::AnyBuffer fresh(ffi::Result<ffi::AnyBuffer> result) {
-  prefer_large_pages(result->untyped_data(), result->size_bytes());
-  return *result;
+inline ffi::AnyBuffer fresh(ffi::AnyBuffer result) {
+  prefer_large_pages(result.untyped_data(), result.size_bytes());
+  return result;
 }
 
 }  // namespace jda

@@ -139,83 +139,78 @@ Maps read_places(ffi::AnyBuffer buffer, const PackCall& call, int64_t first, int
   return {static_cast<char*>(buffer.untyped_data()), dims[1], pixels, first, stride};
 }
 
-template <typename Buffers>
-ffi::Error run(ffi::ThreadPool pool, ffi::AnyBuffer packed, const Buffers& buffers, bool packs,
-               bool channels_last, ffi::Span<const int64_t> first,
-               ffi::Span<const int64_t> stride) {
-  try {
-    const auto dims = packed.dimensions();
-    require(dims.size() == 3, "the packed maps must be [bs, num_feat, c]");
-    require(first.size() == buffers.size() && stride.size() == buffers.size(),
-            "every map must have a place");
-    PackCall call{{},
-                  static_cast<char*>(packed.untyped_data()),
-                  packed.size_bytes(),
-                  dims[0],
-                  dims[1],
-                  dims[2],
-                  channels_last,
-                  packs};
-    for (size_t i = 0; i < buffers.size(); ++i) {
-      require(buffers[i].element_type() == packed.element_type(), "maps must have one dtype");
-      call.maps.push_back(read_places(buffers[i], call, first[i], stride[i]));
-    }
-    const bool alone = static_cast<int64_t>(packed.size_bytes()) < kWorthHelp;
-    Team team = make_team(pool, alone);
-    switch (ffi::ByteWidth(packed.element_type())) {
-      case 2:
-        run_typed<uint16_t>(call, team);
-        break;
-      case 4:
-        run_typed<uint32_t>(call, team);
-        break;
-      case 8:
-        run_typed<uint64_t>(call, team);
-        break;
-      default:
-        throw std::invalid_argument("maps must have elements of 2, 4 or 8 bytes");
-    }
-  } catch (const std::invalid_argument& error) {
-    return failure(ffi::ErrorCode::kInvalidArgument, error.what());
-  } catch (const std::exception& error) {
-    return failure(ffi::ErrorCode::kInternal, error.what());
+// Where every map lies among the packed rows.
+struct Places {
+  bool channels_last;
+  ffi::Span<const int64_t> first, stride;
+};
+
+// `maps` are the arguments or the results of the call.
+template <typename Arrays>
+ffi::Error run(ffi::ThreadPool& pool, ffi::AnyBuffer packed, const Arrays& maps, bool packs,
+               const Places& places) {
+  const auto dims = packed.dimensions();
+  require(dims.size() == 3, "the packed maps must be [bs, num_feat, c]");
+  require(places.first.size() == maps.size() && places.stride.size() == maps.size(),
+          "every map must have a place");
+  PackCall call{{},
+                static_cast<char*>(packed.untyped_data()),
+                packed.size_bytes(),
+                dims[0],
+                dims[1],
+                dims[2],
+                places.channels_last,
+                packs};
+  for (size_t i = 0; i < maps.size(); ++i) {
+    const ffi::AnyBuffer map = packs ? array(maps, i) : fresh(array(maps, i));
+    require(map.element_type() == packed.element_type(), "maps must have one dtype");
+    call.maps.push_back(read_places(map, call, places.first[i], places.stride[i]));
+  }
+  const bool alone = static_cast<int64_t>(packed.size_bytes()) < kWorthHelp;
+  Team team = make_team(pool, alone);
+  switch (ffi::ByteWidth(packed.element_type())) {
+    case 2:
+      run_typed<uint16_t>(call, team);
+      break;
+    case 4:
+      run_typed<uint32_t>(call, team);
+      break;
+    case 8:
+      run_typed<uint64_t>(call, team);
+      break;
+    default:
+      throw std::invalid_argument("maps must have elements of 2, 4 or 8 bytes");
   }
   return ffi::Error::Success();
 }
 
-ffi::Error Pack(ffi::ThreadPool pool, ffi::RemainingArgs maps, ffi::Result<ffi::AnyBuffer> packed,
+ffi::Error Pack(ffi::ThreadPool pool, ffi::RemainingArgs maps, ffi::RemainingRets packed,
                 bool channels_last, ffi::Span<const int64_t> first,
                 ffi::Span<const int64_t> stride) {
-  std::vector<ffi::AnyBuffer> buffers;
-  for (size_t i = 0; i < maps.size(); ++i) buffers.push_back(*maps.get<ffi::AnyBuffer>(i));
-  return run(pool, fresh(packed), buffers, true, channels_last, first, stride);
+  return reported([&] {
+    return run(pool, fresh(array(packed, 0)), maps, true, {channels_last, first, stride});
+  });
 }
 
-ffi::Error Unpack(ffi::ThreadPool pool, ffi::AnyBuffer packed, ffi::RemainingRets maps,
+ffi::Error Unpack(ffi::ThreadPool pool, ffi::RemainingArgs packed, ffi::RemainingRets maps,
                   bool channels_last, ffi::Span<const int64_t> first,
                   ffi::Span<const int64_t> stride) {
-  std::vector<ffi::AnyBuffer> buffers;
-  for (size_t i = 0; i < maps.size(); ++i) buffers.push_back(fresh(*maps.get<ffi::AnyBuffer>(i)));
-  return run(pool, packed, buffers, false, channels_last, first, stride);
+  return reported(
+      [&] { return run(pool, array(packed, 0), maps, false, {channels_last, first, stride}); });
 }
 
 }  // namespace
 }  // namespace jda
 
-#define JDA_BIND_PLACES                             \
-  .Attr<bool>("channels_last")                      \
-      .Attr<xla::ffi::Span<const int64_t>>("first") \
+#define JDA_BIND                                                               \
+  xla::ffi::Ffi::Bind()                                                        \
+      .Ctx<xla::ffi::ThreadPool>() JDA_BIND_ARRAYS.Attr<bool>("channels_last") \
+      .Attr<xla::ffi::Span<const int64_t>>("first")                            \
       .Attr<xla::ffi::Span<const int64_t>>("stride")
 
 #pragma GCC visibility push(default)
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    jda_cpu_pack, jda::Pack,
-    xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().RemainingArgs().Ret<xla::ffi::AnyBuffer>()
-        JDA_BIND_PLACES);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    jda_cpu_unpack, jda::Unpack,
-    xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().Arg<xla::ffi::AnyBuffer>().RemainingRets()
-        JDA_BIND_PLACES);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_pack, jda::Pack, JDA_BIND);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_unpack, jda::Unpack, JDA_BIND);
 
 #pragma GCC visibility pop

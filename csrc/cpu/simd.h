@@ -36,24 +36,21 @@ JDA_INLINE void store_past_caches(T* p, Vector<T, N> v) {
 #if __has_builtin(__builtin_nontemporal_store)  // Clang
   __builtin_nontemporal_store(v, reinterpret_cast<Vector<T, N>*>(p));
 #else
-  [[maybe_unused]] constexpr int bytes = N * sizeof(T);
+#define JDA_STORE_VECTOR_OF(size, instruction)                                   \
+  if constexpr (N * sizeof(T) == size) {                                         \
+    typedef long long Words __attribute__((vector_size(size)));                  \
+    return instruction(reinterpret_cast<Words*>(p), reinterpret_cast<Words>(v)); \
+  }
 #if defined(__AVX512F__)
-  typedef long long Words __attribute__((vector_size(64)));
-  if constexpr (bytes == 64)
-    return __builtin_ia32_movntdq512(reinterpret_cast<Words*>(p), reinterpret_cast<Words>(v));
+  JDA_STORE_VECTOR_OF(64, __builtin_ia32_movntdq512)
 #endif
 #if defined(__AVX__)
-  typedef long long HalfWords __attribute__((vector_size(32)));
-  if constexpr (bytes == 32)
-    return __builtin_ia32_movntdq256(reinterpret_cast<HalfWords*>(p),
-                                     reinterpret_cast<HalfWords>(v));
+  JDA_STORE_VECTOR_OF(32, __builtin_ia32_movntdq256)
 #endif
 #if defined(__SSE2__)
-  typedef long long QuarterWords __attribute__((vector_size(16)));
-  if constexpr (bytes == 16)
-    return __builtin_ia32_movntdq(reinterpret_cast<QuarterWords*>(p),
-                                  reinterpret_cast<QuarterWords>(v));
+  JDA_STORE_VECTOR_OF(16, __builtin_ia32_movntdq)
 #endif
+#undef JDA_STORE_VECTOR_OF
   store_lanes<N>(p, v);
 #endif
 }

@@ -1,10 +1,11 @@
-// The operands and results of every target, as XLA hands them over: decoded and checked once for
-// both libraries. What is wrong is thrown as std::invalid_argument.
+// The arrays of every target, as XLA hands them over: named, decoded and checked once for both
+// libraries. What is wrong is thrown as std::invalid_argument.
 #ifndef JDA_FFI_OPERANDS_H_
 #define JDA_FFI_OPERANDS_H_
 
 #include <algorithm>
 #include <cstdint>
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -16,9 +17,21 @@ namespace jda {
 
 namespace ffi = xla::ffi;
 
-struct Operands {
-  ffi::AnyBuffer feature_maps, spatial_shape, scale_start_index, sample_locations, weight;
+// Those of the operands that have tangents and gradients, or these: one array for each.
+struct Floating {
+  ffi::AnyBuffer feature_maps, sample_locations, weight;
 };
+
+struct Operands {
+  ffi::AnyBuffer feature_maps;       // [batch, rows, channels]
+  ffi::AnyBuffer spatial_shape;      // [cameras, scales, 2]
+  ffi::AnyBuffer scale_start_index;  // [cameras, scales]
+  ffi::AnyBuffer sample_locations;   // [batch, anchors, points, cameras, 2]
+  ffi::AnyBuffer weight;             // [batch, anchors, points, cameras, scales, groups]
+
+  Floating floating() const { return {feature_maps, sample_locations, weight}; }
+};
+constexpr size_t kOperands = 5;  // the first arguments of every target
 
 inline void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(what);
@@ -26,6 +39,28 @@ inline void require(bool condition, const char* what) {
 
 inline void require_none(const std::string& wrong) {
   if (!wrong.empty()) throw std::invalid_argument(wrong);
+}
+
+inline ffi::AnyBuffer array(const ffi::RemainingArgs& args, size_t i) {
+  const auto found = args.get<ffi::AnyBuffer>(i);
+  require(found.has_value(), "a target was called with too few arguments");
+  return *found;
+}
+
+inline ffi::AnyBuffer array(const ffi::RemainingRets& results, size_t i) {
+  auto found = results.get<ffi::AnyBuffer>(i);
+  require(found.has_value(), "a target was called with too few results");
+  return **found;
+}
+
+inline Operands read_operands(const ffi::RemainingArgs& args) {
+  return {array(args, 0), array(args, 1), array(args, 2), array(args, 3), array(args, 4)};
+}
+
+// Those that start at the `first` of a call's arguments or results.
+template <typename Arrays>
+Floating read_floating(const Arrays& arrays, size_t first) {
+  return {array(arrays, first), array(arrays, first + 1), array(arrays, first + 2)};
 }
 
 // The sizes of a call whose operands fit each other. Their floating dtypes are the library's to check.
@@ -84,27 +119,23 @@ inline ffi::Error failure(ffi::ErrorCode code, const std::string& what) {
   return {code, "jda: " + what};
 }
 
+// What `work` returns; exceptions become errors.
+template <typename Work>
+ffi::Error reported(const Work& work) {
+  try {
+    return work();
+  } catch (const std::invalid_argument& error) {
+    return failure(ffi::ErrorCode::kInvalidArgument, error.what());
+  } catch (const std::bad_alloc&) {
+    return failure(ffi::ErrorCode::kResourceExhausted, "no memory for the scratch of a kernel");
+  } catch (const std::exception& error) {
+    return failure(ffi::ErrorCode::kInternal, error.what());
+  }
+}
+
 }  // namespace jda
 
-// For bindings, so that all targets take their operands in one order.
-#define JDA_BIND_OPERANDS                                                                      \
-  .Arg<xla::ffi::AnyBuffer>()     /* feature_maps      [batch, rows, channels] */              \
-      .Arg<xla::ffi::AnyBuffer>() /* spatial_shape     [cameras, scales, 2] */                 \
-      .Arg<xla::ffi::AnyBuffer>() /* scale_start_index [cameras, scales] */                    \
-      .Arg<xla::ffi::AnyBuffer>() /* sample_locations  [batch, anchors, points, cameras, 2] */ \
-      .Arg<xla::ffi::AnyBuffer>() /* weight [batch, anchors, points, cameras, scales, groups] */
-
-#define JDA_BIND_TANGENTS                                        \
-  .Arg<xla::ffi::AnyBuffer>()     /* tangent_feature_maps */     \
-      .Arg<xla::ffi::AnyBuffer>() /* tangent_sample_locations */ \
-      .Arg<xla::ffi::AnyBuffer>() /* tangent_weight */
-
-#define JDA_BIND_RESULT .Ret<xla::ffi::AnyBuffer>() /* out, or its tangent */
-
-#define JDA_BIND_BACKWARD                                     \
-  .Arg<xla::ffi::AnyBuffer>()     /* cotangent, like out */   \
-      .Ret<xla::ffi::AnyBuffer>() /* grad_feature_maps */     \
-      .Ret<xla::ffi::AnyBuffer>() /* grad_sample_locations */ \
-      .Ret<xla::ffi::AnyBuffer>() /* grad_weight */
+// Of every binding; array() names what it binds.
+#define JDA_BIND_ARRAYS .RemainingArgs().RemainingRets()
 
 #endif  // JDA_FFI_OPERANDS_H_

@@ -183,6 +183,17 @@ aclError compiler_call(const char* function, Body body) {
   });
 }
 
+// Where the caller has a place for them.
+void give_size(size_t size, size_t* to) {
+  if (!to) refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the size");
+  *to = size;
+}
+
+void give(const char* bytes, size_t count, char* to) {
+  if (!to) refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the result");
+  std::memcpy(to, bytes, count);
+}
+
 }  // namespace
 
 aclError aclrtcCreateProg(aclrtcProg* program, const char* source, const char* name,
@@ -208,33 +219,27 @@ aclError aclrtcCompileProg(aclrtcProg program, int option_count, const char** op
 
 aclError aclrtcGetCompileLogSize(aclrtcProg program, size_t* bytes) {
   return compiler_call("aclrtcGetCompileLogSize", [&](Driver& driver, Lock&) {
-    const auto known = program_of(driver, program);
-    if (!bytes) refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the result");
-    *bytes = known->log.size() + 1;
+    give_size(program_of(driver, program)->log.size() + 1, bytes);
   });
 }
 
 aclError aclrtcGetCompileLog(aclrtcProg program, char* log) {
   return compiler_call("aclrtcGetCompileLog", [&](Driver& driver, Lock&) {
     const auto known = program_of(driver, program);
-    if (!log) refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the log");
-    std::memcpy(log, known->log.c_str(), known->log.size() + 1);
+    give(known->log.c_str(), known->log.size() + 1, log);
   });
 }
 
 aclError aclrtcGetBinDataSize(aclrtcProg program, size_t* bytes) {
   return compiler_call("aclrtcGetBinDataSize", [&](Driver& driver, Lock&) {
-    const auto known = program_of(driver, program);
-    if (!bytes) refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the result");
-    *bytes = binary_of(*known).size();
+    give_size(binary_of(*program_of(driver, program)).size(), bytes);
   });
 }
 
 aclError aclrtcGetBinData(aclrtcProg program, char* data) {
   return compiler_call("aclrtcGetBinData", [&](Driver& driver, Lock&) {
     const auto known = program_of(driver, program);
-    if (!data) refuse(ACL_ERROR_RTC_INVALID_INPUT, "nowhere to put the binary");
-    std::memcpy(data, binary_of(*known).data(), known->data.size());
+    give(binary_of(*known).data(), binary_of(*known).size(), data);
   });
 }
 

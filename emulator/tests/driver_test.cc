@@ -173,6 +173,12 @@ struct Card {
   aclError down(void* to, const void* from, size_t bytes = kBytes) {
     return aclrtMemcpyAsync(to, bytes, from, bytes, ACL_MEMCPY_DEVICE_TO_HOST, stream);
   }
+  // An event behind a copy to the card.
+  aclrtEvent copied(void* to, const void* from) {
+    const aclrtEvent event = ::event();
+    CHECK(up(to, from) == 0 && aclrtRecordEvent(event, stream) == 0);
+    return event;
+  }
   aclError increment(void* in, void* out, Tiling tiling = {}, uint32_t blocks = 1) {
     void* arguments[] = {&in, &out, &tiling};
     return aclrtLaunchKernelWithArgsArray(kernel("increment"), blocks, stream, nullptr, arguments);
@@ -487,8 +493,7 @@ TEST(work_that_happens_to_be_complete_is_not_synchronised) {
   Pinned host;
   float *a = card.device(), *b = card.device();
   const aclrtStream other = stream();
-  const aclrtEvent copied = event();
-  CHECK(card.up(a, host.data) == 0 && aclrtRecordEvent(copied, card.stream) == 0);
+  const aclrtEvent copied = card.copied(a, host.data);
   CHECK(card.increment(a, b) == 0);
   CHECK(aclrtStreamWaitEvent(other, copied) == 0 && aclrtSynchronizeStream(other) == 0);
   CHECK(clean());
@@ -520,10 +525,8 @@ TEST(streams_need_an_order) {
     Pinned host;
     float* a = card.device();
     const aclrtStream other = stream();
-    CHECK(card.up(a, host.data) == 0);
-    const aclrtEvent copied = event();
+    const aclrtEvent copied = card.copied(a, host.data);
     if (ordered) {
-      CHECK(aclrtRecordEvent(copied, card.stream) == 0);
       CHECK(aclrtStreamWaitEvent(other, copied) == 0 && aclrtDestroyEvent(copied) == 0);
     }
     CHECK(aclrtMemsetAsync(a, kBytes, 0, kBytes, other) == 0);
@@ -561,10 +564,10 @@ TEST(kernels_of_two_streams_may_share_an_allocation) {
 TEST(a_wait_takes_the_record_before_it) {
   Card card;
   Pinned host;
-  float *a = card.device(), *b = card.device();
+  float* a = card.device();
+  const aclrtEvent marked = card.copied(a, host.data);
+  float* b = card.device();
   const aclrtStream other = stream();
-  const aclrtEvent marked = event();
-  CHECK(card.up(a, host.data) == 0 && aclrtRecordEvent(marked, card.stream) == 0);
   CHECK(aclrtStreamWaitEvent(other, marked) == 0);
   CHECK(aclrtMemsetAsync(b, kBytes, 0, kBytes, card.stream) == 0);
   CHECK(aclrtRecordEvent(marked, card.stream) == 0);
@@ -622,9 +625,7 @@ TEST(threads_of_streams) {
   Card card(1);
   Pinned from, to;
   float *a = card.device(), *b = card.device();
-  CHECK(card.up(a, from.data) == 0);
-  const aclrtEvent copied = event();
-  CHECK(aclrtRecordEvent(copied, card.stream) == 0);
+  const aclrtEvent copied = card.copied(a, from.data);
   card.stream = stream();
   CHECK(aclrtStreamWaitEvent(card.stream, copied) == 0);
   CHECK(card.increment(a, b) == 0 && card.down(to.data, b) == 0 && card.synchronise() == 0);

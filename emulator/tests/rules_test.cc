@@ -64,59 +64,69 @@ void keeps_in_every_order(const Body& body, int blocks = 1) {
 
 // ---- missing synchronisation: read after write, write after read, write after write
 
+template <HardEvent kEvent>
+void flag(Kit& k) {
+  k.sync<kEvent>();
+}
+
+template <pipe_t kPipe>
+void barrier(Kit&) {
+  PipeBarrier<kPipe>();
+}
+
+void nothing(Kit&) {}
+
+// x may be stored.
+void fill(Kit& k) {
+  Duplicate(k.x, 1.0f, 64);
+  k.sync<HardEvent::V_MTE3>();
+}
+
+// Who keeps two instructions in order where synchronisation is automatic.
+enum Keeper { kProgrammer, kCompiler };
+
+// A kernel that breaks the rule unless `order` stands between the two lines that it names.
+void needs_order(const char* rule, Keeper keeper, const Body& order,
+                 const std::function<void(Kit&, const Body&)>& kernel) {
+  const Body broken = [&](Kit& k) { kernel(k, nothing); };
+  breaks(rule, broken);
+  if (keeper == kCompiler) {
+    keeps(broken, {});
+  } else {
+    breaks(rule, broken, {});
+  }
+  keeps_in_every_order([&](Kit& k) { kernel(k, order); });
+}
+
 TEST(raw_from_gm_to_vector) {
-  const Body broken = [](Kit& k) {
+  needs_order("raw", kProgrammer, flag<HardEvent::MTE2_V>, [](Kit& k, const Body& order) {
     AT(0) DataCopy(k.x, k.in, 64);
+    order(k);
     AT(1) Adds(k.y, k.x, 1.0f, 64);
-  };
-  breaks("raw", broken);
-  breaks("raw", broken, {});  // the compiler does not add this flag
-  keeps_in_every_order([](Kit& k) {
-    DataCopy(k.x, k.in, 64);
-    k.sync<HardEvent::MTE2_V>();
-    Adds(k.y, k.x, 1.0f, 64);
   });
 }
 
 TEST(raw_from_vector_to_gm) {
-  const Body broken = [](Kit& k) {
+  needs_order("raw", kProgrammer, flag<HardEvent::V_MTE3>, [](Kit& k, const Body& order) {
     AT(0) Duplicate(k.x, 1.0f, 64);
+    order(k);
     AT(1) DataCopy(k.out, k.x, 64);
-  };
-  breaks("raw", broken);
-  breaks("raw", broken, {});
-  keeps_in_every_order([](Kit& k) {
-    Duplicate(k.x, 1.0f, 64);
-    k.sync<HardEvent::V_MTE3>();
-    DataCopy(k.out, k.x, 64);
   });
 }
 
 TEST(raw_within_the_vector_pipe) {
-  const Body broken = [](Kit& k) {
+  needs_order("raw", kCompiler, barrier<PIPE_V>, [](Kit& k, const Body& order) {
     AT(0) Duplicate(k.x, 1.0f, 64);
+    order(k);
     AT(1) Adds(k.y, k.x, 1.0f, 64);
-  };
-  breaks("raw", broken);
-  keeps(broken, {});  // the compiler adds this barrier
-  keeps_in_every_order([](Kit& k) {
-    Duplicate(k.x, 1.0f, 64);
-    PipeBarrier<PIPE_V>();
-    Adds(k.y, k.x, 1.0f, 64);
   });
 }
 
 TEST(raw_from_vector_to_scalar) {
-  const Body broken = [](Kit& k) {
+  needs_order("raw", kCompiler, flag<HardEvent::V_S>, [](Kit& k, const Body& order) {
     AT(0) Duplicate(k.x, 1.0f, 64);
+    order(k);
     AT(1) k.x.GetValue(3);
-  };
-  breaks("raw", broken);
-  keeps(broken, {});
-  keeps_in_every_order([](Kit& k) {
-    Duplicate(k.x, 1.0f, 64);
-    k.sync<HardEvent::V_S>();
-    CHECK(k.x.GetValue(3) == 1.0f);
   });
 }
 
@@ -132,104 +142,57 @@ TEST(raw_from_scalar_to_vector) {
 }
 
 TEST(raw_of_what_this_core_stored) {
-  const Body broken = [](Kit& k) {
-    Duplicate(k.x, 1.0f, 64);
-    k.sync<HardEvent::V_MTE3>();
+  needs_order("raw", kProgrammer, flag<HardEvent::MTE3_MTE2>, [](Kit& k, const Body& order) {
+    fill(k);
     AT(0) DataCopy(k.out, k.x, 64);
+    order(k);
     AT(1) DataCopy(k.y, k.out, 64);
-  };
-  breaks("raw", broken);
-  breaks("raw", broken, {});
-  keeps_in_every_order([](Kit& k) {
-    Duplicate(k.x, 1.0f, 64);
-    k.sync<HardEvent::V_MTE3>();
-    DataCopy(k.out, k.x, 64);
-    k.sync<HardEvent::MTE3_MTE2>();
-    DataCopy(k.y, k.out, 64);
   });
 }
 
 TEST(war_refill_while_vector_reads) {
-  const Body broken = [](Kit& k) {
+  needs_order("war", kProgrammer, flag<HardEvent::V_MTE2>, [](Kit& k, const Body& order) {
     DataCopy(k.x, k.in, 64);
     k.sync<HardEvent::MTE2_V>();
     AT(0) Adds(k.y, k.x, 1.0f, 64);
+    order(k);
     AT(1) DataCopy(k.x, k.in[64], 64);
-  };
-  breaks("war", broken);
-  breaks("war", broken, {});
-  keeps_in_every_order([](Kit& k) {
-    DataCopy(k.x, k.in, 64);
-    k.sync<HardEvent::MTE2_V>();
-    Adds(k.y, k.x, 1.0f, 64);
-    k.sync<HardEvent::V_MTE2>();
-    DataCopy(k.x, k.in[64], 64);
   });
 }
 
 TEST(war_overwrite_while_storing) {
-  const Body broken = [](Kit& k) {
-    Duplicate(k.x, 1.0f, 64);
-    k.sync<HardEvent::V_MTE3>();
+  needs_order("war", kProgrammer, flag<HardEvent::MTE3_V>, [](Kit& k, const Body& order) {
+    fill(k);
     AT(0) DataCopy(k.out, k.x, 64);
+    order(k);
     AT(1) Duplicate(k.x, 2.0f, 64);
-  };
-  breaks("war", broken);
-  breaks("war", broken, {});
-  keeps_in_every_order([](Kit& k) {
-    Duplicate(k.x, 1.0f, 64);
-    k.sync<HardEvent::V_MTE3>();
-    DataCopy(k.out, k.x, 64);
-    k.sync<HardEvent::MTE3_V>();
-    Duplicate(k.x, 2.0f, 64);
   });
 }
 
 TEST(war_in_gm) {
-  const Body broken = [](Kit& k) {
+  needs_order("war", kProgrammer, flag<HardEvent::MTE2_MTE3>, [](Kit& k, const Body& order) {
     Duplicate(k.y, 1.0f, 64);
     k.sync<HardEvent::V_MTE3>();
     AT(0) DataCopy(k.x, k.out, 64);
+    order(k);
     AT(1) DataCopy(k.out, k.y, 64);
-  };
-  breaks("war", broken);
-  keeps_in_every_order([](Kit& k) {
-    Duplicate(k.y, 1.0f, 64);
-    k.sync<HardEvent::V_MTE3>();
-    DataCopy(k.x, k.out, 64);
-    k.sync<HardEvent::MTE2_MTE3>();
-    DataCopy(k.out, k.y, 64);
   });
 }
 
 TEST(waw_of_two_loads) {
-  const Body broken = [](Kit& k) {
+  needs_order("waw", kProgrammer, barrier<PIPE_MTE2>, [](Kit& k, const Body& order) {
     AT(0) DataCopy(k.x, k.in, 64);
+    order(k);
     AT(1) DataCopy(k.x[32], k.in[64], 64);
-  };
-  breaks("waw", broken);
-  breaks("waw", broken, {});
-  keeps_in_every_order([](Kit& k) {
-    DataCopy(k.x, k.in, 64);
-    PipeBarrier<PIPE_MTE2>();
-    DataCopy(k.x[32], k.in[64], 64);
   });
 }
 
 TEST(waw_of_two_stores) {
-  const Body broken = [](Kit& k) {
-    Duplicate(k.x, 1.0f, 64);
-    k.sync<HardEvent::V_MTE3>();
+  needs_order("waw", kProgrammer, barrier<PIPE_MTE3>, [](Kit& k, const Body& order) {
+    fill(k);
     AT(0) DataCopy(k.out, k.x, 64);
+    order(k);
     AT(1) DataCopy(k.out[8], k.x, 8);
-  };
-  breaks("waw", broken);
-  keeps_in_every_order([](Kit& k) {
-    Duplicate(k.x, 1.0f, 64);
-    k.sync<HardEvent::V_MTE3>();
-    DataCopy(k.out, k.x, 64);
-    PipeBarrier<PIPE_MTE3>();
-    DataCopy(k.out[8], k.x, 8);
   });
 }
 

@@ -42,19 +42,15 @@ NO_KERNELS = (
 _loading = threading.Lock()
 
 
+DESCRIBED_IN_WORDS = ("runtime", "compiler", "toolkit", "problem", "soc", "kernels")
+
+
 class Description(ctypes.Structure):
     """`jda_ascend_description` of csrc/ascend/launcher/launcher.h."""
 
     _fields_ = (
-        ("runtime", ctypes.c_char_p),
-        ("compiler", ctypes.c_char_p),
-        ("toolkit", ctypes.c_char_p),
-        ("problem", ctypes.c_char_p),
-        ("soc", ctypes.c_char_p),
-        ("kernels", ctypes.c_char_p),
-        ("emulated", ctypes.c_int32),
-        ("card", ctypes.c_int32),
-        ("cores", ctypes.c_int32),
+        *((name, ctypes.c_char_p) for name in DESCRIBED_IN_WORDS),
+        *((name, ctypes.c_int32) for name in ("emulated", "card", "cores")),
     )
 
     def text(self, name: str) -> str | None:

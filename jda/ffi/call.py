@@ -16,21 +16,14 @@ import numpy as np
 from jda._dimensions import FLOATING, Operands, given
 
 
-def forward(
-    library: str, *operands: jax.Array, coordinate_order: str, **attributes: np.int64
-) -> list[jax.Array]:
+def forward(library: str, *operands: jax.Array, **attributes: Any) -> list[jax.Array]:
     """The result, as a list of one array."""
     results = [_result(Operands(*operands))]
-    target = f"{library}_forward"
-    return _call(target, results, operands, coordinate_order, **attributes)
+    return _call(f"{library}_forward", results, operands, **attributes)
 
 
 def tangent(
-    library: str,
-    *operands: jax.Array,
-    coordinate_order: str,
-    which: tuple[str, ...],
-    **attributes: np.int64,
+    library: str, *operands: jax.Array, which: tuple[str, ...], **attributes: Any
 ) -> list[jax.Array]:
     """The tangent of the result for tangents of the operands `which`."""
     arrays, tangents = given(operands)
@@ -38,16 +31,11 @@ def tangent(
     for name in FLOATING:
         moves.setdefault(name, jnp.zeros(0, getattr(arrays, name).dtype))
     every = (*arrays, *(moves[name] for name in FLOATING))
-    target = f"{library}_tangent"
-    return _call(target, [_result(arrays)], every, coordinate_order, **attributes)
+    return _call(f"{library}_tangent", [_result(arrays)], every, **attributes)
 
 
 def backward(
-    library: str,
-    *operands: jax.Array,
-    coordinate_order: str,
-    which: tuple[str, ...],
-    **attributes: np.int64,
+    library: str, *operands: jax.Array, which: tuple[str, ...], **attributes: Any
 ) -> list[jax.Array]:
     """The gradients of the operands `which`."""
     arrays, _ = given(operands)
@@ -56,8 +44,7 @@ def backward(
         jax.ShapeDtypeStruct(array.shape if name in which else (0,), array.dtype)
         for name, array in floating
     ]
-    target = f"{library}_backward"
-    found = _call(target, gradients, operands, coordinate_order, **attributes)
+    found = _call(f"{library}_backward", gradients, operands, **attributes)
     return [found[FLOATING.index(name)] for name in which]
 
 

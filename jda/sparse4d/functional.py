@@ -40,31 +40,8 @@ def deformable_aggregation_function(
     )
 
 
-def deformable_aggregation_function_v2(
-    feature_maps: ArrayLike,
-    spatial_shape: ArrayLike,
-    scale_start_index: ArrayLike,
-    sampling_location: ArrayLike,
-    weights: ArrayLike,
-) -> jax.Array:
-    """The operator of Sparse4D v1 and v2: a camera axis, and one result per point.
-
-    Where the results of an anchor's points are summed afterwards, v3's operator does
-    that too and is several times faster.
-
-    Args:
-        feature_maps: [bs, cam, num_feat, c].
-        spatial_shape: (H, W) of each scale, the same in all cameras [scale, 2].
-        scale_start_index: [scale].
-        sampling_location: (x, y) [bs, anchor * pts, cam, 2].
-        weights: [bs, anchor * pts, cam, scale, group].
-
-    Returns:
-        [bs, anchor * pts, c].
-    """
-    return deformable_aggregation_func(
-        feature_maps, spatial_shape, scale_start_index, sampling_location, weights
-    )
+# v1 and v2 have a camera axis, and one result per point.
+deformable_aggregation_function_v2 = deformable_aggregation_func
 
 
 def feature_maps_format(

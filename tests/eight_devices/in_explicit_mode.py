@@ -12,15 +12,7 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 from tests.eight_devices import scene
-from tests.eight_devices.scene import (
-    INPUTS,
-    RESULTS,
-    SPLITS,
-    forward,
-    pull_back,
-    put,
-    run,
-)
+from tests.eight_devices.scene import forward, pull_back, put, run
 from tests.support.cases import FLOATS
 
 COUNTS = {"batch": 0, "anchor": 1, "group": 1, "point": 1, "camera": 1}  # backward
@@ -37,13 +29,13 @@ def padded(spec, rank):
     return P(*spec, *[None] * (rank - len(spec)))
 
 
-@pytest.mark.parametrize("axis", SPLITS)
+@pytest.mark.parametrize("axis", scene.SPLITS)
 def test_one_axis(axis):
     mesh = scene.mesh((8,), ("x",), axis_types=(AxisType.Explicit,))
     with set_mesh(mesh):
-        inputs = put(INPUTS, SPLITS[axis]("x"), mesh)
+        inputs = put(scene.INPUTS, scene.SPLITS[axis]("x"), mesh)
         types = jax.eval_shape(forward, *inputs)
-        assert types.sharding.spec == padded(RESULTS[axis]("x"), 3)
+        assert types.sharding.spec == padded(scene.RESULTS[axis]("x"), 3)
         out, found = run(forward, inputs)
         assert found == scene.reductions(int(axis in ("point", "camera")))
         assert out.sharding.spec == types.sharding.spec
@@ -68,7 +60,7 @@ def test_explicit_and_automatic_axes():
         P("x", "y", None, None, None, "z"),
     )
     with set_mesh(mesh):
-        inputs = put(INPUTS, specs, mesh)
+        inputs = put(scene.INPUTS, specs, mesh)
         out, found = run(forward, inputs)
         assert found == {}
         grads, found = run(pull_back, inputs)
@@ -83,7 +75,7 @@ def test_vmap(axis, mapped):
     """The axis that is split stays so, whatever the mapped axis is merged with."""
     mesh = scene.mesh((8,), ("x",), axis_types=(AxisType.Explicit,))
     with set_mesh(mesh):
-        inputs = put(INPUTS, SPLITS[axis]("x"), mesh)
+        inputs = put(scene.INPUTS, scene.SPLITS[axis]("x"), mesh)
         inputs[mapped] = jnp.stack([inputs[mapped]] * 2)
         axes = [None] * 5
         axes[mapped] = 0
@@ -97,7 +89,7 @@ def test_vmap(axis, mapped):
 def test_second_order(axis):
     mesh = scene.mesh((8,), ("x",), axis_types=(AxisType.Explicit,))
     with set_mesh(mesh):
-        inputs = put(INPUTS, SPLITS[axis]("x"), mesh)
+        inputs = put(scene.INPUTS, scene.SPLITS[axis]("x"), mesh)
         found = jax.jit(scene.curvature)(*inputs)
         for i, part in zip(FLOATS, found, strict=True):
             assert part.sharding.spec == padded(inputs[i].sharding.spec, part.ndim)
@@ -107,7 +99,7 @@ def test_second_order(axis):
 def test_the_reference():
     mesh = scene.mesh((8,), ("x",), axis_types=(AxisType.Explicit,))
     with set_mesh(mesh):
-        inputs = put(INPUTS, SPLITS["camera"]("x"), mesh)
+        inputs = put(scene.INPUTS, scene.SPLITS["camera"]("x"), mesh)
         out, found = run(lambda *x: forward(*x, implementation="reference"), inputs)
     assert found == scene.reductions(1)
     scene.assert_forward(out)

@@ -661,6 +661,9 @@ Sizes random_sizes(int number, Random& random) {
   return s;
 }
 
+constexpr void (*kOtherTypes[])(const Sizes&, Random&) = {
+    check_problem<BFloat16>, check_problem<Float16>, check_problem<double>};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -679,16 +682,8 @@ int main(int argc, char** argv) {
   for (int i = 0; i < (full ? 20 : 5); ++i) problems.push_back(random_sizes(i, random));
   for (const Sizes& sizes : problems) {
     check_problem<float>(sizes, random);
-    switch (random() % (full ? 3 : 2)) {  // each type meets its share of the problems
-      case 0:
-        check_problem<BFloat16>(sizes, random);
-        break;
-      case 1:
-        check_problem<Float16>(sizes, random);
-        break;
-      default:
-        check_problem<double>(sizes, random);
-    }
+    // Each type meets its share of the problems.
+    kOtherTypes[random() % (full ? 3 : 2)](sizes, random);
   }
   check_rounding<BFloat16>();
   check_rounding<Float16>();

@@ -12,22 +12,14 @@ from zlib import crc32
 
 import numpy as np
 
+from jda._dimensions import Operands
 from tests.support import oracle
 
 Pyramids = tuple[tuple[tuple[int, int], ...], ...]  # (height, width) by camera, scale
 Generator = np.random.Generator
 FLOATS = (0, 3, 4)  # the positions of the arguments that have gradients
+Inputs = Operands  # here: the five arrays
 _SIDES = np.array([1, 0], np.float32)
-
-
-class Inputs(NamedTuple):
-    """The five arguments of the operator, in order."""
-
-    feature_maps: np.ndarray
-    spatial_shape: np.ndarray
-    scale_start_index: np.ndarray
-    sample_locations: np.ndarray
-    weight: np.ndarray
 
 
 # Where samples fall: from the shape [b, a, p, k] and the pyramids to [b, a, p, k, 2].
@@ -300,10 +292,10 @@ def judge(
     cotangent = make_cotangent(inputs) if cotangent is None else cotangent
     return Judgement(
         cotangent,
-        oracle.forward(*inputs, order),
-        oracle.forward_scale(*inputs, order, eps),
-        oracle.gradients(*inputs, cotangent, order),
-        oracle.gradient_scales(*inputs, cotangent, order, eps),
+        oracle.forward(inputs, order),
+        oracle.forward_scale(inputs, order, eps),
+        oracle.gradients(inputs, cotangent, order),
+        oracle.gradient_scales(inputs, cotangent, order, eps),
         oracle.settled_locations(inputs.spatial_shape, inputs.sample_locations, order),
     )
 

@@ -1,7 +1,9 @@
 """Which implementations have to be there, and what differs between versions of JAX."""
 
 import importlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +29,16 @@ def require(name: str) -> str:
             pytest.fail(f"JDA_REQUIRE_CPU=1, but: {status.detail}")
         pytest.skip(status.detail)
     return name
+
+
+def through(door: str) -> Callable[..., jax.Array]:
+    """The operator, by "implementation-differentiation", such as "cpu-reverse"."""
+    implementation, differentiation = door.split("-")
+    return partial(
+        jda.deformable_aggregation,
+        implementation=require(implementation),
+        differentiation=differentiation,
+    )
 
 
 def enable_x64() -> AbstractContextManager[None]:

@@ -6,7 +6,7 @@ say, element by element, how far correct arithmetic may be off, in units of eps,
 that tolerances follow from the arithmetic instead of from experience.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import floor
 from typing import NamedTuple
@@ -82,21 +82,23 @@ def counted_samples(
             yield index, y, x
 
 
+def floating(inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Those of the operator's five arguments, in order, that have gradients."""
+    return inputs[0], inputs[3], inputs[4]
+
+
 def in_float64(*arrays: np.ndarray) -> list[np.ndarray]:
     return [np.asarray(array).astype(np.float64) for array in arrays]
 
 
 def forward(
-    feature_maps: np.ndarray,
-    spatial_shape: np.ndarray,
-    scale_start_index: np.ndarray,
-    sample_locations: np.ndarray,
-    weight: np.ndarray,
+    inputs: Sequence[np.ndarray],
     coordinate_order: str = "yx",
     neighbours: Callable[..., list[Corner]] = corners,
 ) -> np.ndarray:
     """out[b, a, c]."""
-    features, locations, weights = in_float64(feature_maps, sample_locations, weight)
+    _, spatial_shape, scale_start_index, *_ = inputs
+    features, locations, weights = in_float64(*floating(inputs))
     batch, anchors, _, _, scales, groups = weights.shape
     channels = features.shape[2]
     out = np.zeros((batch, anchors, channels))
@@ -112,19 +114,14 @@ def forward(
 
 
 def gradients(
-    feature_maps: np.ndarray,
-    spatial_shape: np.ndarray,
-    scale_start_index: np.ndarray,
-    sample_locations: np.ndarray,
-    weight: np.ndarray,
+    inputs: Sequence[np.ndarray],
     cotangent: np.ndarray,
     coordinate_order: str = "yx",
     neighbours: Callable[..., list[Corner]] = corners,
 ) -> Gradients:
     """Gradients of sum(out * cotangent)."""
-    features, locations, weights, bars = in_float64(
-        feature_maps, sample_locations, weight, cotangent
-    )
+    _, spatial_shape, scale_start_index, *_ = inputs
+    features, locations, weights, bars = in_float64(*floating(inputs), cotangent)
     at_y, at_x = AXES[coordinate_order]
     scales, groups = weights.shape[-2:]
     channels = features.shape[2]
@@ -150,17 +147,14 @@ def gradients(
 
 
 def tangent(
-    feature_maps: np.ndarray,
-    spatial_shape: np.ndarray,
-    scale_start_index: np.ndarray,
-    sample_locations: np.ndarray,
-    weight: np.ndarray,
+    inputs: Sequence[np.ndarray],
     tangents: Gradients,
     coordinate_order: str = "yx",
     neighbours: Callable[..., list[Corner]] = corners,
 ) -> np.ndarray:
     """The tangent of out[b, a, c] for tangents of the three arguments."""
-    features, locations, weights = in_float64(feature_maps, sample_locations, weight)
+    _, spatial_shape, scale_start_index, *_ = inputs
+    features, locations, weights = in_float64(*floating(inputs))
     feature_dots, location_dots, weight_dots = in_float64(*tangents)
     at_y, at_x = AXES[coordinate_order]
     batch, anchors, _, _, scales, groups = weights.shape
@@ -186,71 +180,39 @@ def tangent(
     return out
 
 
+def magnitudes(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [np.abs(array) for array in arrays]
+
+
 def forward_scale(
-    feature_maps: np.ndarray,
-    spatial_shape: np.ndarray,
-    scale_start_index: np.ndarray,
-    sample_locations: np.ndarray,
-    weight: np.ndarray,
-    coordinate_order: str = "yx",
-    eps: float = 2.0**-23,
+    inputs: Sequence[np.ndarray], coordinate_order: str = "yx", eps: float = 2.0**-23
 ) -> np.ndarray:
     """The error of each element of `forward` that one eps everywhere can cause."""
-    return forward(
-        np.abs(feature_maps),
-        spatial_shape,
-        scale_start_index,
-        sample_locations,
-        np.abs(weight),
-        coordinate_order,
-        partial(corner_errors, eps=eps),
-    )
+    errors = partial(corner_errors, eps=eps)
+    return forward(magnitudes(inputs), coordinate_order, errors)
 
 
 def tangent_scale(
-    feature_maps: np.ndarray,
-    spatial_shape: np.ndarray,
-    scale_start_index: np.ndarray,
-    sample_locations: np.ndarray,
-    weight: np.ndarray,
+    inputs: Sequence[np.ndarray],
     tangents: Gradients,
     coordinate_order: str = "yx",
     eps: float = 2.0**-23,
 ) -> np.ndarray:
     """The error of each element of `tangent` that one eps everywhere can cause."""
-    return tangent(
-        np.abs(feature_maps),
-        spatial_shape,
-        scale_start_index,
-        sample_locations,
-        np.abs(weight),
-        Gradients(*map(np.abs, tangents)),
-        coordinate_order,
-        partial(corner_errors, eps=eps),
-    )
+    errors = partial(corner_errors, eps=eps)
+    moves = Gradients(*magnitudes(tangents))
+    return tangent(magnitudes(inputs), moves, coordinate_order, errors)
 
 
 def gradient_scales(
-    feature_maps: np.ndarray,
-    spatial_shape: np.ndarray,
-    scale_start_index: np.ndarray,
-    sample_locations: np.ndarray,
-    weight: np.ndarray,
+    inputs: Sequence[np.ndarray],
     cotangent: np.ndarray,
     coordinate_order: str = "yx",
     eps: float = 2.0**-23,
 ) -> Gradients:
     """The error of each element of `gradients` that one eps everywhere can cause."""
-    return gradients(
-        np.abs(feature_maps),
-        spatial_shape,
-        scale_start_index,
-        sample_locations,
-        np.abs(weight),
-        np.abs(cotangent),
-        coordinate_order,
-        partial(corner_errors, eps=eps),
-    )
+    errors = partial(corner_errors, eps=eps)
+    return gradients(magnitudes(inputs), np.abs(cotangent), coordinate_order, errors)
 
 
 def same_cell(location: float, size: int, dtype: np.dtype) -> bool:

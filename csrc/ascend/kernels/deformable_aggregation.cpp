@@ -1,15 +1,15 @@
 // Deformable aggregation, forward: every anchor's weighted sum of bilinear samples.
 
-#include "schedule.h"
+#include "packet_kernel.h"
 #include "vector_kernel.h"
 
 namespace jda_ascend {
 
-class Forward {
+class Forward : PacketKernel {
  public:
   __aicore__ inline Forward(const Tiling& tiling, TPipe& pipe, const Operands& operands,
                             GM_ADDR out)
-      : t(tiling), parts_(tiling, pipe, operands), schedule_(tiling, parts_, true) {
+      : PacketKernel(tiling, pipe, operands, true) {
     gm_out_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(out));
     gm_partials_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(operands.workspace + t.partials));
     spread_ = memory_.Get<float>(t.spread);
@@ -80,12 +80,13 @@ class Forward {
   __aicore__ inline void AddColumns(const Packet& packet, const LocalTensor<float>& rows) {
     const bool at_once = t.samples == kLanes;
     for (int32_t y = 0; y < (at_once ? 1 : 2); ++y) {
-      MultiplyNear(packet, rows[corners_.Row(y, 0, 0)], y,
+      AddColumn<0>(packet, rows[corners_.Row(y, 0, 0)], y,
                    packet.count + (at_once ? t.samples : 0));
     }
     PipeBarrier<PIPE_V>();
     for (int32_t y = 0; y < (at_once ? 1 : 2); ++y) {
-      AddFar(packet, rows[corners_.Row(y, 0, 0)], y, packet.count + (at_once ? t.samples : 0));
+      AddColumn<1>(packet, rows[corners_.Row(y, 0, 0)], y,
+                   packet.count + (at_once ? t.samples : 0));
     }
   }
 
@@ -95,30 +96,24 @@ class Forward {
     return bilinear_[geometry_.Bilinear(packet, y, x, c / kRepeat % 2 == 0 ? 1 : 0)];
   }
 
-  __aicore__ inline void MultiplyNear(const Packet& packet, const LocalTensor<float>& rows,
-                                      int32_t y, int32_t count) {
+  // near *= its coefficient, or near += far * its coefficient: of one column, in `count` rows.
+  template <int32_t x>
+  __aicore__ inline void AddColumn(const Packet& packet, const LocalTensor<float>& rows, int32_t y,
+                                   int32_t count) {
     const uint8_t pitch = static_cast<uint8_t>(t.sample_pitch / kLanes);
+    const BinaryRepeatParams strides{1, 1, 0, pitch, pitch, 1};
     const int32_t at_once = RowsAtOnce(count);
+    const uint8_t repeats = static_cast<uint8_t>(at_once);
     for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
-      const LocalTensor<float> coefficients = CoefficientsFor(packet, y, 0, c);
+      const LocalTensor<float> coefficients = CoefficientsFor(packet, y, x, c);
       for (int32_t i = 0; i < count; i += at_once) {
         const LocalTensor<float> near = rows[i * t.sample_pitch + c];
-        Mul(near, near, coefficients[i * kLanes], memory_.Lanes(c), static_cast<uint8_t>(at_once),
-            BinaryRepeatParams{1, 1, 0, pitch, pitch, 1});
-      }
-    }
-  }
-
-  __aicore__ inline void AddFar(const Packet& packet, const LocalTensor<float>& rows, int32_t y,
-                                int32_t count) {
-    const uint8_t pitch = static_cast<uint8_t>(t.sample_pitch / kLanes);
-    const int32_t at_once = RowsAtOnce(count);
-    for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
-      const LocalTensor<float> coefficients = CoefficientsFor(packet, y, 1, c);
-      for (int32_t i = 0; i < count; i += at_once) {
-        const LocalTensor<float> near = rows[i * t.sample_pitch + c];
-        MulAddDst(near, near[t.tile_pitch], coefficients[i * kLanes], memory_.Lanes(c),
-                  static_cast<uint8_t>(at_once), BinaryRepeatParams{1, 1, 0, pitch, pitch, 1});
+        const LocalTensor<float> coefficient = coefficients[i * kLanes];
+        if (x == 0) {
+          Mul(near, near, coefficient, memory_.Lanes(c), repeats, strides);
+        } else {
+          MulAddDst(near, near[t.tile_pitch], coefficient, memory_.Lanes(c), repeats, strides);
+        }
       }
     }
   }
@@ -147,17 +142,12 @@ class Forward {
   __aicore__ inline void Accumulate(const Packet& packet, const LocalTensor<float>& samples) {
     const Block& block = blocks_[packet.block];
     const uint8_t pitch = static_cast<uint8_t>(t.tile_pitch / kLanes);
-    int32_t done = packet.first;
-    for (int32_t run = 0; run < block.runs; ++run) {
-      const int32_t end =
-          static_cast<int32_t>(Smaller(block.end[run], packet.first + packet.count));
-      if (end <= done) continue;
-      const LocalTensor<float> sum = Sum(block.slot[run])[packet.tile * t.tile_pitch];
+    for (PacketRuns runs(block, packet); runs.Next();) {
+      const LocalTensor<float> sum = Sum(block.slot[runs.run])[packet.tile * t.tile_pitch];
       for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
-        Add(sum[c], samples[(done - packet.first) * t.tile_pitch + c], sum[c], memory_.Lanes(c),
-            static_cast<uint8_t>(end - done), BinaryRepeatParams{1, 1, 1, 0, pitch, 0});
+        Add(sum[c], samples[runs.first * t.tile_pitch + c], sum[c], memory_.Lanes(c),
+            static_cast<uint8_t>(runs.count), BinaryRepeatParams{1, 1, 1, 0, pitch, 0});
       }
-      done = end;
     }
   }
 
@@ -268,15 +258,6 @@ class Forward {
     }
   }
 
-  const Tiling& t;
-  Parts parts_;
-  Schedule schedule_;
-  Memory& memory_ = parts_.memory;
-  Shares& shares_ = parts_.shares;
-  Blocks& blocks_ = parts_.blocks;
-  Geometry& geometry_ = parts_.geometry;
-  Weights& weights_ = parts_.weights;
-  Corners& corners_ = parts_.corners;
   GlobalTensor<float> gm_out_;
   GlobalTensor<float> gm_partials_;
   LocalTensor<float> spread_, bilinear_, samples_, sums_, zero_, unfinished_;

@@ -10,22 +10,21 @@
 //   map:       b[y, x] w[g] q[g, d] added to row (y, x)
 
 #include "feature_gradient.h"
-#include "schedule.h"
+#include "packet_kernel.h"
 #include "vector_kernel.h"
 
 namespace jda_ascend {
 
-class Backward {
+class Backward : PacketKernel {
  public:
   __aicore__ inline Backward(const Tiling& tiling, TPipe& pipe, const Operands& operands,
                              const Gradients& gradients)
-      : t(tiling),
+      : PacketKernel(tiling, pipe, operands,
+                     gradients.sample_locations != nullptr || gradients.weight != nullptr),
         wants_features_(gradients.feature_maps != nullptr),
         wants_locations_(gradients.sample_locations != nullptr),
         wants_weight_(gradients.weight != nullptr),
         wants_products_(wants_locations_ || wants_weight_),
-        parts_(tiling, pipe, operands),
-        schedule_(tiling, parts_, wants_products_),
         cotangents_(tiling, parts_.memory, gradients.cotangent),
         features_(tiling, parts_, cotangents_, gradients.feature_maps) {
     gm_grad_locations_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gradients.sample_locations));
@@ -33,13 +32,13 @@ class Backward {
     bilinear_ = memory_.Get<float>(t.bilinear);
     zero_ = memory_.Get<float>(t.zero);
     scratch_ = memory_.Get<float>(t.scratch);
+    Clear(zero_);
+    cotangents_.Clear();
     dots_ = memory_.Get<float>(t.dots);
     products_ = memory_.Get<float>(t.dots_scratch);
     edges_ = memory_.Get<float>(t.edges);
     location_ = memory_.Get<float>(t.location_gradient);
     location_rows_ = memory_.Get<float>(t.location_rows);
-    Clear(zero_);
-    cotangents_.Clear();
     if (wants_products_) {
       Clear(dots_);
       Clear(products_);
@@ -61,21 +60,17 @@ class Backward {
 
   __aicore__ inline void OnStart() {
     cotangents_.Start();
-    if (wants_weight_) {
-      SetFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent);
-      SetFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent + 1);
-    }
-    if (wants_locations_) SetFlag<HardEvent::MTE3_V>(kLocationGradientEvent);
-    if (wants_features_) SetFlag<HardEvent::MTE3_V>(kFeatureGradientEvent);
+    SetFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent);
+    SetFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent + 1);
+    SetFlag<HardEvent::MTE3_V>(kLocationGradientEvent);
+    SetFlag<HardEvent::MTE3_V>(kFeatureGradientEvent);
   }
 
   __aicore__ inline void OnFinish() {
-    if (wants_weight_) {
-      WaitFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent);
-      WaitFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent + 1);
-    }
-    if (wants_locations_) WaitFlag<HardEvent::MTE3_V>(kLocationGradientEvent);
-    if (wants_features_) WaitFlag<HardEvent::MTE3_V>(kFeatureGradientEvent);
+    WaitFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent);
+    WaitFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent + 1);
+    WaitFlag<HardEvent::MTE3_V>(kLocationGradientEvent);
+    WaitFlag<HardEvent::MTE3_V>(kFeatureGradientEvent);
   }
 
   // Gradients of what is not visible are zero.
@@ -158,21 +153,16 @@ class Backward {
   __aicore__ inline void MultiplyByCotangent(const Packet& packet, const LocalTensor<float>& rows) {
     const Block& block = blocks_[packet.block];
     const uint8_t pitch = static_cast<uint8_t>(t.tile_pitch / kLanes);
-    int32_t done = packet.first;
-    for (int32_t run = 0; run < block.runs; ++run) {
-      const int32_t end =
-          static_cast<int32_t>(Smaller(block.end[run], packet.first + packet.count));
-      if (end <= done) continue;
-      const LocalTensor<float> cotangent = cotangents_.Of(block, run, packet.tile);
-      const uint8_t repeats = static_cast<uint8_t>(2 * (end - done));
+    for (PacketRuns runs(block, packet); runs.Next();) {
+      const LocalTensor<float> cotangent = cotangents_.Of(block, runs.run, packet.tile);
+      const uint8_t repeats = static_cast<uint8_t>(2 * runs.count);
       for (int32_t y = 0; y < 2; ++y) {
         for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
-          const LocalTensor<float> row = rows[corners_.Row(y, done - packet.first, 0) + c];
+          const LocalTensor<float> row = rows[corners_.Row(y, runs.first, 0) + c];
           Mul(row, row, cotangent[c], memory_.Lanes(c), repeats,
               BinaryRepeatParams{1, 1, 1, pitch, pitch, 0});
         }
       }
-      done = end;
     }
   }
 
@@ -249,6 +239,7 @@ class Backward {
   // Adds what one scale gives, for all pairs of the block.
   __aicore__ inline void AddLocationGradient(const Packet& packet) {
     const int32_t n = blocks_[packet.block].pitch;
+    const int32_t both = 2 * t.block_pairs;  // axes
     const LocalTensor<float> e00 = edges_[0], e01 = edges_[t.block_pairs];
     const LocalTensor<float> e10 = edges_[2 * t.block_pairs], e11 = edges_[3 * t.block_pairs];
     const LocalTensor<float> near = scratch_[0], far = scratch_[2 * t.block_pairs];
@@ -257,20 +248,18 @@ class Backward {
     Sub(far, e11, e01, n);
     Sub(far[t.block_pairs], e11, e10, n);
     PipeBarrier<PIPE_V>();
-    Sub(far, far, near, n);
-    Sub(far[t.block_pairs], far[t.block_pairs], near[t.block_pairs], n);
+    for (int32_t at = 0; at < both; at += t.block_pairs) Sub(far[at], far[at], near[at], n);
     PipeBarrier<PIPE_V>();
     Mul(far, far, geometry_.Plane(packet, Geometry::kFarX), n);
     Mul(far[t.block_pairs], far[t.block_pairs], geometry_.Plane(packet, Geometry::kFarY), n);
     PipeBarrier<PIPE_V>();
-    Add(near, near, far, n);
-    Add(near[t.block_pairs], near[t.block_pairs], far[t.block_pairs], n);
+    for (int32_t at = 0; at < both; at += t.block_pairs) Add(near[at], near[at], far[at], n);
     PipeBarrier<PIPE_V>();
     Mul(near, near, geometry_.Plane(packet, Geometry::kSizeY), n);
     Mul(near[t.block_pairs], near[t.block_pairs], geometry_.Plane(packet, Geometry::kSizeX), n);
     PipeBarrier<PIPE_V>();
-    Add(location_, location_, near, n);
-    Add(location_[t.block_pairs], location_[t.block_pairs], near[t.block_pairs], n);
+    for (int32_t at = 0; at < both; at += t.block_pairs)
+      Add(location_[at], location_[at], near[at], n);
   }
 
   // Every pair's gradient starts a block of its own, so that it can go to its place in GM.
@@ -298,18 +287,8 @@ class Backward {
     SetFlag<HardEvent::MTE3_V>(kLocationGradientEvent);
   }
 
-  const Tiling& t;
   const bool wants_features_, wants_locations_, wants_weight_;
   const bool wants_products_;  // of corner rows and cotangents
-  Parts parts_;
-  Schedule schedule_;
-  Memory& memory_ = parts_.memory;
-  Locations& locations_ = parts_.locations;
-  Shares& shares_ = parts_.shares;
-  Blocks& blocks_ = parts_.blocks;
-  Geometry& geometry_ = parts_.geometry;
-  Weights& weights_ = parts_.weights;
-  Corners& corners_ = parts_.corners;
   Cotangents cotangents_;
   FeatureGradient features_;
   GlobalTensor<float> gm_grad_locations_, gm_grad_weight_;

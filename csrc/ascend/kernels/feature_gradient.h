@@ -32,15 +32,10 @@ class FeatureGradient {
     weights_.Spread(packet, spread_);
     PipeBarrier<PIPE_V>();
     const Block& block = blocks_[packet.block];
-    int32_t done = packet.first;
-    for (int32_t run = 0; run < block.runs; ++run) {
-      const int32_t end =
-          static_cast<int32_t>(Smaller(block.end[run], packet.first + packet.count));
-      if (end <= done) continue;
-      const int32_t i = done - packet.first;
-      weights_.Multiply(scaled_[i * t.tile_pitch], cotangents_.Of(block, run, packet.tile), 0,
-                        spread_[i * t.weight_pitch * kLanes], end - done);
-      done = end;
+    for (PacketRuns runs(block, packet); runs.Next();) {
+      weights_.Multiply(scaled_[runs.first * t.tile_pitch],
+                        cotangents_.Of(block, runs.run, packet.tile), 0,
+                        spread_[runs.first * t.weight_pitch * kLanes], runs.count);
     }
     PipeBarrier<PIPE_V>();
     WaitFlag<HardEvent::MTE3_V>(kFeatureGradientEvent);

@@ -3,7 +3,7 @@
 #ifndef JDA_ASCEND_PACKET_H_
 #define JDA_ASCEND_PACKET_H_
 
-#include "tiling.h"
+#include "memory.h"
 
 namespace jda_ascend {
 
@@ -34,6 +34,32 @@ struct Packet : Step {
   bool opens_block, closes_block, opens_step, closes_step, closes_tile;
   uint64_t missing;   // bit 4 i + 2 y + x: corner (y, x) of sample i lies outside the map
   uint64_t repeated;  // 4 bits of sample i: 8 + j if it has the rows of the earlier sample j, or 0
+};
+
+// The runs of a block that have samples in a packet, in order.
+class PacketRuns {
+ public:
+  __aicore__ inline PacketRuns(const Block& block, const Packet& packet)
+      : block_(block), packet_(packet) {}
+
+  // Goes on to the next one; false if there is none.
+  __aicore__ inline bool Next() {
+    first += count;
+    while (++run < block_.runs) {
+      const int64_t end = Smaller(block_.end[run] - packet_.first, packet_.count);
+      count = static_cast<int32_t>(end) - first;
+      if (count > 0) return true;
+    }
+    return false;
+  }
+
+  int32_t run = -1;   // of the block
+  int32_t first = 0;  // its samples, counted from the packet's first
+  int32_t count = 0;
+
+ private:
+  const Block& block_;
+  const Packet& packet_;
 };
 
 }  // namespace jda_ascend

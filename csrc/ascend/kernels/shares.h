@@ -188,11 +188,11 @@ class Shares {
   const Tiling& t;
   Locations& locations_;
   GlobalTensor<int32_t> gm_sync_;
+  LocalTensor<int32_t> meeting_;
   GlobalTensor<int64_t> gm_totals_, gm_begins_;
+  LocalTensor<int64_t> slots_, slot_;
   GlobalTensor<uint64_t> gm_bits_;
   LocalTensor<uint64_t> words_;
-  LocalTensor<int64_t> slots_, slot_;
-  LocalTensor<int32_t> meeting_;
   int32_t core_ = 0;
   int64_t begin_ = 0;
   int64_t end_ = 0;

@@ -2,7 +2,6 @@
 // the host handlers get arrays of the CPU and bring them to the card and back.
 
 #include <cstdint>
-#include <stdexcept>
 
 #include "ffi/operands.h"
 #include "launcher.h"
@@ -35,88 +34,75 @@ jda_ascend_arrays ArraysOf(const Operands& operands) {
   return arrays;
 }
 
-// Calls the launcher with what `add` adds to the operands' arrays.
-template <typename Add, typename Call>
-ffi::Error Run(const Operands& operands, const Options& options, const Add& add, const Call& call) {
-  try {
-    const jda_ascend_problem problem = ReadProblem(operands, options);
-    jda_ascend_arrays arrays = ArraysOf(operands);
-    add(problem.sizes, arrays);
-    const int code = call(&problem, &arrays);
-    if (code == JDA_ASCEND_OK) return ffi::Error::Success();
-    return jda::failure(static_cast<ffi::ErrorCode>(code), jda_ascend_error());
-  } catch (const std::invalid_argument& error) {
-    return jda::failure(ffi::ErrorCode::kInvalidArgument, error.what());
+// What the launcher's code says.
+ffi::Error Told(int code) {
+  if (code == JDA_ASCEND_OK) return ffi::Error::Success();
+  return jda::failure(static_cast<ffi::ErrorCode>(code), jda_ascend_error());
+}
+
+// A call as the launcher takes it; the arrays beside the operands are added to it.
+struct Call {
+  Operands operands;
+  jda_ascend_problem problem;
+  jda_ascend_arrays arrays;
+
+  Call(const ffi::RemainingArgs& args, const Options& options)
+      : operands(jda::read_operands(args)),
+        problem(ReadProblem(operands, options)),
+        arrays(ArraysOf(operands)) {}
+
+  float* LikeResult(const ffi::AnyBuffer& buffer) const {
+    return jda::data_like_result<float>(buffer, operands, problem.sizes);
   }
-}
-
-template <typename Call>
-ffi::Error Forward(const Operands& operands, ffi::AnyBuffer out, const Options& options,
-                   const Call& call) {
-  const auto add = [&](const jda::Sizes& sizes, jda_ascend_arrays& arrays) {
-    arrays.out = jda::data_like_result<float>(out, operands, sizes);
-  };
-  return Run(operands, options, add, call);
-}
-
-struct Gradients {
-  ffi::AnyBuffer feature_maps, sample_locations, weight;
 };
 
-template <typename Call>
-ffi::Error Backward(const Operands& operands, ffi::AnyBuffer cotangent, const Gradients& gradients,
-                    const Options& options, const Call& call) {
-  const auto add = [&](const jda::Sizes& sizes, jda_ascend_arrays& arrays) {
-    arrays.cotangent = jda::data_like_result<float>(cotangent, operands, sizes);
-    arrays.grad_feature_maps =
-        jda::data_if_any<float>(gradients.feature_maps, operands.feature_maps);
-    arrays.grad_sample_locations =
-        jda::data_if_any<float>(gradients.sample_locations, operands.sample_locations);
-    arrays.grad_weight = jda::data_if_any<float>(gradients.weight, operands.weight);
-  };
-  return Run(operands, options, add, call);
+template <typename Compute>
+ffi::Error Forward(const ffi::RemainingArgs& args, const ffi::RemainingRets& results,
+                   const Options& options, const Compute& compute) {
+  return jda::reported([&] {
+    Call call(args, options);
+    call.arrays.out = call.LikeResult(jda::array(results, 0));
+    return Told(compute(&call.problem, &call.arrays));
+  });
 }
 
-ffi::Error HostForward(ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,
-                       ffi::AnyBuffer scale_start_index, ffi::AnyBuffer sample_locations,
-                       ffi::AnyBuffer weight, ffi::Result<ffi::AnyBuffer> out, int64_t y_axis,
+template <typename Compute>
+ffi::Error Backward(const ffi::RemainingArgs& args, const ffi::RemainingRets& results,
+                    const Options& options, const Compute& compute) {
+  return jda::reported([&] {
+    Call call(args, options);
+    const jda::Floating of = call.operands.floating(), grads = jda::read_floating(results, 0);
+    call.arrays.cotangent = call.LikeResult(jda::array(args, jda::kOperands));
+    call.arrays.grad_feature_maps = jda::data_if_any<float>(grads.feature_maps, of.feature_maps);
+    call.arrays.grad_sample_locations =
+        jda::data_if_any<float>(grads.sample_locations, of.sample_locations);
+    call.arrays.grad_weight = jda::data_if_any<float>(grads.weight, of.weight);
+    return Told(compute(&call.problem, &call.arrays));
+  });
+}
+
+ffi::Error HostForward(ffi::RemainingArgs args, ffi::RemainingRets results, int64_t y_axis,
                        int64_t deterministic) {
-  return Forward({feature_maps, spatial_shape, scale_start_index, sample_locations, weight}, *out,
-                 {y_axis, deterministic}, jda_ascend_compute_forward);
+  return Forward(args, results, {y_axis, deterministic}, jda_ascend_compute_forward);
 }
 
-ffi::Error HostBackward(ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,
-                        ffi::AnyBuffer scale_start_index, ffi::AnyBuffer sample_locations,
-                        ffi::AnyBuffer weight, ffi::AnyBuffer cotangent,
-                        ffi::Result<ffi::AnyBuffer> grad_feature_maps,
-                        ffi::Result<ffi::AnyBuffer> grad_sample_locations,
-                        ffi::Result<ffi::AnyBuffer> grad_weight, int64_t y_axis,
+ffi::Error HostBackward(ffi::RemainingArgs args, ffi::RemainingRets results, int64_t y_axis,
                         int64_t deterministic) {
-  return Backward({feature_maps, spatial_shape, scale_start_index, sample_locations, weight},
-                  cotangent, {*grad_feature_maps, *grad_sample_locations, *grad_weight},
-                  {y_axis, deterministic}, jda_ascend_compute_backward);
+  return Backward(args, results, {y_axis, deterministic}, jda_ascend_compute_backward);
 }
 
-ffi::Error DeviceForward(void* stream, ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,
-                         ffi::AnyBuffer scale_start_index, ffi::AnyBuffer sample_locations,
-                         ffi::AnyBuffer weight, ffi::Result<ffi::AnyBuffer> out, int64_t y_axis,
-                         int64_t deterministic) {
-  return Forward({feature_maps, spatial_shape, scale_start_index, sample_locations, weight}, *out,
-                 {y_axis, deterministic}, [stream](const auto* problem, const auto* arrays) {
+ffi::Error DeviceForward(void* stream, ffi::RemainingArgs args, ffi::RemainingRets results,
+                         int64_t y_axis, int64_t deterministic) {
+  return Forward(args, results, {y_axis, deterministic},
+                 [stream](const auto* problem, const auto* arrays) {
                    return jda_ascend_enqueue_forward(problem, arrays, stream);
                  });
 }
 
-ffi::Error DeviceBackward(void* stream, ffi::AnyBuffer feature_maps, ffi::AnyBuffer spatial_shape,
-                          ffi::AnyBuffer scale_start_index, ffi::AnyBuffer sample_locations,
-                          ffi::AnyBuffer weight, ffi::AnyBuffer cotangent,
-                          ffi::Result<ffi::AnyBuffer> grad_feature_maps,
-                          ffi::Result<ffi::AnyBuffer> grad_sample_locations,
-                          ffi::Result<ffi::AnyBuffer> grad_weight, int64_t y_axis,
-                          int64_t deterministic) {
-  return Backward({feature_maps, spatial_shape, scale_start_index, sample_locations, weight},
-                  cotangent, {*grad_feature_maps, *grad_sample_locations, *grad_weight},
-                  {y_axis, deterministic}, [stream](const auto* problem, const auto* arrays) {
+ffi::Error DeviceBackward(void* stream, ffi::RemainingArgs args, ffi::RemainingRets results,
+                          int64_t y_axis, int64_t deterministic) {
+  return Backward(args, results, {y_axis, deterministic},
+                  [stream](const auto* problem, const auto* arrays) {
                     return jda_ascend_enqueue_backward(problem, arrays, stream);
                   });
 }
@@ -124,19 +110,18 @@ ffi::Error DeviceBackward(void* stream, ffi::AnyBuffer feature_maps, ffi::AnyBuf
 }  // namespace
 }  // namespace jda_ascend
 
-#define JDA_BIND_HOST xla::ffi::Ffi::Bind()
-#define JDA_BIND_DEVICE xla::ffi::Ffi::Bind().Ctx<xla::ffi::PlatformStream<void*>>()
 #define JDA_BIND_OPTIONS .Attr<int64_t>("y_axis").Attr<int64_t>("deterministic")
+#define JDA_BIND_HOST xla::ffi::Ffi::Bind() JDA_BIND_ARRAYS JDA_BIND_OPTIONS
+#define JDA_BIND_DEVICE \
+  xla::ffi::Ffi::Bind().Ctx<xla::ffi::PlatformStream<void*>>() JDA_BIND_ARRAYS JDA_BIND_OPTIONS
 
 #pragma GCC visibility push(default)
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_ascend_host_forward, jda_ascend::HostForward,
-                              JDA_BIND_HOST JDA_BIND_OPERANDS JDA_BIND_RESULT JDA_BIND_OPTIONS);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_ascend_host_backward, jda_ascend::HostBackward,
-                              JDA_BIND_HOST JDA_BIND_OPERANDS JDA_BIND_BACKWARD JDA_BIND_OPTIONS);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_ascend_host_forward, jda_ascend::HostForward, JDA_BIND_HOST);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_ascend_host_backward, jda_ascend::HostBackward, JDA_BIND_HOST);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_ascend_device_forward, jda_ascend::DeviceForward,
-                              JDA_BIND_DEVICE JDA_BIND_OPERANDS JDA_BIND_RESULT JDA_BIND_OPTIONS);
+                              JDA_BIND_DEVICE);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_ascend_device_backward, jda_ascend::DeviceBackward,
-                              JDA_BIND_DEVICE JDA_BIND_OPERANDS JDA_BIND_BACKWARD JDA_BIND_OPTIONS);
+                              JDA_BIND_DEVICE);
 
 #pragma GCC visibility pop

@@ -25,6 +25,14 @@ inline void check_block_count(const Caller& by, const AscendC::Short& count) {
 struct BlockRows {
   Rows rows;
   uint64_t src_step, dst_step;
+
+  // The rows as they lie in GM and in UB.
+  Rows between(uint64_t gm_step, uint64_t ub_step) const {
+    Rows placed = rows;
+    placed.gm_step = gm_step;
+    placed.ub_step = ub_step;
+    return placed;
+  }
 };
 
 inline BlockRows block_rows(const AscendC::DataCopyParams& p, Site site) {
@@ -144,18 +152,14 @@ namespace AscendC {
 template <class T>
 void DataCopy(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const DataCopyParams& params,
               Site site = Site::here()) {
-  auto b = api::block_rows(params, site);
-  b.rows.gm_step = b.src_step;
-  b.rows.ub_step = b.dst_step;
-  api::copy_in(dst, src, b.rows, {"DataCopy", site});
+  const auto b = api::block_rows(params, site);
+  api::copy_in(dst, src, b.between(b.src_step, b.dst_step), {"DataCopy", site});
 }
 template <class T>
 void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const DataCopyParams& params,
               Site site = Site::here()) {
-  auto b = api::block_rows(params, site);
-  b.rows.gm_step = b.dst_step;
-  b.rows.ub_step = b.src_step;
-  api::copy_out(dst, src, b.rows, {"DataCopy", site});
+  const auto b = api::block_rows(params, site);
+  api::copy_out(dst, src, b.between(b.dst_step, b.src_step), {"DataCopy", site});
 }
 template <class T>
 void DataCopy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const DataCopyParams& params,
