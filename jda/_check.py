@@ -25,6 +25,9 @@ LOCATIONS = {  # dtype of the feature maps: that of the locations
     jnp.dtype(jnp.bfloat16): _F32,
     jnp.dtype(jnp.float16): _F32,
 }
+WEIGHTS = {  # those of the weights
+    dtype: (dtype, _F32) if dtype.itemsize == 2 else (dtype,) for dtype in LOCATIONS
+}
 MOST_ROWS = np.iinfo(np.int32).max
 
 
@@ -156,13 +159,13 @@ def _floating_dtypes(given: dict[str, Any]) -> None:
         raise TypeError(
             f"feature_maps has dtype {dtype}, allowed are {', '.join(most)} and {last}"
         )
-    needed = {"sample_locations": LOCATIONS[dtype], "weight": dtype}
-    for name, right in needed.items():
+    allowed = {"sample_locations": (LOCATIONS[dtype],), "weight": WEIGHTS[dtype]}
+    for name, right in allowed.items():
         got = given[name].dtype
-        if got != right:
+        if got not in right:
             raise TypeError(
-                f"{name} has dtype {got}, it must have dtype {right} where "
-                f"feature_maps has dtype {dtype}"
+                f"{name} has dtype {got}, it must have dtype "
+                f"{' or '.join(map(str, right))} where feature_maps has dtype {dtype}"
             )
 
 

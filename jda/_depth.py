@@ -45,7 +45,7 @@ def aggregate(
         spatial_shape.reshape(cam * scale, 1, 2),  # every map has centres of its own
         scale_start_index.reshape(cam * scale, 1),
         centres.reshape(*points, 2),
-        weight.reshape(*points, 1, group).astype(features.dtype),
+        weight.reshape(*points, 1, group),
         **options,
     )
 

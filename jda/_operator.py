@@ -51,14 +51,15 @@ def deformable_aggregation(
     spatial_shape         integer    [cam, scale, 2]
     scale_start_index     integer    [cam, scale]
     sample_locations      locations  [bs, anchor, pts, cam, 2]
-    weight                F          [bs, anchor, pts, cam, scale, group]
+    weight                weights    [bs, anchor, pts, cam, scale, group]
     result                F          [bs, anchor, c]
     ====================  =========  ==========================================
 
     F is float32, bfloat16, float16 or, where ``jax_enable_x64`` is set, float64. The
-    locations are float64 with float64 and float32 with all others. In half precision
-    everything is computed in float32 and rounded once, at the end. A gradient has the
-    dtype of its argument. Any size may be zero, but for ``group``.
+    locations are float64 with float64 and float32 with all others. The weights have F
+    too, or float32 beside feature maps of 16 bits. With these everything is computed in
+    float32 and rounded once, at the end. A gradient has the dtype of its argument. Any
+    size may be zero, but for ``group``.
 
     Sampling rule: a sample counts if 0 < y < 1 and 0 < x < 1, both strict. All others,
     NaN and infinities among them, contribute nothing, to the result and to gradients.

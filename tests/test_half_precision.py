@@ -1,6 +1,7 @@
-"""The promise: bfloat16 and float16 features and weights, computed in float32.
+"""The promise: bfloat16 and float16 features, computed in float32.
 
-Whatever is returned is the float32 result for the same numbers, rounded once.
+Weights have their dtype, or float32, as people train. Whatever is returned is the
+float32 result for the same numbers, rounded once.
 """
 
 from functools import cache, partial
@@ -33,13 +34,16 @@ NAMES = (
 FEW = ("rows and columns", "no points")  # the reference takes long to compile
 
 half = pytest.mark.parametrize("dtype", DTYPES, ids=["bfloat16", "float16"])
+weights = pytest.mark.parametrize(
+    "weights", [None, np.float32], ids=["narrow weights", "float32 weights"]
+)
 native = pytest.mark.parametrize("implementation", ["cpu"], indirect=True)
 
 
 @cache
-def half_case(name, dtype):
+def half_case(name, dtype, weights=None):
     """The inputs, and what the oracle says of the same numbers."""
-    inputs = cases.narrowed(cases.case(name), dtype)
+    inputs = cases.narrowed(cases.case(name), dtype, weights)
     cotangent = cases.make_cotangent(inputs)
     wide = cotangent.astype(np.float32)
     judged = cases.judge(cases.widened(inputs), cotangent=wide)
@@ -74,15 +78,18 @@ def value_and_gradients(inputs, cotangent, implementation, which=FLOATS):
 
 
 @half
+@weights
 @pytest.mark.parametrize(
     ("name", "implementation"),
     [(name, "cpu") for name in NAMES] + [(name, "reference") for name in FEW],
     indirect=["implementation"],
 )
-def test_zoo(name, dtype, implementation):
-    inputs, cotangent, judged = half_case(name, dtype)
+def test_zoo(name, dtype, weights, implementation):
+    inputs, cotangent, judged = half_case(name, dtype, weights)
     out, grads = value_and_gradients(inputs, cotangent, implementation)
-    assert [array.dtype for array in (out, *grads)] == [dtype, dtype, "float32", dtype]
+    of_weight = weights or dtype
+    dtypes = [array.dtype for array in (out, *grads)]
+    assert dtypes == [dtype, dtype, "float32", of_weight]
     assert_rounded_once(out, judged.out, judged.out_scale)
     right, scale = judged.grads, judged.grad_scales
     assert_rounded_once(grads[0], right.feature_maps, scale.feature_maps)
@@ -115,12 +122,13 @@ def test_errors_are_those_of_the_reference(dtype, implementation):
 
 
 @half
+@weights
 @native
 @pytest.mark.parametrize(
     "which", [which for n in (1, 2) for which in combinations(FLOATS, n)], ids=str
 )
-def test_any_subset_of_the_gradients(which, dtype, implementation):
-    inputs, cotangent, judged = half_case("rig clustered", dtype)
+def test_any_subset_of_the_gradients(which, dtype, weights, implementation):
+    inputs, cotangent, judged = half_case("rig clustered", dtype, weights)
     _, grads = value_and_gradients(inputs, cotangent, implementation, which)
     for i, grad in zip(which, grads, strict=True):
         exact, scale = (
@@ -132,9 +140,10 @@ def test_any_subset_of_the_gradients(which, dtype, implementation):
 
 
 @half
+@weights
 @native
-def test_forward_mode(dtype, implementation):
-    inputs, _, _ = half_case("rig clustered", dtype)
+def test_forward_mode(dtype, weights, implementation):
+    inputs, _, _ = half_case("rig clustered", dtype, weights)
     tangents, wide = cases.make_tangents(inputs), cases.widened(inputs)
     exact = oracle.tangent(wide, tangents)
     scale = oracle.tangent_scale(wide, tangents)
@@ -152,11 +161,12 @@ def test_forward_mode(dtype, implementation):
 
 
 @half
+@weights
 @native
-def test_vmap_over_queries_that_share_the_feature_maps(dtype, implementation):
-    inputs = half_case("rig clustered", dtype)[0]
+def test_vmap_over_queries_that_share_the_feature_maps(dtype, weights, implementation):
+    inputs = half_case("rig clustered", dtype, weights)[0]
     sets = [
-        cases.narrowed(cases.make(cases.ZOO["rig clustered"], seed), dtype)
+        cases.narrowed(cases.make(cases.ZOO["rig clustered"], seed), dtype, weights)
         for seed in (1, 2, 3)
     ]
     locations, weight = (jnp.stack([one[i] for one in sets]) for i in (3, 4))

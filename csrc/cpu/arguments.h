@@ -14,14 +14,14 @@ struct Map {
   int32_t height, width;
 };
 
-template <typename F>
+template <typename F, typename W = F>
 struct Problem : Sizes {
   int y_axis;  // where y stands in the last axis of the locations: 0 or 1
 
   const Map* maps;           // [cameras, scales], each within `rows`
   const F* feature_maps;     // [batch, rows, channels]
   const Real<F>* locations;  // [batch, anchors, points, cameras, 2]
-  const F* weight;           // [batch, anchors, points, cameras, scales, groups]
+  const W* weight;           // [batch, anchors, points, cameras, scales, groups]
 
   // The forward's result, or the tangent of that.
   F* out = nullptr;  // [batch, anchors, channels]
@@ -29,13 +29,13 @@ struct Problem : Sizes {
   // The arguments' tangents; null where zero.
   const F* tangent_feature_maps = nullptr;
   const Real<F>* tangent_locations = nullptr;
-  const F* tangent_weight = nullptr;
+  const W* tangent_weight = nullptr;
 
   // The backward's argument and the arguments' gradients; null where not wanted.
   const F* cotangent = nullptr;  // like out
   F* grad_feature_maps = nullptr;
   Real<F>* grad_locations = nullptr;
-  F* grad_weight = nullptr;
+  W* grad_weight = nullptr;
 };
 
 }  // namespace jda

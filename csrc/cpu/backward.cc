@@ -30,8 +30,8 @@ constexpr int64_t kPassBytes = int64_t{32} << 20;
 constexpr int64_t kPastCachesBytes = int64_t{4} << 20;
 
 // Zeroes the gradients of invisible samples, or of all if there is nothing to see.
-template <typename F>
-void zero_unseen(const Problem<F>& problem, Team& team) {
+template <typename F, typename W>
+void zero_unseen(const Problem<F, W>& problem, Team& team) {
   const int64_t samples = problem.points * problem.cameras;
   const int64_t weights = problem.scales * problem.groups;
   const auto unseen = [&](int64_t i) {
@@ -42,26 +42,27 @@ void zero_unseen(const Problem<F>& problem, Team& team) {
     for (int64_t i = begin; i < end; ++i) {
       if (!unseen(i)) continue;
       if (problem.grad_locations) std::fill_n(problem.grad_locations + 2 * i, 2, Real<F>(0));
-      if (problem.grad_weight) std::fill_n(problem.grad_weight + i * weights, weights, F{});
+      if (problem.grad_weight) std::fill_n(problem.grad_weight + i * weights, weights, W{});
     }
   };
   team.for_ranges(problem.batch * problem.anchors * samples, 4096, zero);
 }
 
-template <typename F>
-void finish(const Problem<F>& problem, const Kernels<F>& kernel, const Cluster& cluster,
-            const Samples<F>& samples, const uint32_t* corners, const Real<F>* dots) {
+template <typename F, typename W>
+void finish(const Problem<F, W>& problem, const SampleKernels<W>& kernel, const Cluster& cluster,
+            const Samples<W>& samples, const uint32_t* corners, const Real<F>* dots) {
   const int64_t first = first_sample(problem, cluster), weights = problem.scales * problem.groups;
   kernel.finish(samples, corners, dots, at(problem.grad_locations, first * 2),
                 at(problem.grad_weight, first * weights));
 }
 
 // Gradients of weight and locations alone: nothing is shared between clusters.
-template <typename F>
-void backward_samples(const Problem<F>& problem, Team& team) {
+template <typename F, typename W>
+void backward_samples(const Problem<F, W>& problem, Team& team) {
   using T = Real<F>;
   const Plan plan = make_plan(problem, problem.locations, team);
-  const Kernels<F> kernel = kernels<F>(problem.channels, problem.groups);
+  const RowKernels<F> of_rows = row_kernels<F>(problem.channels, problem.groups);
+  const SampleKernels<W> of_samples = sample_kernels<W>(problem.groups);
   const bool prefetch = far_memory(problem);
   const int64_t channels = problem.channels, groups = problem.groups;
   std::vector<Worker<T>> workers;
@@ -70,14 +71,14 @@ void backward_samples(const Problem<F>& problem, Team& team) {
   team.for_each(plan.clusters.size(), [&](int64_t member, int64_t i) {
     Worker<T>& worker = workers[member];
     const Cluster& cluster = plan.clusters[i];
-    const Samples<F> samples = samples_of(problem, plan, cluster, worker.found);
-    const int64_t count = kernel.merge(samples, 0, 0, worker.tile, worker.entries());
+    const Samples<W> samples = samples_of(problem, plan, cluster, worker.found);
+    const int64_t count = of_samples.merge(samples, 0, 0, worker.tile, worker.entries());
     T* dots = worker.coefficient.get();  // the coefficients are not needed any more
     std::fill_n(dots, groups, T(0));
-    kernel.dot(problem.feature_maps + cluster.anchor / problem.anchors * problem.rows * channels,
-               channels, groups, worker.row.get(), count, prefetch,
-               problem.cotangent + cluster.anchor * channels, dots + groups);
-    finish(problem, kernel, cluster, samples, worker.corner.get(), dots);
+    of_rows.dot(problem.feature_maps + cluster.anchor / problem.anchors * problem.rows * channels,
+                channels, groups, worker.row.get(), count, prefetch,
+                problem.cotangent + cluster.anchor * channels, dots + groups);
+    finish(problem, of_samples, cluster, samples, worker.corner.get(), dots);
   });
 }
 
@@ -148,8 +149,8 @@ struct Collector {
   std::vector<int32_t> next;
 };
 
-template <typename F, typename T = Real<F>>
-void collect(const Problem<F>& problem, const Plan& plan, const Kernels<F>& kernel,
+template <typename F, typename W, typename T = Real<F>>
+void collect(const Problem<F, W>& problem, const Plan& plan, const SampleKernels<W>& kernel,
              const Chunk& chunk, int32_t* begin, Collector<T>& local, Sorted<T>& sorted) {
   const int64_t groups = problem.groups;
   uint32_t* corners = sorted.corner.get() ? sorted.corner.get() + chunk.sample * 4 : nullptr;
@@ -225,8 +226,8 @@ void prefetch(const F* row, int64_t channels) {
     __builtin_prefetch(row + c, 0, 2);
 }
 
-template <typename F, typename T = Real<F>>
-void write_rows(const Problem<F>& problem, const Kernels<F>& kernel, const Sorted<T>& sorted,
+template <typename F, typename W, typename T = Real<F>>
+void write_rows(const Problem<F, W>& problem, const RowKernels<F>& kernel, const Sorted<T>& sorted,
                 int64_t bucket, bool dots, bool past_caches, ByRow<T>& by_row) {
   const int64_t channels = problem.channels;
   const int64_t first = bucket << sorted.shift;
@@ -255,20 +256,21 @@ void write_rows(const Problem<F>& problem, const Kernels<F>& kernel, const Sorte
 }
 
 // Whether rows of the gradient should and can be written past the caches.
-template <typename F>
-bool goes_past_caches(const Problem<F>& problem) {
+template <typename F, typename W>
+bool goes_past_caches(const Problem<F, W>& problem) {
   const int64_t row = problem.channels * static_cast<int64_t>(sizeof(F));
   return problem.batch * problem.rows * row > kPastCachesBytes && row % 64 == 0 &&
          reinterpret_cast<uintptr_t>(problem.grad_feature_maps) % 64 == 0;
 }
 
 // All gradients.
-template <typename F>
-void backward_features(const Problem<F>& problem, bool past_caches, Team& team) {
+template <typename F, typename W>
+void backward_features(const Problem<F, W>& problem, bool past_caches, Team& team) {
   using T = Real<F>;
   const bool dots = problem.grad_locations || problem.grad_weight;
   const Plan plan = make_plan(problem, problem.locations, team);
-  const Kernels<F> kernel = kernels<F>(problem.channels, problem.groups);
+  const RowKernels<F> of_rows = row_kernels<F>(problem.channels, problem.groups);
+  const SampleKernels<W> of_samples = sample_kernels<W>(problem.groups);
   Sorted<T> sorted = lay_out<T>(problem, plan, dots);
   const int64_t chunks = sorted.chunks.size(), buckets = sorted.buckets;
 
@@ -276,7 +278,7 @@ void backward_features(const Problem<F>& problem, bool past_caches, Team& team) 
   for (int64_t i = 0; i < team.size(); ++i)
     collectors.emplace_back(sorted.widest, problem.groups, buckets);
   team.for_each(chunks, [&](int64_t member, int64_t i) {
-    collect(problem, plan, kernel, sorted.chunks[i], sorted.begin.data() + i * (buckets + 1),
+    collect(problem, plan, of_samples, sorted.chunks[i], sorted.begin.data() + i * (buckets + 1),
             collectors[member], sorted);
   });
 
@@ -291,7 +293,7 @@ void backward_features(const Problem<F>& problem, bool past_caches, Team& team) 
   for (int64_t i = 0; i < team.size(); ++i)
     by_row.emplace_back(int64_t{1} << sorted.shift, fullest, problem.groups);
   team.for_each(buckets, [&](int64_t member, int64_t b) {
-    write_rows(problem, kernel, sorted, b, dots, past_caches, by_row[member]);
+    write_rows(problem, of_rows, sorted, b, dots, past_caches, by_row[member]);
   });
 
   if (dots)
@@ -301,7 +303,7 @@ void backward_features(const Problem<F>& problem, bool past_caches, Team& team) 
       const uint32_t* corners = sorted.corner.get() + chunk.sample * 4;
       for (int64_t j = chunk.begin; j < chunk.end; ++j) {
         const Cluster& cluster = plan.clusters[j];
-        finish(problem, kernel, cluster, samples_of(problem, plan, cluster, found), corners,
+        finish(problem, of_samples, cluster, samples_of(problem, plan, cluster, found), corners,
                sorted.coefficient.get() + chunk.entry * problem.groups);
         corners += cluster.count * problem.scales * 4;
       }
@@ -309,8 +311,8 @@ void backward_features(const Problem<F>& problem, bool past_caches, Team& team) 
 }
 
 // Some of the batch's elements.
-template <typename F>
-Problem<F> part_of(Problem<F> problem, int64_t begin, int64_t end) {
+template <typename F, typename W>
+Problem<F, W> part_of(Problem<F, W> problem, int64_t begin, int64_t end) {
   const int64_t maps = begin * problem.rows * problem.channels;
   const int64_t anchors = begin * problem.anchors;
   const int64_t samples = anchors * problem.points * problem.cameras;
@@ -328,8 +330,8 @@ Problem<F> part_of(Problem<F> problem, int64_t begin, int64_t end) {
 
 }  // namespace
 
-template <typename F>
-void backward(const Problem<F>& problem, Team& team) {
+template <typename F, typename W>
+void backward(const Problem<F, W>& problem, Team& team) {
   const bool of_samples = problem.grad_locations || problem.grad_weight;
   if (of_samples) zero_unseen(problem, team);
   if (!problem.grad_feature_maps) {
@@ -349,7 +351,7 @@ void backward(const Problem<F>& problem, Team& team) {
   }
 }
 
-#define JDA_INSTANTIATE(F) template void backward(const Problem<F>&, Team&);
-JDA_FOR_TYPES(JDA_INSTANTIATE)
+#define JDA_INSTANTIATE(F, W) template void backward(const Problem<F, W>&, Team&);
+JDA_FOR_PAIRS(JDA_INSTANTIATE)
 
 }  // namespace jda

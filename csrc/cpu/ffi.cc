@@ -26,27 +26,20 @@ std::vector<Map> read_maps(const Operands& operands, const Sizes& sizes) {
   return maps;
 }
 
-template <typename F>
-void check_dtypes(const Operands& operands) {
-  require(operands.weight.element_type() == operands.feature_maps.element_type(),
-          "feature_maps and weight must have one dtype");
-  const bool wide = std::is_same_v<Real<F>, double>;
-  require(operands.sample_locations.element_type() == (wide ? ffi::F64 : ffi::F32),
-          wide ? "sample_locations must be float64" : "sample_locations must be float32");
-}
-
-template <typename F>
-Problem<F> make_problem(const Operands& operands, int64_t y_axis) {
+template <typename F, typename W>
+Problem<F, W> make_problem(const Operands& operands, int64_t y_axis) {
   const Sizes sizes = read_sizes(operands);
   require(sizes.rows <= INT32_MAX && sizes.anchors <= INT32_MAX && sizes.points <= INT32_MAX,
           "num_feat, anchor and pts must be below 2^31");
-  check_dtypes<F>(operands);
-  Problem<F> problem{};
+  const bool wide = std::is_same_v<Real<F>, double>;
+  require(operands.sample_locations.element_type() == (wide ? ffi::F64 : ffi::F32),
+          wide ? "sample_locations must be float64" : "sample_locations must be float32");
+  Problem<F, W> problem{};
   static_cast<Sizes&>(problem) = sizes;
   problem.y_axis = read_y_axis(y_axis);
   problem.feature_maps = data<F>(operands.feature_maps);
   problem.locations = data<Real<F>>(operands.sample_locations);
-  problem.weight = data<F>(operands.weight);
+  problem.weight = data<W>(operands.weight);
   return problem;
 }
 
@@ -62,43 +55,43 @@ struct Call {
 };
 
 struct Forward {
-  template <typename F>
-  static void run(Problem<F>& problem, const Call& call, Team& team) {
+  template <typename F, typename W>
+  static void run(Problem<F, W>& problem, const Call& call, Team& team) {
     problem.out = data_like_result<F>(fresh(array(call.results, 0)), call.operands, problem);
     forward(problem, team);
   }
 };
 
 struct Tangent {
-  template <typename F>
-  static void run(Problem<F>& problem, const Call& call, Team& team) {
+  template <typename F, typename W>
+  static void run(Problem<F, W>& problem, const Call& call, Team& team) {
     const Floating of = call.operands.floating(), tangents = read_floating(call.args, kOperands);
     problem.tangent_feature_maps = data_if_any<F>(tangents.feature_maps, of.feature_maps);
     problem.tangent_locations =
         data_if_any<Real<F>>(tangents.sample_locations, of.sample_locations);
-    problem.tangent_weight = data_if_any<F>(tangents.weight, of.weight);
+    problem.tangent_weight = data_if_any<W>(tangents.weight, of.weight);
     problem.out = data_like_result<F>(fresh(array(call.results, 0)), call.operands, problem);
     tangent(problem, team);
   }
 };
 
 struct Backward {
-  template <typename F>
-  static void run(Problem<F>& problem, const Call& call, Team& team) {
+  template <typename F, typename W>
+  static void run(Problem<F, W>& problem, const Call& call, Team& team) {
     const Floating of = call.operands.floating(), grads = read_floating(call.results, 0);
     const ffi::AnyBuffer cotangent = array(call.args, kOperands);
     problem.cotangent = data_like_result<F>(cotangent, call.operands, problem);
     problem.grad_feature_maps = data_if_any<F>(fresh(grads.feature_maps), of.feature_maps);
     problem.grad_locations =
         data_if_any<Real<F>>(fresh(grads.sample_locations), of.sample_locations);
-    problem.grad_weight = data_if_any<F>(fresh(grads.weight), of.weight);
+    problem.grad_weight = data_if_any<W>(fresh(grads.weight), of.weight);
     backward(problem, team);
   }
 };
 
-template <typename Target, typename F>
+template <typename Target, typename F, typename W>
 ffi::Error run_typed(ffi::ThreadPool& pool, const Call& call, int64_t y_axis) {
-  Problem<F> problem = make_problem<F>(call.operands, y_axis);
+  Problem<F, W> problem = make_problem<F, W>(call.operands, y_axis);
   const std::vector<Map> maps = read_maps(call.operands, problem);
   problem.maps = maps.data();
   Team team = make_team(pool, work_of(problem) < kWorthHelp);
@@ -106,7 +99,17 @@ ffi::Error run_typed(ffi::ThreadPool& pool, const Call& call, int64_t y_axis) {
   return ffi::Error::Success();
 }
 
-// Runs a target for the type of the features.
+// Runs a target for weights of the maps' type F, or of Real<F>.
+template <typename Target, typename F>
+ffi::Error with_weights(ffi::ThreadPool& pool, const Call& call, int64_t y_axis) {
+  const ffi::DataType maps = call.operands.feature_maps.element_type();
+  const ffi::DataType weight = call.operands.weight.element_type();
+  if (weight == maps) return run_typed<Target, F, F>(pool, call, y_axis);
+  require(sizeof(F) == 2 && weight == ffi::F32,
+          "weight must have the dtype of feature_maps, or be float32 where that has 16 bits");
+  return run_typed<Target, F, Real<F>>(pool, call, y_axis);
+}
+
 template <typename Target>
 ffi::Error handle(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results,
                   int64_t y_axis) {
@@ -114,13 +117,13 @@ ffi::Error handle(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingR
     const Call call{read_operands(args), args, results};
     switch (call.operands.feature_maps.element_type()) {
       case ffi::F32:
-        return run_typed<Target, float>(pool, call, y_axis);
+        return with_weights<Target, float>(pool, call, y_axis);
       case ffi::F64:
-        return run_typed<Target, double>(pool, call, y_axis);
+        return with_weights<Target, double>(pool, call, y_axis);
       case ffi::BF16:
-        return run_typed<Target, BFloat16>(pool, call, y_axis);
+        return with_weights<Target, BFloat16>(pool, call, y_axis);
       case ffi::F16:
-        return run_typed<Target, Float16>(pool, call, y_axis);
+        return with_weights<Target, Float16>(pool, call, y_axis);
       default:
         throw std::invalid_argument("feature_maps must be float32, float64, bfloat16 or float16");
     }

@@ -10,15 +10,15 @@
 namespace jda::JDA_ISA {
 
 // What the groups of one sample add to its gradients.
-template <typename F>
+template <typename W>
 struct SampleGradient {
-  using T = Real<F>;
+  using T = Real<W>;
   const T* dots;
   const uint32_t* corner;  // numbers of the four dots
   int64_t groups;
   T down, right, height, width;
-  const F* weight;
-  F* grad_weight;  // null where not wanted
+  const W* weight;
+  W* grad_weight;  // null where not wanted
 
   // For N groups from g on, their shares of the location's gradient are added to dy and dx.
   template <int N>
@@ -37,10 +37,10 @@ struct SampleGradient {
   }
 };
 
-template <typename F, int G>
-void finish(const Samples<F>& samples, const uint32_t* corners, const Real<F>* dots,
-            Real<F>* grad_locations, F* grad_weight) {
-  using T = Real<F>;
+template <typename W, int G>
+void finish(const Samples<W>& samples, const uint32_t* corners, const Real<W>* dots,
+            Real<W>* grad_locations, W* grad_weight) {
+  using T = Real<W>;
   constexpr int kWide = kGroupLanes<G>;
   const int64_t groups = G ? G : samples.groups;
   const Coordinates<T> coordinates(samples);
@@ -51,7 +51,7 @@ void finish(const Samples<F>& samples, const uint32_t* corners, const Real<F>* d
     const Cells<T> cells = coordinates.cells(map);
     for (int64_t i = 0; i < samples.count; ++i) {
       const int64_t at = samples.points[i] * samples.weight_stride + s * groups;
-      const SampleGradient<F> sample{dots,
+      const SampleGradient<W> sample{dots,
                                      corners + (i * samples.scales + s) * 4,
                                      groups,
                                      cells.down[i],

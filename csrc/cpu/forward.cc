@@ -13,13 +13,14 @@ constexpr int64_t kItems = 4;
 // Writes, to problem.out, the sum over the entries of an anchor's clusters of
 //     coefficient * features[row] + tangent of the coefficient * features_of_tangents[row]
 // without the term whose features are null.
-template <typename F>
-void aggregate(const Problem<F>& problem, const F* features, const F* features_of_tangents,
+template <typename F, typename W>
+void aggregate(const Problem<F, W>& problem, const F* features, const F* features_of_tangents,
                Team& team) {
   using T = Real<F>;
   const Plan plan = make_plan(problem, problem.locations, team);
-  const Kernels<F> kernel = kernels<F>(problem.channels, problem.groups);
-  const auto merge = features_of_tangents ? kernel.merge_tangent : kernel.merge;
+  const RowKernels<F> kernel = row_kernels<F>(problem.channels, problem.groups);
+  const SampleKernels<W> of_samples = sample_kernels<W>(problem.groups);
+  const auto merge = features_of_tangents ? of_samples.merge_tangent : of_samples.merge;
   const bool prefetch = far_memory(problem);
   const int64_t channels = problem.channels;
   Scratch<T> parts(plan.parts * channels);
@@ -32,7 +33,7 @@ void aggregate(const Problem<F>& problem, const F* features, const F* features_o
     Worker<T>& worker = workers[member];
     for (int64_t i = begin; i < end; ++i) {
       const Cluster& cluster = plan.clusters[i];
-      const Samples<F> samples = samples_of(problem, plan, cluster, worker.found);
+      const Samples<W> samples = samples_of(problem, plan, cluster, worker.found);
       const int64_t count = merge(samples, 0, 0, worker.tile, worker.entries());
       const int64_t element = cluster.anchor / problem.anchors * problem.rows * channels;
       kernel.gather({{{at(features, element), worker.coefficient.get()},
@@ -57,21 +58,21 @@ void aggregate(const Problem<F>& problem, const F* features, const F* features_o
 
 }  // namespace
 
-template <typename F>
-void forward(const Problem<F>& problem, Team& team) {
-  aggregate<F>(problem, problem.feature_maps, nullptr, team);
+template <typename F, typename W>
+void forward(const Problem<F, W>& problem, Team& team) {
+  aggregate<F, W>(problem, problem.feature_maps, nullptr, team);
 }
 
-template <typename F>
-void tangent(const Problem<F>& problem, Team& team) {
+template <typename F, typename W>
+void tangent(const Problem<F, W>& problem, Team& team) {
   const bool coefficients_move = problem.tangent_locations || problem.tangent_weight;
   aggregate(problem, problem.tangent_feature_maps,
             coefficients_move ? problem.feature_maps : nullptr, team);
 }
 
-#define JDA_INSTANTIATE(F)                         \
-  template void forward(const Problem<F>&, Team&); \
-  template void tangent(const Problem<F>&, Team&);
-JDA_FOR_TYPES(JDA_INSTANTIATE)
+#define JDA_INSTANTIATE(F, W)                         \
+  template void forward(const Problem<F, W>&, Team&); \
+  template void tangent(const Problem<F, W>&, Team&);
+JDA_FOR_PAIRS(JDA_INSTANTIATE)
 
 }  // namespace jda

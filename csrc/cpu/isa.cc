@@ -11,10 +11,12 @@
 
 namespace jda {
 
-#define JDA_DECLARE(NAME)                               \
-  namespace NAME {                                      \
-  template <typename F>                                 \
-  Kernels<F> kernels(int64_t channels, int64_t groups); \
+#define JDA_DECLARE(NAME)                                      \
+  namespace NAME {                                             \
+  template <typename W>                                        \
+  SampleKernels<W> sample_kernels(int64_t groups);             \
+  template <typename F>                                        \
+  RowKernels<F> row_kernels(int64_t channels, int64_t groups); \
   }
 
 JDA_DECLARE(baseline)
@@ -75,16 +77,27 @@ bool isa_is_known() {
                                  [](const char* name) { return !std::strcmp(asked(), name); });
 }
 
-template <typename F>
-Kernels<F> kernels(int64_t channels, int64_t groups) {
+template <typename W>
+SampleKernels<W> sample_kernels(int64_t groups) {
 #if defined(__x86_64__)
-  if (isa() == Isa::kAvx512) return avx512::kernels<F>(channels, groups);
-  if (isa() == Isa::kAvx2) return avx2::kernels<F>(channels, groups);
+  if (isa() == Isa::kAvx512) return avx512::sample_kernels<W>(groups);
+  if (isa() == Isa::kAvx2) return avx2::sample_kernels<W>(groups);
 #endif
-  return baseline::kernels<F>(channels, groups);
+  return baseline::sample_kernels<W>(groups);
 }
 
-#define JDA_INSTANTIATE(F) template Kernels<F> kernels(int64_t, int64_t);
+template <typename F>
+RowKernels<F> row_kernels(int64_t channels, int64_t groups) {
+#if defined(__x86_64__)
+  if (isa() == Isa::kAvx512) return avx512::row_kernels<F>(channels, groups);
+  if (isa() == Isa::kAvx2) return avx2::row_kernels<F>(channels, groups);
+#endif
+  return baseline::row_kernels<F>(channels, groups);
+}
+
+#define JDA_INSTANTIATE(F)                           \
+  template SampleKernels<F> sample_kernels(int64_t); \
+  template RowKernels<F> row_kernels(int64_t, int64_t);
 JDA_FOR_TYPES(JDA_INSTANTIATE)
 
 }  // namespace jda

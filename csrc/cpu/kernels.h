@@ -24,19 +24,19 @@ namespace jda {
 constexpr int64_t kClusterPoints = 64;
 
 // The visible samples of one cluster.
-template <typename F>
+template <typename W>
 struct Samples {
   const int32_t* points;  // key points
   int64_t count;
-  const Real<F>* locations;  // of key point 0 in the cluster's camera
-  const F* weight;           // likewise: [scales, groups]
+  const Real<W>* locations;  // of key point 0 in the cluster's camera
+  const W* weight;           // likewise: [scales, groups]
   int64_t location_stride;   // from one key point to the next
   int64_t weight_stride;
   const Map* maps;  // of the cluster's camera
   int64_t scales, groups;
   int y_axis;
-  const Real<F>* tangent_locations;  // like locations and weight; null where zero
-  const F* tangent_weight;
+  const Real<W>* tangent_locations;  // like locations and weight; null where zero
+  const W* tangent_weight;
 };
 
 // A work space of merge: the number of the entry of each cell under the samples.
@@ -82,16 +82,27 @@ struct RowGradient {
   Real<F>* spare;         // [count, groups]
 };
 
-template <typename F>
-struct Kernels {
-  using T = Real<F>;
+// What reads weights.
+template <typename W>
+struct SampleKernels {
+  using T = Real<W>;
   // Writes the entries of `samples` and returns how many they are. `row_offset` is added to their
   // rows, and `first` to their numbers in `corners`.
-  int64_t (*merge)(const Samples<F>& samples, int64_t row_offset, int64_t first, Tile& tile,
+  int64_t (*merge)(const Samples<W>& samples, int64_t row_offset, int64_t first, Tile& tile,
                    Entries<T> entries);
   // Likewise, with the tangents of the coefficients.
-  int64_t (*merge_tangent)(const Samples<F>& samples, int64_t row_offset, int64_t first, Tile& tile,
+  int64_t (*merge_tangent)(const Samples<W>& samples, int64_t row_offset, int64_t first, Tile& tile,
                            Entries<T> entries);
+  // Gradients of the samples from the dots of their corners; dots[0] is that of corners outside.
+  // `grad_locations` and `grad_weight` are laid out as in `samples`; null where not wanted.
+  void (*finish)(const Samples<W>& samples, const uint32_t* corners, const T* dots,
+                 T* grad_locations, W* grad_weight);
+};
+
+// What reads and writes rows of channels.
+template <typename F>
+struct RowKernels {
+  using T = Real<F>;
   // The sum over terms and `count` entries of coefficient * features[row, c].
   void (*gather)(const Gathering<F>& gathering, int64_t channels, int64_t groups);
   // out[c] = sum over `count` parts.
@@ -102,10 +113,6 @@ struct Kernels {
   void (*dot)(const F* features, int64_t channels, int64_t groups, const int32_t* row,
               int64_t count, bool prefetch, const F* cotangent, T* dots);
   void (*row_gradient)(const RowGradient<F>& row, int64_t channels, int64_t groups);
-  // Gradients of the samples from the dots of their corners; dots[0] is that of corners outside.
-  // `grad_locations` and `grad_weight` are laid out as in `samples`; null where not wanted.
-  void (*finish)(const Samples<F>& samples, const uint32_t* corners, const T* dots,
-                 T* grad_locations, F* grad_weight);
 };
 
 // The widest instruction set of this machine, or what the environment variable JDA_CPU_ISA names.
@@ -115,7 +122,9 @@ const char* isa_name();
 bool isa_is_known();  // false if the variable names none
 
 // The kernels for so many channels and groups.
+template <typename W>
+SampleKernels<W> sample_kernels(int64_t groups);
 template <typename F>
-Kernels<F> kernels(int64_t channels, int64_t groups);
+RowKernels<F> row_kernels(int64_t channels, int64_t groups);
 
 }  // namespace jda

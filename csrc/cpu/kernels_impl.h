@@ -7,38 +7,44 @@
 
 namespace jda::JDA_ISA {
 
-template <typename F, typename Groups, int G>
-Kernels<F> make_kernels() {
-  return {merge<F, G, false>, merge<F, G, true>,       gather<F, Groups>, add_parts<F>, zero<F>,
-          dot<F, Groups>,     row_gradient<F, Groups>, finish<F, G>};
+template <typename W, int G>
+SampleKernels<W> with_groups() {
+  return {merge<W, G, false>, merge<W, G, true>, finish<W, G>};
+}
+
+template <typename W>
+SampleKernels<W> sample_kernels(int64_t groups) {
+  return groups == 8 ? with_groups<W, 8>() : with_groups<W, 0>();
 }
 
 template <typename F, typename Groups>
-Kernels<F> with_groups(int64_t groups) {
-  return groups == 8 ? make_kernels<F, Groups, 8>() : make_kernels<F, Groups, 0>();
+RowKernels<F> with_layout() {
+  return {gather<F, Groups>, add_parts<F>, zero<F>, dot<F, Groups>, row_gradient<F, Groups>};
 }
 
 template <typename F>
-Kernels<F> kernels(int64_t channels, int64_t groups) {
+RowKernels<F> row_kernels(int64_t channels, int64_t groups) {
   switch (channels / groups) {
     case 4:
-      return with_groups<F, FixedGroups<4>>(groups);
+      return with_layout<F, FixedGroups<4>>();
     case 8:
-      return with_groups<F, FixedGroups<8>>(groups);
+      return with_layout<F, FixedGroups<8>>();
     case 16:
-      return with_groups<F, FixedGroups<16>>(groups);
+      return with_layout<F, FixedGroups<16>>();
     case 32:
-      return with_groups<F, FixedGroups<32>>(groups);
+      return with_layout<F, FixedGroups<32>>();
     case 64:
-      return with_groups<F, FixedGroups<64>>(groups);
+      return with_layout<F, FixedGroups<64>>();
   }
   constexpr int kWidest = kLanes<Real<F>>, kNarrower = kWidest > 8 ? 8 : kWidest;
-  if (channels / groups % kWidest == 0) return with_groups<F, VectorGroups<kWidest>>(groups);
-  if (channels / groups % kNarrower == 0) return with_groups<F, VectorGroups<kNarrower>>(groups);
-  return with_groups<F, AnyGroups>(groups);
+  if (channels / groups % kWidest == 0) return with_layout<F, VectorGroups<kWidest>>();
+  if (channels / groups % kNarrower == 0) return with_layout<F, VectorGroups<kNarrower>>();
+  return with_layout<F, AnyGroups>();
 }
 
-#define JDA_INSTANTIATE(F) template Kernels<F> kernels(int64_t, int64_t);
+#define JDA_INSTANTIATE(F)                           \
+  template SampleKernels<F> sample_kernels(int64_t); \
+  template RowKernels<F> row_kernels(int64_t, int64_t);
 JDA_FOR_TYPES(JDA_INSTANTIATE)
 
 }  // namespace jda::JDA_ISA

@@ -10,14 +10,14 @@
 namespace jda::JDA_ISA {
 
 // The tangent of a sample's shares and of its weight at one scale.
-template <typename F>
+template <typename W>
 struct Moves {
-  using T = Real<F>;
+  using T = Real<W>;
   T share[4];
-  const F* weight;  // null: zero
+  const W* weight;  // null: zero
   bool shares;      // not zero
 
-  JDA_INLINE Moves(const Samples<F>& samples, const Map& map, int64_t sample, int64_t scale, T down,
+  JDA_INLINE Moves(const Samples<W>& samples, const Map& map, int64_t sample, int64_t scale, T down,
                    T right)
       : weight(nullptr), shares(samples.tangent_locations) {
     const int64_t point = samples.points[sample];
@@ -53,12 +53,12 @@ JDA_INLINE void add(T* sum, Vector<T, N> term, bool to_what_is_there) {
 // is 0. Where many samples fall into few cells, a tile holds the number of each cell's entry; where
 // they are sparse, each corner gets an entry of its own. With kTangent the tangents of the
 // coefficients are summed likewise.
-template <typename F, int G, bool kTangent>
+template <typename W, int G, bool kTangent>
 class Merge {
  public:
-  using T = Real<F>;
+  using T = Real<W>;
 
-  JDA_INLINE Merge(const Samples<F>& samples, int64_t row_offset, int64_t first, Tile& tile,
+  JDA_INLINE Merge(const Samples<W>& samples, int64_t row_offset, int64_t first, Tile& tile,
                    const Entries<T>& entries)
       : samples_(samples),
         groups_(G ? G : samples.groups),
@@ -117,12 +117,12 @@ class Merge {
 
   JDA_INLINE void merge_sample(const Scale& scale, const Cells<T>& cells, int64_t i) {
     const Map& map = scale.map;
-    const F* weight = weights_[i] + scale.number * groups_;
+    const W* weight = weights_[i] + scale.number * groups_;
     const int32_t h = cells.h[i], w = cells.w[i];
     const T down = cells.down[i], right = cells.right[i];
     const T share[4] = {(1 - down) * (1 - right), (1 - down) * right, down * (1 - right),
                         down * right};
-    [[maybe_unused]] const Moves<F> moves(samples_, map, i, scale.number, down, right);
+    [[maybe_unused]] const Moves<W> moves(samples_, map, i, scale.number, down, right);
     const int64_t row = row_offset_ + map.start + int64_t{h} * map.width + w;
     const int64_t place = (h - scale.h.low) * scale.tile_width + (w - scale.w.low);
     uint32_t* corner =
@@ -157,19 +157,19 @@ class Merge {
     return here = here == 0 ? last_ : here;
   }
 
-  const Samples<F>& samples_;
+  const Samples<W>& samples_;
   const int64_t groups_, row_offset_, first_;
   Tile& tile_;
   const Entries<T> entries_;
   const Coordinates<T> coordinates_;
-  const F* weights_[kClusterPoints];
+  const W* weights_[kClusterPoints];
   int32_t last_ = 0;  // number of the last entry
 };
 
-template <typename F, int G, bool kTangent>
-int64_t merge(const Samples<F>& samples, int64_t row_offset, int64_t first, Tile& tile,
-              Entries<Real<F>> entries) {
-  return Merge<F, G, kTangent>(samples, row_offset, first, tile, entries).run();
+template <typename W, int G, bool kTangent>
+int64_t merge(const Samples<W>& samples, int64_t row_offset, int64_t first, Tile& tile,
+              Entries<Real<W>> entries) {
+  return Merge<W, G, kTangent>(samples, row_offset, first, tile, entries).run();
 }
 
 }  // namespace jda::JDA_ISA

@@ -10,15 +10,15 @@
 namespace jda {
 
 // Writes problem.out.
-template <typename F>
-void forward(const Problem<F>& problem, Team& team);
+template <typename F, typename W>
+void forward(const Problem<F, W>& problem, Team& team);
 
 // Writes the tangent of that, for the tangents that are not null, to problem.out.
-template <typename F>
-void tangent(const Problem<F>& problem, Team& team);
+template <typename F, typename W>
+void tangent(const Problem<F, W>& problem, Team& team);
 
 // Writes those of problem's gradients that are not null.
-template <typename F>
-void backward(const Problem<F>& problem, Team& team);
+template <typename F, typename W>
+void backward(const Problem<F, W>& problem, Team& team);
 
 }  // namespace jda

@@ -42,8 +42,8 @@ Plan make_plan(const Sizes& sizes, const T* locations, Team& team);
 
 // The key points of a cluster: listed by the plan, or found now and written to `found`, which has
 // room for kClusterPoints.
-template <typename F>
-const int32_t* key_points(const Problem<F>& problem, const Plan& plan, const Cluster& cluster,
+template <typename F, typename W>
+const int32_t* key_points(const Problem<F, W>& problem, const Plan& plan, const Cluster& cluster,
                           int32_t* found) {
   if (cluster.listed >= 0) return plan.points.data() + cluster.listed;
   const Real<F>* location =

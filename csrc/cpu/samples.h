@@ -17,8 +17,8 @@ T* at(T* array, int64_t offset) {
   return array ? array + offset : nullptr;
 }
 
-template <typename F>
-Samples<F> samples_of(const Problem<F>& problem, const Plan& plan, const Cluster& cluster,
+template <typename F, typename W>
+Samples<W> samples_of(const Problem<F, W>& problem, const Plan& plan, const Cluster& cluster,
                       int32_t* found) {
   const int64_t first = first_sample(problem, cluster), weights = problem.scales * problem.groups;
   return {key_points(problem, plan, cluster, found),
@@ -36,8 +36,8 @@ Samples<F> samples_of(const Problem<F>& problem, const Plan& plan, const Cluster
 }
 
 // Whether a batch element's feature maps are too large for the caches near a core.
-template <typename F>
-bool far_memory(const Problem<F>& problem) {
+template <typename F, typename W>
+bool far_memory(const Problem<F, W>& problem) {
   return problem.rows * problem.channels * static_cast<int64_t>(sizeof(F)) > (int64_t{4} << 20);
 }
 

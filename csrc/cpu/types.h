@@ -1,5 +1,5 @@
-// The types of feature maps and weights (F), and those that arithmetic is done in (Real<F>), which
-// is also the type of locations.
+// The types of feature maps (F) and weights (W), and that in which both are added up (Real<F>), which
+// is also the type of locations. W is F, or float beside 16-bit maps.
 #pragma once
 
 #include <cstdint>
@@ -27,5 +27,8 @@ using Real = typename RealOf<F>::type;
 
 }  // namespace jda
 
-// Expands X(F) for each type of feature maps and weights.
+// Expands X(F) for each type of feature maps and of weights, and X(F, W) for each pair of them.
 #define JDA_FOR_TYPES(X) X(float) X(double) X(BFloat16) X(Float16)
+#define JDA_FOR_PAIRS(X) \
+  X(float, float)        \
+  X(double, double) X(BFloat16, BFloat16) X(BFloat16, float) X(Float16, Float16) X(Float16, float)

@@ -71,12 +71,14 @@ def apply(
     if drop_pairs is not None and config.attn_drop:
         pairs = (*weight.shape[:4], 1, 1)
         weight = weight * kept(drop_pairs, config.attn_drop, pairs, weight.dtype)
+    if weight.dtype not in _check.WEIGHTS.get(maps.dtype, ()):
+        weight = weight.astype(maps.dtype)
     sampled = deformable_aggregation(
         maps,
         spatial_shape,
         scale_start_index,
         locations.astype(_check.LOCATIONS.get(maps.dtype, locations.dtype)),
-        weight.astype(maps.dtype),
+        weight,
         coordinate_order="xy",
         implementation=implementation,
     )

@@ -151,27 +151,28 @@ class Array {
   T* memory_;
 };
 
-template <typename F>
+template <typename F, typename W>
 struct Input {
   Sizes sizes;
   int64_t rows;
   Array<Map> maps;
   Array<F> features;
   Array<Real<F>> locations;
-  Array<F> weight, cotangent;
+  Array<W> weight;
+  Array<F> cotangent;
   Array<F> tangent_features;
   Array<Real<F>> tangent_locations;
-  Array<F> tangent_weight;
+  Array<W> tangent_weight;
 
-  Problem<F> problem() const {
+  Problem<F, W> problem() const {
     const Sizes& s = sizes;
-    Problem<F> p{{s.batch, rows, s.groups * s.group_size, s.anchors, s.points, s.cameras, s.scales,
-                  s.groups},
-                 s.y_axis,
-                 maps.begin(),
-                 features.begin(),
-                 locations.begin(),
-                 weight.begin()};
+    Problem<F, W> p{{s.batch, rows, s.groups * s.group_size, s.anchors, s.points, s.cameras,
+                     s.scales, s.groups},
+                    s.y_axis,
+                    maps.begin(),
+                    features.begin(),
+                    locations.begin(),
+                    weight.begin()};
     p.cotangent = cotangent.begin();
     return p;
   }
@@ -229,26 +230,27 @@ T invisible_coordinate(Random& random) {
   return values[random() % std::size(values)];
 }
 
-template <typename F>
-Input<F> make_input(const Sizes& s, Random& random) {
+template <typename F, typename W>
+Input<F, W> make_input(const Sizes& s, Random& random) {
   using T = Real<F>;
   Array<Map> maps(s.cameras * s.scales);
   const int64_t rows = place_maps(s, maps, random), channels = s.groups * s.group_size;
   const int64_t anchors = s.batch * s.anchors, samples = anchors * s.points * s.cameras;
   const int64_t weights = s.scales * s.groups;
   const bool aligned = random() % 2;
-  Input<F> input{s,
-                 rows,
-                 std::move(maps),
-                 Array<F>(s.batch * rows * channels, aligned),
-                 Array<T>(samples * 2, aligned),
-                 Array<F>(samples * weights, aligned),
-                 Array<F>(anchors * channels, aligned),
-                 Array<F>(s.batch * rows * channels, aligned),
-                 Array<T>(samples * 2, aligned),
-                 Array<F>(samples * weights, aligned)};
+  Input<F, W> input{s,
+                    rows,
+                    std::move(maps),
+                    Array<F>(s.batch * rows * channels, aligned),
+                    Array<T>(samples * 2, aligned),
+                    Array<W>(samples * weights, aligned),
+                    Array<F>(anchors * channels, aligned),
+                    Array<F>(s.batch * rows * channels, aligned),
+                    Array<T>(samples * 2, aligned),
+                    Array<W>(samples * weights, aligned)};
   std::uniform_real_distribution<T> real(-1, 1), unit(0, 1);
   auto value = [&] { return rounded<F>(real(random)); };
+  auto of_weight = [&] { return rounded<W>(real(random)); };
   std::generate(input.cotangent.begin(), input.cotangent.end(), value);
   for (const Map& map : input.maps)
     for (int64_t b = 0; b < s.batch; ++b) {
@@ -266,8 +268,8 @@ Input<F> make_input(const Sizes& s, Random& random) {
     if (s.visible == kAll)
       std::generate_n(location, 2, [&] { return T(0.1) + T(0.8) * unit(random); });
     if (s.visible == kAll || unit(random) < s.visible) {
-      std::generate_n(input.weight.begin() + i * weights, weights, value);
-      std::generate_n(input.tangent_weight.begin() + i * weights, weights, value);
+      std::generate_n(input.weight.begin() + i * weights, weights, of_weight);
+      std::generate_n(input.tangent_weight.begin() + i * weights, weights, of_weight);
       std::generate_n(input.tangent_locations.begin() + 2 * i, 2, [&] { return real(random); });
     } else {
       location[random() % 2] = invisible_coordinate<T>(random);
@@ -317,12 +319,12 @@ Pixel pixel(T location, int size) {
   return {cell, at - cell, std::floor(rounded) != cell || std::floor(fused) != cell};
 }
 
-template <typename F>
+template <typename F, typename W>
 struct Expected {
   using T = Real<F>;
   std::vector<Sum> of[kArrays];
 
-  explicit Expected(const Input<F>& in) {
+  explicit Expected(const Input<F, W>& in) {
     const Sizes& s = in.sizes;
     for (int i : {kOut, kOfFeatures, kOfLocations, kOfWeight}) of[i].resize(in.cotangent.size());
     of[kFeatures].resize(in.features.size());
@@ -335,7 +337,7 @@ struct Expected {
     }
   }
 
-  void add(const Input<F>& in, int64_t i, T y, T x, int64_t scale) {
+  void add(const Input<F, W>& in, int64_t i, T y, T x, int64_t scale) {
     const Sizes& s = in.sizes;
     const int64_t anchor = i / (s.points * s.cameras), channels = s.groups * s.group_size;
     const Map& map = in.maps[i % s.cameras * s.scales + scale];
@@ -424,17 +426,17 @@ void with_team(const Crew& crew, const Call& call) {
 using Results = std::vector<std::vector<double>>;  // widened, empty where not wanted
 
 // The wanted ones, and the tangent of the result for the wanted tangents as kOfFeatures.
-template <typename F>
-Results run(const Input<F>& in, const Crew& crew, unsigned wanted) {
+template <typename F, typename W>
+Results run(const Input<F, W>& in, const Crew& crew, unsigned wanted) {
   auto wants = [&](int array) { return wanted >> array & 1; };
   const bool tangent = wants(kOfFeatures) || wants(kOfLocations) || wants(kOfWeight);
   auto size_if = [&](bool want, const auto& like) { return want ? like.size() : 0; };
   const Array<F> out(size_if(wants(kOut), in.cotangent)),
-      of_features(size_if(wants(kFeatures), in.features)),
-      of_weight(size_if(wants(kWeight), in.weight)), moved(size_if(tangent, in.cotangent));
+      of_features(size_if(wants(kFeatures), in.features)), moved(size_if(tangent, in.cotangent));
+  const Array<W> of_weight(size_if(wants(kWeight), in.weight));
   const Array<Real<F>> of_locations(size_if(wants(kLocations), in.locations));
   auto start = [](const auto& array) { return array.size() ? array.begin() : nullptr; };
-  Problem<F> problem = in.problem();
+  Problem<F, W> problem = in.problem();
   problem.out = start(out);
   problem.grad_feature_maps = start(of_features);
   problem.grad_locations = start(of_locations);
@@ -474,11 +476,11 @@ void check_results(const std::string& where, const Results& got, Good good, Want
   }
 }
 
-template <typename F>
-void check_values(const Sizes& s, const Results& got, const Expected<F>& expected,
+template <typename F, typename W>
+void check_values(const Sizes& s, const Results& got, const Expected<F, W>& expected,
                   unsigned wanted) {
   // Pixel coordinates are known to eps * size, and a sum errs by some eps of its terms; it is
-  // rounded once to F.
+  // rounded once to the array's type.
   const double tolerance =
       std::numeric_limits<Real<F>>::epsilon() * (8.0 * std::max(s.height, s.width) + 256);
   const std::vector<Sum> moved = expected.tangent(wanted);
@@ -488,7 +490,10 @@ void check_values(const Sizes& s, const Results& got, const Expected<F>& expecte
   auto good = [&](int array, int64_t i) {
     const Sum right = sum(array, i);
     const double error = (right.any ? 4 : tolerance) * right.size;
-    const double last = array == kLocations ? 0 : spacing<F>(std::fabs(right.value) + error);
+    const double most = std::fabs(right.value) + error;
+    const double last = array == kLocations ? 0
+                        : array == kWeight  ? spacing<W>(most)
+                                            : spacing<F>(most);
     return std::fabs(got[array][i] - right.value) <= error + last / 2;
   };
   check_results(describe(s), got, good, [&](int array, int64_t i) { return sum(array, i).value; });
@@ -502,10 +507,10 @@ void check_same(const std::string& where, const Results& got, const Results& alo
   check_results(where, got, good, want);
 }
 
-template <typename F>
-void check_plan(const Input<F>& in, const Crew& crew) {
+template <typename F, typename W>
+void check_plan(const Input<F, W>& in, const Crew& crew) {
   const Sizes& s = in.sizes;
-  const Problem<F> problem = in.problem();
+  const Problem<F, W> problem = in.problem();
   jda::Plan plan;
   with_team(crew, [&](Team& team) { plan = make_plan(problem, problem.locations, team); });
 
@@ -544,13 +549,13 @@ void check_plan(const Input<F>& in, const Crew& crew) {
   check(order, where + "clusters are out of order");
 }
 
-template <typename F>
+template <typename F, typename W>
 void check_problem(Sizes sizes, Random& random) {
-  sizes.name += std::string(", ") + kTypeName<F>;
-  const Input<F> in = make_input<F>(sizes, random);
+  sizes.name += std::string(", ") + kTypeName<F> + " and weights in " + kTypeName<W>;
+  const Input<F, W> in = make_input<F, W>(sizes, random);
   check_plan(in, kAlone);
   check_plan(in, kCrews[2]);
-  const Expected<F> expected(in);
+  const Expected<F, W> expected(in);
   for (unsigned chosen = 0; chosen < 8; ++chosen) {       // of the three arguments
     const bool all = chosen == 7, samples = chosen == 6;  // two ways through the kernels
     const unsigned wanted = chosen << kFeatures | chosen << kOfFeatures | (chosen == 0 || all);
@@ -661,8 +666,9 @@ Sizes random_sizes(int number, Random& random) {
   return s;
 }
 
-constexpr void (*kOtherTypes[])(const Sizes&, Random&) = {
-    check_problem<BFloat16>, check_problem<Float16>, check_problem<double>};
+constexpr void (*kOtherTypes[])(Sizes, Random&) = {
+    check_problem<BFloat16, BFloat16>, check_problem<Float16, Float16>,
+    check_problem<BFloat16, float>, check_problem<Float16, float>, check_problem<double, double>};
 
 }  // namespace
 
@@ -681,9 +687,9 @@ int main(int argc, char** argv) {
   std::vector<Sizes> problems(std::begin(kUgly), std::end(kUgly));
   for (int i = 0; i < (full ? 20 : 5); ++i) problems.push_back(random_sizes(i, random));
   for (const Sizes& sizes : problems) {
-    check_problem<float>(sizes, random);
+    check_problem<float, float>(sizes, random);
     // Each type meets its share of the problems.
-    kOtherTypes[random() % (full ? 3 : 2)](sizes, random);
+    kOtherTypes[random() % (full ? 5 : 4)](sizes, random);
   }
   check_rounding<BFloat16>();
   check_rounding<Float16>();

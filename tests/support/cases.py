@@ -172,9 +172,10 @@ def make_tangents(inputs: Inputs, seed: int = 2) -> oracle.Gradients:
     )
 
 
-def narrowed(inputs: Inputs, dtype: type) -> Inputs:
-    """The problem with feature maps and weight in half precision."""
-    features, weight = inputs.feature_maps.astype(dtype), inputs.weight.astype(dtype)
+def narrowed(inputs: Inputs, dtype: type, weights: type | None = None) -> Inputs:
+    """The problem with feature maps in another dtype, and weights in that or theirs."""
+    features = inputs.feature_maps.astype(dtype)
+    weight = inputs.weight.astype(weights or dtype)
     return inputs._replace(feature_maps=features, weight=weight)
 
 
