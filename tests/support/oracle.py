@@ -180,8 +180,10 @@ def tangent(
     return out
 
 
-def magnitudes(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return [np.abs(array) for array in arrays]
+def magnitudes(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The inputs with features and weights by their size."""
+    feature_maps, *others, weight = inputs
+    return [np.abs(feature_maps), *others, np.abs(weight)]
 
 
 def forward_scale(
@@ -200,7 +202,7 @@ def tangent_scale(
 ) -> np.ndarray:
     """The error of each element of `tangent` that one eps everywhere can cause."""
     errors = partial(corner_errors, eps=eps)
-    moves = Gradients(*magnitudes(tangents))
+    moves = Gradients(*map(np.abs, tangents))
     return tangent(magnitudes(inputs), moves, coordinate_order, errors)
 
 
