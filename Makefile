@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 NATIVE := CMakeLists.txt $(wildcard csrc/* csrc/*/* csrc/*/*/* emulator/*/* emulator/core/*/*)
 CXX_FILES := $(shell git ls-files "*.h" "*.cc" "*.cpp")
 
-.PHONY: demo notebooks test torch test-sanitized test-mutants test-oldest test-newest test-npu build lint benchmark wheel clean check-tools
+.PHONY: demo notebooks test torch test-sanitized test-mutants test-oldest test-newest test-npu fuzz build lint benchmark wheel clean check-tools
 
 demo: build  ## deformable aggregation on a six-camera scene, forward and backward, on the CPU
 	$(BIN)/python examples/six_cameras.py
@@ -40,6 +40,9 @@ test-oldest: wheel  ## the wheel on the oldest JAX that is supported
 
 test-newest: wheel  ## the wheel on the newest JAX for a Python: make test-newest PYTHON=python3.13
 	$(call test_wheel,build/newest,jax jaxlib)
+
+fuzz: build  ## calls that nobody meant, on the border of the CPU library: make fuzz SECONDS=3600 (needs clang)
+	$(BIN)/python -m tests.native.fuzz --seconds $(or $(SECONDS),600)
 
 test-npu: build  ## what needs an Ascend card; docs/ascend.md says what to install
 	JDA_REQUIRE_NPU=1 $(BIN)/python -m pytest tests/npu -rPs $(PYTEST_ARGS)

@@ -55,6 +55,7 @@ struct Call {
 };
 
 struct Forward {
+  static constexpr size_t kOthers = 0;  // arguments behind the operands
   template <typename F, typename W>
   static void run(Problem<F, W>& problem, const Call& call, Team& team) {
     problem.out = data_like_result<F>(fresh(array(call.results, 0)), call.operands, problem);
@@ -63,6 +64,7 @@ struct Forward {
 };
 
 struct Tangent {
+  static constexpr size_t kOthers = kFloating;  // arguments behind the operands
   template <typename F, typename W>
   static void run(Problem<F, W>& problem, const Call& call, Team& team) {
     const Floating of = call.operands.floating(), tangents = read_floating(call.args, kOperands);
@@ -76,6 +78,7 @@ struct Tangent {
 };
 
 struct Backward {
+  static constexpr size_t kOthers = 1;  // arguments behind the operands
   template <typename F, typename W>
   static void run(Problem<F, W>& problem, const Call& call, Team& team) {
     const Floating of = call.operands.floating(), grads = read_floating(call.results, 0);
@@ -114,7 +117,7 @@ template <typename Target>
 ffi::Error handle(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingRets results,
                   int64_t y_axis) {
   return reported([&] {
-    const Call call{read_operands(args), args, results};
+    const Call call{read_operands(args, Target::kOthers), args, results};
     switch (call.operands.feature_maps.element_type()) {
       case ffi::F32:
         return with_weights<Target, float>(pool, call, y_axis);

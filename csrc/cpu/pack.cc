@@ -133,8 +133,12 @@ Maps read_places(ffi::AnyBuffer buffer, const PackCall& call, int64_t first, int
   require(dims.size() == 4 && dims[0] == call.batch, "maps must have four axes and one batch size");
   const int64_t pixels = dims[call.channels_last ? 2 : 3];
   require(dims[call.channels_last ? 3 : 2] == call.channels, "maps must agree in channels");
-  require(first >= 0 && stride >= pixels &&
-              (dims[1] == 0 || first + (dims[1] - 1) * stride + pixels <= call.rows),
+  // Divided, since sums and products of what a program says may overflow.
+  const int64_t cameras = dims[1];
+  const bool starts = first >= 0 && first <= call.rows && stride >= pixels;
+  const int64_t room =
+      starts ? call.rows - first - pixels : -1;  // for the cameras behind the first
+  require(cameras == 0 || (room >= 0 && (stride == 0 || cameras - 1 <= room / stride)),
           "maps must lie within the rows");
   return {static_cast<char*>(buffer.untyped_data()), dims[1], pixels, first, stride};
 }

@@ -32,6 +32,7 @@ struct Operands {
   Floating floating() const { return {feature_maps, sample_locations, weight}; }
 };
 constexpr size_t kOperands = 5;  // the first arguments of every target
+constexpr size_t kFloating = 3;
 
 inline void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(what);
@@ -53,7 +54,9 @@ inline ffi::AnyBuffer array(const ffi::RemainingRets& results, size_t i) {
   return **found;
 }
 
-inline Operands read_operands(const ffi::RemainingArgs& args) {
+// Of a call that has `others` arguments behind them.
+inline Operands read_operands(const ffi::RemainingArgs& args, size_t others) {
+  require(args.size() == kOperands + others, "a target was called with too few or many arguments");
   return {array(args, 0), array(args, 1), array(args, 2), array(args, 3), array(args, 4)};
 }
 

@@ -46,8 +46,8 @@ struct Call {
   jda_ascend_problem problem;
   jda_ascend_arrays arrays;
 
-  Call(const ffi::RemainingArgs& args, const Options& options)
-      : operands(jda::read_operands(args)),
+  Call(const ffi::RemainingArgs& args, size_t others, const Options& options)
+      : operands(jda::read_operands(args, others)),
         problem(ReadProblem(operands, options)),
         arrays(ArraysOf(operands)) {}
 
@@ -60,7 +60,7 @@ template <typename Compute>
 ffi::Error Forward(const ffi::RemainingArgs& args, const ffi::RemainingRets& results,
                    const Options& options, const Compute& compute) {
   return jda::reported([&] {
-    Call call(args, options);
+    Call call(args, 0, options);
     call.arrays.out = call.LikeResult(jda::array(results, 0));
     return Told(compute(&call.problem, &call.arrays));
   });
@@ -70,7 +70,7 @@ template <typename Compute>
 ffi::Error Backward(const ffi::RemainingArgs& args, const ffi::RemainingRets& results,
                     const Options& options, const Compute& compute) {
   return jda::reported([&] {
-    Call call(args, options);
+    Call call(args, 1, options);
     const jda::Floating of = call.operands.floating(), grads = jda::read_floating(results, 0);
     call.arrays.cotangent = call.LikeResult(jda::array(args, jda::kOperands));
     call.arrays.grad_feature_maps = jda::data_if_any<float>(grads.feature_maps, of.feature_maps);
