@@ -10,7 +10,7 @@ OF_ONE_TEST = {"JDA_FLAG"}
 SWITCH = re.compile(r"""["'](JDA_[A-Z_]+)["'=]""")
 SETTING = re.compile(r"\$\{(JDA_[A-Z_]+)\}")
 # Of CMake's option(), and macros that say how a kernel is compiled.
-OTHERS = {"JDA_ASCEND_EMULATED", "JDA_PROJECT_BUILD", "JDA_WITH_NAIVE"}
+OTHERS = {"JDA_ASCEND_EMULATED", "JDA_LIBFUZZER", "JDA_PROJECT_BUILD", "JDA_WITH_NAIVE"}
 
 
 def read_by_the_code() -> set[str]:

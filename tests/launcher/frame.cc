@@ -3,15 +3,9 @@
 
 #include <cstdint>
 #include <cstring>
-#include <string>
 #include <vector>
 
-#include "xla/ffi/api/c_api.h"
-
-struct XLA_FFI_Error {
-  std::string message;
-  XLA_FFI_Error_Code code;
-};
+#include "support/xla_errors.h"
 
 struct XLA_FFI_ExecutionContext {
   void* stream;
@@ -19,29 +13,13 @@ struct XLA_FFI_ExecutionContext {
 
 namespace {
 
-XLA_FFI_Error* CreateError(XLA_FFI_Error_Create_Args* args) {
-  return new XLA_FFI_Error{args->message, args->errc};
-}
-
-void GetMessage(XLA_FFI_Error_GetMessage_Args* args) {
-  args->message = args->error->message.c_str();
-}
-
-void DestroyError(XLA_FFI_Error_Destroy_Args* args) { delete args->error; }
-
 XLA_FFI_Error* GetStream(XLA_FFI_Stream_Get_Args* args) {
   args->stream = args->ctx->stream;
   return nullptr;
 }
 
 XLA_FFI_Api MakeApi() {
-  XLA_FFI_Api api = {};
-  api.struct_size = XLA_FFI_Api_STRUCT_SIZE;
-  api.api_version = {XLA_FFI_Api_Version_STRUCT_SIZE, nullptr, XLA_FFI_API_MAJOR,
-                     XLA_FFI_API_MINOR};
-  api.XLA_FFI_Error_Create = CreateError;
-  api.XLA_FFI_Error_GetMessage = GetMessage;
-  api.XLA_FFI_Error_Destroy = DestroyError;
+  XLA_FFI_Api api = api_of_errors();
   api.XLA_FFI_Stream_Get = GetStream;
   return api;
 }

@@ -22,15 +22,11 @@
 #include <thread>
 #include <vector>
 
-#include "xla/ffi/api/c_api.h"
+#include "support/xla_errors.h"
 
 extern "C" {
 XLA_FFI_Handler jda_cpu_forward, jda_cpu_tangent, jda_cpu_backward, jda_cpu_pack, jda_cpu_unpack;
 }
-
-struct XLA_FFI_Error {
-  std::string message;
-};
 
 struct XLA_FFI_ExecutionContext {
   int64_t threads;
@@ -40,16 +36,6 @@ struct XLA_FFI_ExecutionContext {
 namespace {
 
 // ---- XLA's side of a call -----------------------------------------------------------------------
-
-XLA_FFI_Error* create_error(XLA_FFI_Error_Create_Args* args) {
-  return new XLA_FFI_Error{args->message};
-}
-
-void get_message(XLA_FFI_Error_GetMessage_Args* args) {
-  args->message = args->error->message.c_str();
-}
-
-void destroy_error(XLA_FFI_Error_Destroy_Args* args) { delete args->error; }
 
 XLA_FFI_Error* schedule(XLA_FFI_ThreadPool_Schedule_Args* args) {
   args->ctx->helpers.emplace_back(args->task, args->data);
@@ -62,13 +48,7 @@ XLA_FFI_Error* num_threads(XLA_FFI_ThreadPool_NumThreads_Args* args) {
 }
 
 XLA_FFI_Api make_api() {
-  XLA_FFI_Api api = {};
-  api.struct_size = XLA_FFI_Api_STRUCT_SIZE;
-  api.api_version = {XLA_FFI_Api_Version_STRUCT_SIZE, nullptr, XLA_FFI_API_MAJOR,
-                     XLA_FFI_API_MINOR};
-  api.XLA_FFI_Error_Create = create_error;
-  api.XLA_FFI_Error_GetMessage = get_message;
-  api.XLA_FFI_Error_Destroy = destroy_error;
+  XLA_FFI_Api api = api_of_errors();
   api.XLA_FFI_ThreadPool_Schedule = schedule;
   api.XLA_FFI_ThreadPool_NumThreads = num_threads;
   return api;
