@@ -9,6 +9,7 @@ A peer maps the name of a task to a function that does it and waits for the resu
     tangent            the tangent of out, for tangents of all three arguments
 """
 
+import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -130,14 +131,14 @@ def temporaries(name: str, inputs: Inputs) -> dict[str, int]:
 
 
 def torch_peer(inputs: Inputs) -> Peer:
-    """grid_sample over every camera and scale, on two threads.
+    """grid_sample over every camera and scale, on two threads or as NPROC says.
 
     grid_sample gives samples just outside of a map a part of its border; the operator
     gives them nothing. Weights are multiplied by the visibility to compute the same.
     """
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("NPROC", "2")))
     features, _, _, locations, weight, cotangent = (torch.tensor(x) for x in inputs)
     visible = torch.tensor(is_visible(inputs))[..., None, None]
     bs, anchor, pts, cam, scale, group = weight.shape

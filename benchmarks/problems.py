@@ -13,7 +13,8 @@ class Problem:
     """Sizes of one problem and where its samples fall.
 
     Clustered samples lie around one centre for each anchor and camera, and all of them
-    are visible there or none; uniform ones are spread over the map one by one.
+    are visible there or none; uniform ones are spread over the map one by one; those of
+    a warp follow each other in rows over the map, as neighbours of an image do.
     """
 
     batch: int = 1
@@ -25,6 +26,7 @@ class Problem:
     groups: int = 8
     visible: float = 0.25
     clustered: bool = True
+    warp: bool = False
 
 
 PROBLEMS = {
@@ -82,7 +84,10 @@ def make(problem: Problem, seed: int = 0) -> Inputs:
     start = (np.cumsum(sizes) - sizes).reshape(problem.cameras, scales)
     samples = (problem.batch, problem.anchors, problem.points, problem.cameras)
     one_per_anchor = (problem.batch, problem.anchors, 1, problem.cameras)
-    if problem.clustered:
+    if problem.warp:
+        locations = np.broadcast_to(warped(problem.anchors), (*samples, 2))
+        seen = np.ones((*samples, 1), bool)
+    elif problem.clustered:
         centres = rng.random((*one_per_anchor, 2), np.float32)
         spread = rng.standard_normal((*samples, 2), np.float32)
         locations = centres + np.float32(0.05) * spread
@@ -100,6 +105,15 @@ def make(problem: Problem, seed: int = 0) -> Inputs:
         rng.random((*samples, scales, problem.groups), np.float32),
         rng.standard_normal(results, np.float32),
     )
+
+
+def warped(count: int) -> np.ndarray:
+    """(y, x) of a grid of pixels that is bent a little [count, 1, 1, 2]."""
+    side = int(np.ceil(count**0.5))
+    y, x = np.divmod(np.arange(count), side)
+    at = (np.stack([y, x], -1) + 0.5) / side
+    bent = at + 0.01 * np.sin(9 * at[:, ::-1])
+    return bent.clip(1e-4, 1 - 1e-4).astype(np.float32)[:, None, None]
 
 
 def is_visible(inputs: Inputs) -> np.ndarray:

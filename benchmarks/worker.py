@@ -4,6 +4,7 @@ It reads one JSON request a line from stdin and answers with one JSON line:
 
     {"do": "set up", "peer": ..., "problem": {...}}      the names of its tasks
     {"do": "time", "task": ..., "repeats": ...}          seconds for one call
+    {"do": "cpu time", "task": ..., "repeats": ...}      CPU seconds for one call
     {"do": "save", "task": ..., "path": ...}             writes samples of the results
     {"do": "scratch", "task": ...}                       bytes of memory at the peak,
                                                          besides arguments and results
@@ -50,6 +51,13 @@ class Worker:
         for _ in range(repeats):
             function()
         return (time.perf_counter() - begin) / repeats
+
+    def cpu_time(self, task: str, repeats: int = 1) -> float:
+        function = self.peer[task]
+        begin = time.process_time()
+        for _ in range(repeats):
+            function()
+        return (time.process_time() - begin) / repeats
 
     def save(self, task: str, path: str) -> None:
         np.savez(path, *peers.sampled(self.peer[task]()))

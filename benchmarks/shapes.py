@@ -1,0 +1,172 @@
+"""What one visible sample costs, over many shapes: a picture, and the goals for it.
+
+    python -m benchmarks.shapes            all shapes: about ten minutes
+    python -m benchmarks.shapes --rounds 2 --only warp
+
+CPU time on one thread, for each visible sample, scale and channel. In every round, all
+processes of a shape take turns with jda at Sparse4D's shape, which is the unit.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib
+
+from benchmarks.problems import PROBLEMS, Problem, is_visible, make
+from benchmarks.run import machine
+from benchmarks.timing import ONE_THREAD, REUSED_PAGES, SHORTEST, Process
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+TASKS = ("forward", "forward+backward")
+PEERS = {"jda": "#c2410c", "torch": "#1d4ed8", "naive jnp": "#64748b"}
+NAMES = {"jda": "jda", "torch": "PyTorch grid_sample", "naive jnp": "naive jax.numpy"}
+MOST = 3e9  # bytes that the naive formulation may write for one corner of all samples
+
+A = PROBLEMS["a"]
+ONE = Problem(cameras=1, maps=((480, 640),), groups=1, visible=1.0, clustered=False)
+WARP = replace(ONE, anchors=1_000_000, points=1, channels=3)
+ROWS = replace(ONE, anchors=200_000, points=1, channels=32)
+QUERIES = replace(
+    A, cameras=1, anchors=50_000, points=4, channels=32, groups=1, visible=1.0
+)
+SHAPES = {
+    "Sparse4D v3: c = 256, group = 8": A,
+    "c = 192, group = 8": replace(A, channels=192),
+    "c = 384, group = 8": replace(A, channels=384),
+    "c = 1024, group = 8, 300 anchors": replace(A, channels=1024, anchors=300),
+    "c = 256, group = 1": replace(A, groups=1),
+    "c = 96, group = 2": replace(A, channels=96, groups=2),
+    "c = 256, group = 128": replace(A, groups=128),
+    "c = 64, group = 64": replace(A, channels=64, groups=64),
+    "c = 84, group = 12": replace(A, channels=84, groups=12),
+    "10 anchors x 2000 points, one map": PROBLEMS["c"],
+    "DETR-like: 50k x 4 points, c = 32": QUERIES,
+    "warp, smooth: 1M x 1, c = 3": replace(WARP, warp=True),
+    "warp, random: 1M x 1, c = 3": WARP,
+    "warp, smooth: 200k x 1, c = 32": replace(ROWS, warp=True),
+    "warp, random: 200k x 1, c = 32": ROWS,
+}
+WIDE = (1.5, 1.5)  # at most so many times the cost of Sparse4D's shape, by task
+NARROW = (3.0, 4.0)
+AT_MOST = {
+    "c = 192, group = 8": WIDE,
+    "c = 384, group = 8": WIDE,
+    "c = 1024, group = 8, 300 anchors": WIDE,
+    "c = 256, group = 1": WIDE,
+    "c = 96, group = 2": WIDE,
+    "c = 256, group = 128": NARROW,
+    "c = 64, group = 64": NARROW,
+    "c = 84, group = 12": NARROW,
+    "DETR-like: 50k x 4 points, c = 32": WIDE,
+}
+AGAINST_TORCH = 0.5  # the speed that a warp should have at least, of PyTorch's
+Costs = dict[str, dict[str, list[float]]]  # by peer and task, one for each round
+
+
+def terms(problem: Problem) -> int:
+    """Visible samples times scales times channels."""
+    seen = int(is_visible(make(problem)).sum())
+    return seen * len(problem.maps) * problem.channels
+
+
+def peers_of(problem: Problem) -> list[str]:
+    samples = problem.batch * problem.anchors * problem.points * problem.cameras
+    naive = 4 * samples * len(problem.maps) * problem.channels
+    return [peer for peer in PEERS if peer != "naive jnp" or naive < MOST]
+
+
+def measure(problem: Problem, unit: Process, rounds: int) -> Costs:
+    """CPU seconds for each term, and those of the unit as the peer "unit"."""
+    environment = ONE_THREAD | REUSED_PAGES
+    processes = {p: Process(p, problem, **environment) for p in peers_of(problem)}
+    turns = {"unit": unit} | processes
+    of = {name: terms(problem) for name in processes} | {"unit": terms(A)}
+    costs: Costs = {name: {task: [] for task in TASKS} for name in turns}
+    for task in TASKS:
+        repeats = {}
+        for name, process in turns.items():
+            if task in process.tasks:
+                first = process.ask("cpu time", task=task)
+                repeats[name] = min(50, max(1, round(SHORTEST / max(first, 1e-6))))
+        for _ in range(rounds):
+            for name, times in repeats.items():
+                turns[name].ask("cpu time", task=task)  # others emptied the caches
+                spent = turns[name].ask("cpu time", task=task, repeats=times)
+                costs[name][task].append(spent / of[name])
+    for process in processes.values():
+        process.close()
+    return costs
+
+
+def ratio(costs: Costs, one: str, other: str, task: str) -> float:
+    pairs = zip(costs[one][task], costs[other][task], strict=True)
+    return median(x / y for x, y in pairs)
+
+
+def goals(name: str, costs: Costs) -> list[str]:
+    found = []
+    for i, task in enumerate(TASKS):
+        if name in AT_MOST:
+            cost, most = ratio(costs, "jda", "unit", task), AT_MOST[name][i]
+            verdict = "reached" if cost <= most else "not reached"
+            found.append(f"| {name}: {task} | <= {most} | {cost:.2f} | {verdict} |")
+        if name.startswith("warp"):
+            speed = ratio(costs, "torch", "jda", task)
+            verdict = "reached" if speed >= AGAINST_TORCH else "not reached"
+            what = f"{name}: {task}, torch / jda"
+            found.append(f"| {what} | >= {AGAINST_TORCH} | {speed:.2f} | {verdict} |")
+    return found
+
+
+def draw(results: dict[str, Costs], path: Path, processor: str) -> None:
+    """One row for each shape, one dot for each peer; further left is better."""
+    figure, panels = plt.subplots(1, 2, figsize=(13, 6.2), sharey=True)
+    names = list(results)[::-1]
+    for panel, task in zip(panels, TASKS, strict=True):
+        for peer, colour in PEERS.items():
+            rows = [
+                (i, results[n].get(peer, {}).get(task)) for i, n in enumerate(names)
+            ]
+            found = [(1e9 * median(costs), i) for i, costs in rows if costs]
+            panel.plot(*zip(*found, strict=True), "o", color=colour, label=NAMES[peer])
+        panel.set_xscale("log")
+        panel.set_title(task.replace("+", " + "))
+        panel.set_xlabel("ns of CPU time for each visible sample, scale and channel")
+        panel.grid(axis="both", alpha=0.3)
+        panel.spines[["top", "right", "left"]].set_visible(False)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].tick_params(axis="y", length=0)
+    panels[0].legend(loc="lower right", frameon=True)
+    figure.suptitle(f"One thread, float32, {processor}: further left is faster")
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", help="shapes whose name has this text")
+    parser.add_argument("--output", type=Path, default=Path("build/benchmarks"))
+    arguments = parser.parse_args()
+    unit = Process("jda", A, **ONE_THREAD, **REUSED_PAGES)
+    results: dict[str, Any] = {}
+    print("| goal | target | measured | |\n| --- | --- | ---: | --- |")
+    for name, problem in SHAPES.items():
+        if arguments.only in name:
+            results[name] = measure(problem, unit, arguments.rounds)
+            print("\n".join(goals(name, results[name])), flush=True)
+    unit.close()
+    name_of_it = machine()["processor"]
+    draw(results, arguments.output / "shapes.png", name_of_it)
+    (arguments.output / "shapes.json").write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
