@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +47,16 @@ class Worker:
         return list(self.peer)
 
     def time(self, task: str, repeats: int = 1) -> float:
-        function = self.peer[task]
-        begin = time.perf_counter()
-        for _ in range(repeats):
-            function()
-        return (time.perf_counter() - begin) / repeats
+        return self.spent(time.perf_counter, task, repeats)
 
     def cpu_time(self, task: str, repeats: int = 1) -> float:
-        function = self.peer[task]
-        begin = time.process_time()
+        return self.spent(time.process_time, task, repeats)
+
+    def spent(self, clock: Callable[[], float], task: str, repeats: int) -> float:
+        function, begin = self.peer[task], clock()
         for _ in range(repeats):
             function()
-        return (time.process_time() - begin) / repeats
+        return (clock() - begin) / repeats
 
     def save(self, task: str, path: str) -> None:
         np.savez(path, *peers.sampled(self.peer[task]()))
