@@ -111,7 +111,7 @@ struct Array {
   Shape shape;
   std::vector<uint8_t> first;  // what it holds when the call begins
   std::unique_ptr<uint8_t[]> memory;
-  XLA_FFI_Buffer buffer;
+  XLA_FFI_Buffer buffer = {};
 
   Array(XLA_FFI_DataType type, const Shape& shape)
       : type(type), shape(shape), first(elements(shape) * width(type)) {}
