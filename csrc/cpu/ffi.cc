@@ -56,6 +56,7 @@ struct Call {
 
 struct Forward {
   static constexpr size_t kOthers = 0;  // arguments behind the operands
+  static constexpr size_t kResults = 1;
   template <typename F, typename W>
   static void run(Problem<F, W>& problem, const Call& call, Team& team) {
     problem.out = data_like_result<F>(fresh(array(call.results, 0)), call.operands, problem);
@@ -65,6 +66,7 @@ struct Forward {
 
 struct Tangent {
   static constexpr size_t kOthers = kFloating;  // arguments behind the operands
+  static constexpr size_t kResults = 1;
   template <typename F, typename W>
   static void run(Problem<F, W>& problem, const Call& call, Team& team) {
     const Floating of = call.operands.floating(), tangents = read_floating(call.args, kOperands);
@@ -79,6 +81,7 @@ struct Tangent {
 
 struct Backward {
   static constexpr size_t kOthers = 1;  // arguments behind the operands
+  static constexpr size_t kResults = kFloating;
   template <typename F, typename W>
   static void run(Problem<F, W>& problem, const Call& call, Team& team) {
     const Floating of = call.operands.floating(), grads = read_floating(call.results, 0);
@@ -118,6 +121,7 @@ ffi::Error handle(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingR
                   int64_t y_axis) {
   return reported([&] {
     const Call call{read_operands(args, Target::kOthers), args, results};
+    require_count(results, Target::kResults);
     switch (call.operands.feature_maps.element_type()) {
       case ffi::F32:
         return with_weights<Target, float>(pool, call, y_axis);

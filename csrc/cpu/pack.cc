@@ -134,13 +134,12 @@ Maps read_places(ffi::AnyBuffer buffer, const PackCall& call, int64_t first, int
   const int64_t pixels = dims[call.channels_last ? 2 : 3];
   require(dims[call.channels_last ? 3 : 2] == call.channels, "maps must agree in channels");
   // Divided, since sums and products of what a program says may overflow.
-  const int64_t cameras = dims[1];
-  const bool starts = first >= 0 && first <= call.rows && stride >= pixels;
-  const int64_t room =
-      starts ? call.rows - first - pixels : -1;  // for the cameras behind the first
-  require(cameras == 0 || (room >= 0 && (stride == 0 || cameras - 1 <= room / stride)),
+  const int64_t cameras = dims[1], last = call.rows - pixels;  // where a map may start at most
+  require(first >= 0 && stride >= pixels &&
+              (cameras == 0 ||
+               (first <= last && (stride == 0 || cameras - 1 <= (last - first) / stride))),
           "maps must lie within the rows");
-  return {static_cast<char*>(buffer.untyped_data()), dims[1], pixels, first, stride};
+  return {static_cast<char*>(buffer.untyped_data()), cameras, pixels, first, stride};
 }
 
 // Where every map lies among the packed rows.
@@ -192,6 +191,7 @@ ffi::Error Pack(ffi::ThreadPool pool, ffi::RemainingArgs maps, ffi::RemainingRet
                 bool channels_last, ffi::Span<const int64_t> first,
                 ffi::Span<const int64_t> stride) {
   return reported([&] {
+    require_count(packed, 1);
     return run(pool, fresh(array(packed, 0)), maps, true, {channels_last, first, stride});
   });
 }
@@ -199,8 +199,10 @@ ffi::Error Pack(ffi::ThreadPool pool, ffi::RemainingArgs maps, ffi::RemainingRet
 ffi::Error Unpack(ffi::ThreadPool pool, ffi::RemainingArgs packed, ffi::RemainingRets maps,
                   bool channels_last, ffi::Span<const int64_t> first,
                   ffi::Span<const int64_t> stride) {
-  return reported(
-      [&] { return run(pool, array(packed, 0), maps, false, {channels_last, first, stride}); });
+  return reported([&] {
+    require_count(packed, 1);
+    return run(pool, array(packed, 0), maps, false, {channels_last, first, stride});
+  });
 }
 
 }  // namespace

@@ -54,9 +54,18 @@ inline ffi::AnyBuffer array(const ffi::RemainingRets& results, size_t i) {
   return **found;
 }
 
+// XLA does not count what a target takes and gives as remaining arguments and results.
+inline void require_count(const ffi::RemainingArgs& args, size_t count) {
+  require(args.size() == count, "a target was called with too few or many arguments");
+}
+
+inline void require_count(const ffi::RemainingRets& results, size_t count) {
+  require(results.size() == count, "a target was called with too few or many results");
+}
+
 // Of a call that has `others` arguments behind them.
 inline Operands read_operands(const ffi::RemainingArgs& args, size_t others) {
-  require(args.size() == kOperands + others, "a target was called with too few or many arguments");
+  require_count(args, kOperands + others);
   return {array(args, 0), array(args, 1), array(args, 2), array(args, 3), array(args, 4)};
 }
 

@@ -61,6 +61,7 @@ ffi::Error Forward(const ffi::RemainingArgs& args, const ffi::RemainingRets& res
                    const Options& options, const Compute& compute) {
   return jda::reported([&] {
     Call call(args, 0, options);
+    jda::require_count(results, 1);
     call.arrays.out = call.LikeResult(jda::array(results, 0));
     return Told(compute(&call.problem, &call.arrays));
   });
@@ -71,6 +72,7 @@ ffi::Error Backward(const ffi::RemainingArgs& args, const ffi::RemainingRets& re
                     const Options& options, const Compute& compute) {
   return jda::reported([&] {
     Call call(args, 1, options);
+    jda::require_count(results, jda::kFloating);
     const jda::Floating of = call.operands.floating(), grads = jda::read_floating(results, 0);
     call.arrays.cotangent = call.LikeResult(jda::array(args, jda::kOperands));
     call.arrays.grad_feature_maps = jda::data_if_any<float>(grads.feature_maps, of.feature_maps);
