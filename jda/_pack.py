@@ -180,24 +180,30 @@ def _spread(in_numpy: Callable[..., Any], *_: Any, **params: Any) -> Any:
 
 
 def _define(
-    name: str, run: Callable[..., Any], in_numpy: Callable[..., Any], **rules: Any
+    name: str,
+    result_avals: Callable[..., Any],
+    run: Callable[..., Any],
+    in_numpy: Callable[..., Any],
+    transpose: Callable[..., Any],
 ) -> Callable[..., Any]:
     """A primitive that is linear in all its operands."""
     primitive = define_primitive(
         name,
+        result_avals=result_avals,
         run=run,
         jvp=lambda *x, **params: _jvp(primitive, *x, **params),
         batch=lambda *x, **params: _batch(primitive, *x, **params),
+        transpose=transpose,
         spread=partial(_spread, in_numpy),
-        **rules,
     )
     return primitive
 
 
-_PACK: dict[str, Any] = {"result_avals": _pack_avals, "transpose": _pack_transpose}
-_UNPACK: dict[str, Any] = {
-    "result_avals": _unpack_avals,
-    "transpose": _unpack_transpose,
-}
-pack = _define("pack_feature_maps", _run_pack, _in_numpy, **_PACK)
-unpack = _define("unpack_feature_maps", _run_unpack, _back_in_numpy, **_UNPACK)
+pack = _define("pack_feature_maps", _pack_avals, _run_pack, _in_numpy, _pack_transpose)
+unpack = _define(
+    "unpack_feature_maps",
+    _unpack_avals,
+    _run_unpack,
+    _back_in_numpy,
+    _unpack_transpose,
+)
