@@ -220,17 +220,16 @@ def test_only_wanted_gradients_leave_the_card(books):
 
 
 @on_emulation
+@pytest.mark.parametrize("weights", [None, np.float32], ids=["narrow", "float32"])
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision_is_rounded_once(dtype):
+def test_half_precision_is_rounded_once(dtype, weights):
     inputs, cotangent = cases.case("rig"), cases.judged_case("rig").cotangent
-    narrow = inputs._replace(
-        feature_maps=jnp.asarray(inputs.feature_maps, dtype),
-        weight=jnp.asarray(inputs.weight, dtype),
-    )
+    narrow = cases.narrowed(inputs, dtype, weights)
     bar = jnp.asarray(cotangent, dtype)
     call = on_card.program()
     out, grads = call(tuple(narrow), bar)
-    assert [array.dtype for array in (out, *grads)] == [dtype, dtype, "float32", dtype]
+    dtypes = [array.dtype for array in (out, *grads)]
+    assert dtypes == [dtype, dtype, "float32", weights or dtype]
     wide = [jnp.asarray(array, jnp.float32) for array in (*narrow, bar)]
     wide[1:3] = narrow[1:3]
     wide_out, wide_grads = call(tuple(wide[:5]), wide[5])

@@ -128,6 +128,11 @@ TEST(raw_from_vector_to_scalar) {
     order(k);
     AT(1) k.x.GetValue(3);
   });
+  keeps_in_every_order([](Kit& k) {
+    Duplicate(k.x, 1.0f, 64);
+    k.sync<HardEvent::V_S>();
+    CHECK(k.x.GetValue(3) == 1.0f);
+  });
 }
 
 TEST(raw_from_scalar_to_vector) {
