@@ -10,6 +10,7 @@ processes of a shape take turns with jda at Sparse4D's shape, which is the unit.
 import argparse
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -69,6 +70,7 @@ AGAINST_TORCH = 0.5  # the speed that a warp should have at least, of PyTorch's
 Costs = dict[str, dict[str, list[float]]]  # by peer and task, one for each round
 
 
+@cache
 def terms(problem: Problem) -> int:
     """Visible samples times scales times channels."""
     seen = int(is_visible(make(problem)).sum())
@@ -86,7 +88,7 @@ def measure(problem: Problem, unit: Process, rounds: int) -> Costs:
     environment = ONE_THREAD | REUSED_PAGES
     processes = {p: Process(p, problem, **environment) for p in peers_of(problem)}
     turns = {"unit": unit} | processes
-    of = {name: terms(problem) for name in processes} | {"unit": terms(A)}
+    of = dict.fromkeys(processes, terms(problem)) | {"unit": terms(A)}
     costs: Costs = {name: {task: [] for task in TASKS} for name in turns}
     for task in TASKS:
         repeats = {}
