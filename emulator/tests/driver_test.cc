@@ -137,6 +137,12 @@ struct Tiling {
   int32_t unused = 0;
 };
 
+aclrtEvent event(uint32_t flags = ACL_EVENT_SYNC) {
+  aclrtEvent made = nullptr;
+  CHECK(aclrtCreateEventExWithFlag(&made, flags) == 0);
+  return made;
+}
+
 // Device 0 with a stream; afterwards a device as if new.
 struct Card {
   aclrtStream stream = nullptr;
@@ -175,9 +181,9 @@ struct Card {
   }
   // An event behind a copy to the card.
   aclrtEvent copied(void* to, const void* from) {
-    const aclrtEvent event = ::event();
-    CHECK(up(to, from) == 0 && aclrtRecordEvent(event, stream) == 0);
-    return event;
+    const aclrtEvent behind = event();
+    CHECK(up(to, from) == 0 && aclrtRecordEvent(behind, stream) == 0);
+    return behind;
   }
   aclError increment(void* in, void* out, Tiling tiling = {}, uint32_t blocks = 1) {
     void* arguments[] = {&in, &out, &tiling};
@@ -207,12 +213,6 @@ struct Pinned {
     if (data) CHECK(aclrtFreeHost(data) == 0);
   }
 };
-
-aclrtEvent event(uint32_t flags = ACL_EVENT_SYNC) {
-  aclrtEvent made = nullptr;
-  CHECK(aclrtCreateEventExWithFlag(&made, flags) == 0);
-  return made;
-}
 
 aclrtStream stream() {
   aclrtStream made = nullptr;
