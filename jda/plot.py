@@ -1,4 +1,4 @@
-"""Pictures of what the operator samples: for notebooks, in matplotlib.
+"""Pictures of what the operator samples, and on which device: in matplotlib.
 
 Colours mean one thing everywhere: a sequential scale is a size that starts at zero, a
 diverging one has zero in its middle, and one colour for each is a highlighted anchor.
@@ -8,9 +8,10 @@ Needs matplotlib, which jda does not: ``pip install "jda[notebook]"``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 import numpy.typing as npt
 from jax.typing import ArrayLike
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.floating[Any]]
 Style = dict[str, Any]
+Span = tuple[float, float]  # from where to where, as shares of an axis
 
 SIZE, SIGNED, HIGHLIGHT = "inferno", "RdBu_r", "tab10"
 POINT = "#00c2ff"
+EMPTY = "0.93"  # a panel, or the part of it, that holds nothing
 PANEL = 3.2  # inches across a camera
+CELL = 0.75  # inches across the part of an array that a device holds
 FAINT = 0.35  # of an image behind a heat map
 
 
@@ -209,6 +213,44 @@ def from_above(
     return above
 
 
+def placement(arrays: Mapping[str, jax.Array]) -> Figure:
+    """Which part of each array each device holds: a row an array, a column a device.
+
+    A cell stands for the whole array, and what is filled lies on that device. The first
+    axis that is split runs down the cell; a second one runs to the right.
+
+    Args:
+        arrays: by name, each split over devices along two axes at most.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: if there is no array, or one is split along more than two axes.
+        ImportError: without matplotlib.
+    """
+    if not arrays:
+        raise ValueError("arrays is empty; give one array at least")
+    parts = {name: _parts(name, array) for name, array in arrays.items()}
+    devices = sorted({device for held in parts.values() for device in held}, key=_id)
+    size = (CELL * (len(devices) + 3), (CELL + 0.1) * len(arrays) + 0.3)
+    figure, grid = _pyplot().subplots(
+        len(arrays), len(devices), figsize=size, layout="constrained", squeeze=False
+    )
+    for row, (name, array) in zip(grid, arrays.items(), strict=True):
+        label: Style = {"rotation": 0, "ha": "right", "va": "center"}
+        row[0].set_ylabel(f"{name}\n{list(array.shape)}", **label)
+        for axes, device in zip(row, devices, strict=True):
+            axes.set(xticks=[], yticks=[], facecolor=EMPTY, xlim=(0, 1), ylim=(1, 0))
+            if device in parts[name]:
+                (top, bottom), (left, right) = parts[name][device]
+                axes.fill_between([left, right], top, bottom, color=POINT, linewidth=0)
+    for axes, device in zip(grid[0], devices, strict=True):
+        axes.set_title(f"device {device.id}", fontsize="small")
+    whole: Figure = figure
+    return whole
+
+
 def _pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
@@ -217,6 +259,28 @@ def _pyplot() -> Any:
             'jda.plot needs matplotlib: pip install "jda[notebook]"'
         ) from error
     return plt
+
+
+def _id(device: jax.Device) -> int:
+    return int(device.id)
+
+
+def _parts(name: str, array: jax.Array) -> dict[jax.Device, list[Span]]:
+    """What each device holds, as shares of the two axes that are split first."""
+    held = {
+        device: [
+            (start / (size or 1), stop / (size or 1))
+            for one, size in zip(slices, array.shape, strict=True)
+            for start, stop, _ in [one.indices(size)]
+        ]
+        for device, slices in array.sharding.devices_indices_map(array.shape).items()
+    }
+    spans = list(zip(*held.values(), strict=True))  # of each axis, on all devices
+    split = [axis for axis, of_all in enumerate(spans) if len(set(of_all)) > 1]
+    if len(split) > 2:
+        raise ValueError(f"{name} is split along axes {split}, expected two at most")
+    whole = [(0.0, 1.0)] * (2 - len(split))
+    return {device: [*(own[i] for i in split), *whole] for device, own in held.items()}
 
 
 def _grid(count: int, columns: int, aspect: float) -> tuple[Figure, list[Axes]]:
@@ -255,7 +319,7 @@ def _show_image(
     axes: Axes, image: npt.NDArray[Any] | None, strength: float = 1.0
 ) -> None:
     if image is None:
-        axes.set_facecolor("0.93")
+        axes.set_facecolor(EMPTY)
         return
     clipped = np.clip(image, 0, 1) if image.dtype.kind == "f" else image
     axes.imshow(

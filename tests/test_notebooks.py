@@ -31,7 +31,8 @@ def complaints(notebook) -> list:
 
 
 def test_there_are_notebooks():
-    assert {path.stem for path in SOURCES} >= {"quickstart", "seeing_it"}
+    names = {path.stem for path in SOURCES}
+    assert names == {"quickstart", "seeing_it", "transformations"}
 
 
 @each_source

@@ -91,6 +91,7 @@ def test_signed_values_have_zero_in_the_middle():
             lambda: plot.key_points(LOCATIONS, coordinate_order="zx"),
             "coordinate_order='zx' is unknown",
         ),
+        (lambda: plot.placement({}), "arrays is empty"),
     ],
 )
 def test_errors(call, message):

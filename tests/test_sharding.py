@@ -14,7 +14,7 @@ import pytest
 from jda import _dimensions, _sharding
 
 FOLDER = Path(__file__).parent / "eight_devices"
-FILES = ("under_jit", "under_shard_map", "in_explicit_mode", "guide")
+FILES = ("under_jit", "under_shard_map", "in_explicit_mode", "guide", "pictures")
 
 
 @pytest.mark.parametrize("name", FILES)
