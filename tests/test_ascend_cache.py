@@ -25,6 +25,7 @@ from tests.launcher.calls import (
     Launcher,
 )
 from tests.support import cases
+from tests.support.implementations import ROOT
 from tests.support.launched import (
     DRIVER,
     FAULT,
@@ -57,6 +58,54 @@ def test_the_cache_belongs_to_the_user(compiler, launcher, tmp_path):
     assert folder.stat().st_mode & 0o777 == 0o700
     assert entry_of(folder).stat().st_mode & 0o777 == 0o600
     assert len(list(folder.iterdir())) == 2, "the entry and its lock, no drafts"
+
+
+BEFORE = "compiling kernels for emulated Ascend910B1"
+AFTER = r"compiled kernels for emulated Ascend910B1 in \d+\.\d s"
+
+
+@pytest.mark.parametrize("folder", ["cache", ""])
+def test_a_compilation_is_told(folder, compiler, launcher, tmp_path, monkeypatch):
+    """Before it begins, and how long it took."""
+    for name in ("JDA_ASCEND_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(name, folder)
+    monkeypatch.chdir(tmp_path)
+    one = launcher()
+    told = one.listen()
+    succeed(one)
+    where = ", once; kept in cache" if folder else "; they cannot be kept"
+    assert told[0] == BEFORE + where
+    assert re.fullmatch(AFTER, told[1])
+    assert len(told) == 2
+
+
+def test_kernels_of_the_cache_are_not_worth_a_word(compiler, launcher):
+    succeed(launcher())
+    one = launcher()
+    told = one.listen()
+    assert origin(one) == "cache"
+    assert told == []
+
+
+LOGGED = """
+import logging
+logging.basicConfig(format="%(name)s %(levelname)s %(message)s")
+logging.getLogger("jda").setLevel(logging.INFO)
+from tests.support import cases
+import jda
+jda.deformable_aggregation(*cases.case("one map"), implementation="ascend")
+"""
+
+
+def test_a_compilation_is_logged(compiler, tmp_path):
+    command = [sys.executable, "-c", LOGGED]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if line.startswith("jda ")]
+    folder = tmp_path / "cache" / "deep"
+    assert told[0] == f"jda INFO {BEFORE}, once; kept in {folder}"
+    assert re.fullmatch(f"jda INFO {AFTER}", told[1])
+    assert len(told) == 2
 
 
 DAMAGE = {
@@ -309,6 +358,20 @@ def test_a_lock_whose_holder_is_stopped(lock, tmp_path):
     finally:
         holder.kill()
         holder.wait()
+
+
+def test_a_wait_for_another_process_is_told(lock, launcher, monkeypatch):
+    monkeypatch.setenv("JDA_ASCEND_CACHE_WAIT", "0")
+    held = os.open(lock, os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    one = launcher()
+    told = one.listen()
+    assert origin(one) == "compiled"
+    os.close(held)
+    assert told[0] == (
+        "waiting for another process that compiles the same kernels, for 0 s at most"
+    )
+    assert told[1].startswith(BEFORE)
 
 
 def test_a_wait_that_is_no_number(compiler, launcher, monkeypatch):

@@ -8,9 +8,11 @@ back; on the platforms of a card they take the pointers that they are given.
 
 # mypy: allow-untyped-calls
 
+import atexit
 import ctypes
 import functools
 import importlib.resources
+import logging
 import os
 import threading
 from importlib.resources.abc import Traversable
@@ -40,6 +42,15 @@ NO_KERNELS = (
 )
 
 _loading = threading.Lock()
+
+
+def _log(line: bytes) -> None:
+    """What takes a while: compiling kernels, and waiting for who compiles them."""
+    logging.getLogger("jda").info("%s", line.decode(errors="replace"))
+
+
+_Listener = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+_listener = _Listener(_log)  # kept, as the library calls it
 
 
 DESCRIBED_IN_WORDS = ("runtime", "compiler", "toolkit", "problem", "soc", "kernels")
@@ -103,6 +114,10 @@ def _load() -> Any:
     launcher = ctypes.CDLL(str(_home() / LIBRARY))
     launcher.jda_ascend_open.argtypes = [ctypes.c_char_p]
     launcher.jda_ascend_error.restype = ctypes.c_char_p
+    launcher.jda_ascend_tell.argtypes = [_Listener]
+    launcher.jda_ascend_tell(_listener)
+    # Python ends before its threads do.
+    atexit.register(launcher.jda_ascend_tell, _Listener())
     for platform, kind in HANDLERS.items():
         for operation, target in zip(OPERATIONS, TARGETS, strict=True):
             handler = getattr(launcher, f"jda_ascend_{kind}_{operation}")

@@ -87,6 +87,14 @@ class Launcher:
         assert self.library.jda_ascend_describe(ctypes.byref(found)) == OK
         return found
 
+    def listen(self) -> list[str]:
+        """What it tells from now on, in a list that grows."""
+        told: list[str] = []
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+        self._listener = kind(lambda line: told.append(line.decode()))
+        self.library.jda_ascend_tell(self._listener)
+        return told
+
     def trim(self) -> None:
         assert self.library.jda_ascend_trim() == OK
 

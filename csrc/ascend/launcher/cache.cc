@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "environment.h"
+#include "progress.h"
 
 namespace jda_ascend {
 namespace {
@@ -190,8 +191,12 @@ bool WriteEntry(int folder, const std::string& key, const std::string& bytes) {
 // have been stopped. Where files cannot be locked, there is nothing to wait for.
 void Lock(int descriptor, const std::string& path, int seconds) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
-  while (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+  for (bool told = false; flock(descriptor, LOCK_EX | LOCK_NB) != 0; told = true) {
     if (errno != EWOULDBLOCK && errno != EINTR) return;
+    if (!told) {
+      Tell("waiting for another process that compiles the same kernels, for " +
+           std::to_string(seconds) + " s at most");
+    }
     if (std::chrono::steady_clock::now() >= end) {
       return Warn("another process has held " + path + " for " + std::to_string(seconds) +
                   " s (JDA_ASCEND_CACHE_WAIT): kernels are compiled without waiting for it");
@@ -227,10 +232,10 @@ std::string CacheKey(const std::vector<std::string>& texts) {
 
 void FindOrMake(const Cache& cache, const std::string& key,
                 const std::function<bool(const std::string&)>& use,
-                const std::function<std::string()>& make) {
+                const std::function<std::string(const std::string& folder)>& make) {
   const File folder(OpenFolder(cache.folder));
   if (!folder.open()) {
-    make();
+    make("");
     return;
   }
   std::optional<std::string> refused;
@@ -253,7 +258,7 @@ void FindOrMake(const Cache& cache, const std::string& key,
          " cannot be opened as a file of the user's alone: kernels are compiled without this lock");
   }
   if (find()) return;
-  const std::string bytes = make();
+  const std::string bytes = make(cache.folder);
   if (!WriteEntry(folder.descriptor(), key, bytes)) {
     WarnNotKept(cache.folder, key + ": " + std::strerror(errno));
   }

@@ -119,7 +119,7 @@ Device::Device(int card, const Properties& properties)
 
 const Kernels& Device::kernels() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (!kernels_) kernels_ = LoadKernels();
+  if (!kernels_) kernels_ = LoadKernels(soc_);
   return *kernels_;
 }
 

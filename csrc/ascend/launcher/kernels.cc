@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -14,6 +16,7 @@
 #include "environment.h"
 #include "error.h"
 #include "kernel_source.h"
+#include "progress.h"
 
 namespace jda_ascend {
 namespace {
@@ -115,7 +118,21 @@ Kernels WithFunctions(const Driver& driver, Binary binary, const std::string& or
   return kernels;
 }
 
-Kernels CompiledOrCached(const Driver& driver) {
+// Compiles, and tells of it: it takes seconds, or minutes.
+std::string Compile(const Driver& driver, const std::string& soc, const std::string& folder) {
+  const std::string what = (driver.emulated ? "emulated " : "") + soc;
+  Tell("compiling kernels for " + what +
+       (folder.empty() ? "; they cannot be kept" : ", once; kept in " + folder));
+  const auto start = std::chrono::steady_clock::now();
+  std::string bytes = Program(driver).Compile();
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  char seconds[32];
+  std::snprintf(seconds, sizeof seconds, "%.1f s", taken.count());
+  Tell("compiled kernels for " + what + " in " + seconds);
+  return bytes;
+}
+
+Kernels CompiledOrCached(const Driver& driver, const std::string& soc) {
   if (driver.compiler_path.empty()) {
     throw Error(JDA_ASCEND_FAILED_PRECONDITION,
                 "no kernels: JDA_ASCEND_KERNELS names no file that was built ahead, and " +
@@ -134,9 +151,9 @@ Kernels CompiledOrCached(const Driver& driver) {
       return false;
     }
   };
-  const auto make = [&] {
+  const auto make = [&](const std::string& folder) {
     // Only what the card takes is kept.
-    std::string bytes = Program(driver).Compile();
+    std::string bytes = Compile(driver, soc, folder);
     kernels = WithFunctions(driver, LoadFromMemory(driver, bytes), "compiled");
     return bytes;
   };
@@ -146,10 +163,10 @@ Kernels CompiledOrCached(const Driver& driver) {
 
 }  // namespace
 
-Kernels LoadKernels() {
+Kernels LoadKernels(const std::string& soc) {
   const Driver& driver = TheDriver();
   const std::string ahead = Environment("JDA_ASCEND_KERNELS");
-  if (ahead.empty()) return CompiledOrCached(driver);
+  if (ahead.empty()) return CompiledOrCached(driver, soc);
   return WithFunctions(driver, LoadFromFile(driver, ahead), ahead);
 }
 

@@ -17,8 +17,8 @@ struct Kernels {
 };
 
 // Loads the kernels onto the current card: those of the file that JDA_ASCEND_KERNELS names, else
-// those of the cache, else compiled now.
-Kernels LoadKernels();
+// those of the cache, else compiled now. `soc` is what the card is called.
+Kernels LoadKernels(const std::string& soc);
 
 }  // namespace jda_ascend
 

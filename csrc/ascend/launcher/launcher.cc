@@ -10,6 +10,7 @@
 #include "error.h"
 #include "host.h"
 #include "launch.h"
+#include "progress.h"
 
 namespace jda_ascend {
 namespace {
@@ -122,6 +123,8 @@ int jda_ascend_open(const char* folder) {
 }
 
 const char* jda_ascend_error() { return jda_ascend::last_error.c_str(); }
+
+void jda_ascend_tell(void (*listener)(const char* line)) { jda_ascend::TellTo(listener); }
 
 int jda_ascend_describe(jda_ascend_description* description) {
   return Guard([&] { jda_ascend::Describe(*description); });

@@ -49,6 +49,11 @@ typedef struct jda_ascend_description {
   int32_t cores;     // its vector cores; 0 where there is a problem
 } jda_ascend_description;
 
+// Calls `listener` with a line of text before and after what takes a while: the compilation of kernels,
+// and the wait for another process that compiles them. It is called in the thread of the call that
+// needs the kernels. Null: nobody listens, as at first.
+void jda_ascend_tell(void (*listener)(const char* line));
+
 // Initialises the card. Fails if no driver is open.
 int jda_ascend_describe(jda_ascend_description* description);
 
