@@ -32,7 +32,7 @@ def complaints(notebook) -> list:
 
 def test_there_are_notebooks():
     names = {path.stem for path in SOURCES}
-    assert names == {"quickstart", "seeing_it", "transformations"}
+    assert names == {"quickstart", "seeing_it", "transformations", "ascend"}
 
 
 @each_source
