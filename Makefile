@@ -70,7 +70,7 @@ clean:
 
 $(VENV)/.built: pyproject.toml $(NATIVE) | check-tools
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -e '.[dev,notebook]'
+	$(BIN)/pip install -q -e '.[dev,notebook,examples]'
 	touch $@
 
 check-tools:

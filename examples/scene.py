@@ -3,11 +3,15 @@
 Everything is in the car's axes: x forward, y left, z up, in metres.
 """
 
+import functools
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 HEIGHT, WIDTH = 256, 704
+HORIZON = np.array([0.90, 0.94, 0.97])
 SKY = np.array([0.62, 0.78, 0.93])
 ROAD = np.array([0.36, 0.37, 0.40])
 GRASS = np.array([0.52, 0.66, 0.42])
@@ -66,7 +70,7 @@ def project(camera: Camera, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.where(depth[..., None] > 0.1, yx, -1.0), depth
 
 
-def traffic(rng: np.random.Generator) -> Boxes:
+def traffic(rng: np.random.Generator, gaps: tuple[float, float] = (5, 15)) -> Boxes:
     """Vehicles on the lanes of a street and buildings beside it."""
     palette = np.array(
         [
@@ -88,7 +92,7 @@ def traffic(rng: np.random.Generator) -> Boxes:
             sizes.append(size)
             yaws.append(heading + rng.normal(0, 0.04))
             colours.append(palette[rng.integers(len(palette))])
-            along += size[0] + rng.uniform(5, 15)
+            along += size[0] + rng.uniform(*gaps)
     for side in (-1, 1):
         along = -52.0
         while along < 52:
@@ -101,70 +105,118 @@ def traffic(rng: np.random.Generator) -> Boxes:
     return Boxes(*(np.array(x) for x in (centres, sizes, yaws, colours)))
 
 
-def into_box(boxes: Boxes, points: np.ndarray) -> np.ndarray:
-    """Offsets [n, m, 3] of the car's axes, turned into the axes of each box."""
-    c, s = np.cos(boxes.yaw)[:, None], np.sin(boxes.yaw)[:, None]
-    x, y, z = np.moveaxis(points, -1, 0)
-    return np.stack([c * x + s * y, c * y - s * x, z], -1)
+class Seen(NamedTuple):
+    """What pixels see."""
+
+    colour: jax.Array  # [h, w, 3], 0 to 1
+    distance: jax.Array  # [h, w], in metres
+    box: jax.Array  # [h, w], its number; -1 for the ground and the sky
 
 
 def render(camera: Camera, boxes: Boxes, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Colour [h, w, 3] and distance [h, w] of what every step-th pixel sees."""
-    v, u = np.mgrid[step / 2 : HEIGHT : step, step / 2 : WIDTH : step]
-    pixel = np.stack([u, v, np.ones_like(u)], -1)
-    rays = pixel @ np.linalg.inv(camera.intrinsics).T @ camera.rotation
-    shape, rays = rays.shape[:2], rays.reshape(-1, 3)
-    rays = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    seen = look(*camera[1:], Boxes(*map(jnp.asarray, boxes)), step)
+    return np.asarray(seen.colour), np.asarray(seen.distance)
 
-    with np.errstate(divide="ignore"):
-        ground = np.where(rays[:, 2] < -1e-6, -camera.position[2] / rays[:, 2], np.inf)
-    near = np.where(ground < FAR, ground, 0)[:, None]
-    spot = camera.position + near * rays
-    road = np.abs(spot[:, 1]) < 9
-    marking = (np.abs(np.abs(spot[:, 1]) - 5.25) < 0.12) & (spot[:, 0] % 6 < 3)
-    marking |= (np.abs(spot[:, 1]) < 0.12) | (np.abs(np.abs(spot[:, 1]) - 8.8) < 0.1)
-    surface = np.where(road[:, None], ROAD, GRASS)
-    surface = np.where(marking[:, None], 0.93, surface)
-    haze = np.exp(-ground / 90)[:, None]
-    above = np.clip(rays[:, 2:] * 2.5, 0, 1)
-    sky = (1 - above) * np.array([0.90, 0.94, 0.97]) + above * SKY
-    colour = np.where(ground[:, None] < FAR, haze * surface + (1 - haze) * sky, sky)
-    distance = np.where(ground < FAR, ground, FAR)
 
-    for i in range(len(boxes.centre)):
-        box = Boxes(*(field[i : i + 1] for field in boxes))
-        if project(camera, box.centre)[1][0] < -np.linalg.norm(box.size) / 2:
-            continue
-        start = into_box(box, (camera.position - box.centre)[None])[0]
-        along = into_box(box, rays[None])[0]
-        half = box.size[0] / 2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            one, two = (-half - start) / along, (half - start) / along
-        enter = np.minimum(one, two)
-        hit = enter.max(axis=1)
-        nearest = hit < np.minimum(np.maximum(one, two).min(axis=1), distance)
-        seen = np.flatnonzero(nearest & (hit > 0.1))
-        side, hit = enter[seen].argmax(axis=1), hit[seen]
-        x, y, z = (start + hit[:, None] * along[seen]).T
-        upright = side != 2
-        if half[2] < 2:  # a vehicle
-            glass = upright & (np.abs(z - 0.2 * half[2]) < 0.42 * half[2])
-        else:
-            glass = upright & (z % 3 > 1.2) & ((x + y) % 2.4 > 1.1)
-        painted = np.clip(
-            box.colour * np.array([0.80, 0.95, 1.12])[side][:, None], 0, 1
-        )
-        painted = np.where(glass[:, None], 0.55 * painted + 0.06, painted)
-        haze = np.exp(-hit / 90)[:, None]
-        colour[seen] = haze * painted + (1 - haze) * sky[seen]
-        distance[seen] = hit
-    return colour.reshape(*shape, 3), distance.reshape(shape)
+@functools.partial(jax.jit, static_argnames="step")
+def look(
+    intrinsics: jax.Array,
+    rotation: jax.Array,
+    position: jax.Array,
+    boxes: Boxes,
+    step: int,
+) -> Seen:
+    """What every step-th pixel of a camera sees."""
+    v, u = jnp.mgrid[step / 2 : HEIGHT : step, step / 2 : WIDTH : step]
+    pixel = jnp.stack([u, v, jnp.ones_like(u)], -1)
+    rays = pixel @ jnp.linalg.inv(intrinsics).T @ rotation
+    rays = rays / jnp.linalg.norm(rays, axis=-1, keepdims=True)
+    ground = jnp.where(rays[..., 2] < -1e-6, -position[2] / rays[..., 2], jnp.inf)
+
+    def nearer(found, numbered):
+        distance, seen = found
+        number, box = numbered
+        enter, leave = crossings(box, position, rays)
+        hit = functools.reduce(jnp.maximum, enter)
+        end = functools.reduce(jnp.minimum, leave, distance)
+        is_nearer = (hit > 0.1) & (hit < end)
+        return tuple(
+            jnp.where(is_nearer, new, old)
+            for new, old in ((hit, distance), (number, seen))
+        ), None
+
+    start = jnp.minimum(ground, FAR), jnp.full(u.shape, -1)
+    numbered = jnp.arange(len(boxes.centre)), boxes
+    (distance, seen), _ = jax.lax.scan(nearer, start, numbered)
+
+    above = jnp.clip(rays[..., 2:] * 2.5, 0, 1)
+    sky = (1 - above) * HORIZON + above * SKY
+    spot = position + distance[..., None] * rays
+    box = jax.tree.map(lambda field: field[seen], boxes)
+    colour = painted(box, position, rays, spot)
+    colour = jnp.where(seen[..., None] < 0, surface(spot), colour)
+    haze = jnp.exp(-distance / 90)[..., None]
+    colour = jnp.where(distance[..., None] < FAR, haze * colour + (1 - haze) * sky, sky)
+    return Seen(colour, distance, seen)
+
+
+def crossings(
+    box: Boxes, position: jax.Array, rays: jax.Array
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """At which distances rays enter and leave a box, for each of its three axes."""
+    enter, leave = [], []
+    starts, alongs = into_box(box, position - box.centre), into_box(box, rays)
+    for axis, (start, along) in enumerate(zip(starts, alongs, strict=True)):
+        half = box.size[..., axis] / 2
+        along = jnp.where(along == 0, 1e-9, along)  # else 0 / 0 along a side
+        one, two = (-half - start) / along, (half - start) / along
+        enter.append(jnp.minimum(one, two))
+        leave.append(jnp.maximum(one, two))
+    return enter, leave
+
+
+def into_box(box: Boxes, vectors: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Vectors [..., 3] of the world, along each axis of a box."""
+    c, s = jnp.cos(box.yaw), jnp.sin(box.yaw)
+    x, y, z = jnp.moveaxis(vectors, -1, 0)
+    return c * x + s * y, c * y - s * x, z
+
+
+def surface(spot: jax.Array) -> jax.Array:
+    """Colour of the ground: a road with markings through grass."""
+    x, y = spot[..., 0], jnp.abs(spot[..., 1])
+    dashes = (jnp.abs(y - 5.25) < 0.12) & (x % 6 < 3)
+    is_marked = dashes | (y < 0.12) | (jnp.abs(y - 8.8) < 0.1)
+    ground = jnp.where((y < 9)[..., None], ROAD, GRASS)
+    return jnp.where(is_marked[..., None], 0.93, ground)
+
+
+def painted(
+    box: Boxes, position: jax.Array, rays: jax.Array, spot: jax.Array
+) -> jax.Array:
+    """Colour of a box that a ray hits, with windows on its upright sides."""
+    side = jnp.argmax(jnp.stack(crossings(box, position, rays)[0]), axis=0)
+    x, y, z = into_box(box, spot - box.centre)
+    half = box.size[..., 2] / 2
+    is_glass = jnp.where(
+        half < 2,  # a vehicle
+        jnp.abs(z - 0.2 * half) < 0.42 * half,
+        (z % 3 > 1.2) & ((x + y) % 2.4 > 1.1),
+    )
+    shade = jnp.asarray([0.80, 0.95, 1.12])[side][..., None]
+    colour = jnp.clip(box.colour * shade, 0, 1)
+    return jnp.where((is_glass & (side != 2))[..., None], 0.55 * colour + 0.06, colour)
+
+
+def points_of(boxes: Boxes, offsets: np.ndarray) -> np.ndarray:
+    """Points [n, m, 3] of boxes; offsets [m, 3] are in sizes, from the centre."""
+    x, y, z = np.moveaxis(offsets * boxes.size[:, None], -1, 0)
+    c, s = np.cos(boxes.yaw)[:, None], np.sin(boxes.yaw)[:, None]
+    return boxes.centre[:, None] + np.stack([c * x - s * y, s * x + c * y, z], -1)
 
 
 def footprint(boxes: Boxes) -> np.ndarray:
     """Corners [n, 4, 2] of the boxes on the ground."""
-    signs = np.array([(1, 1), (1, -1), (-1, -1), (-1, 1)]) / 2
-    offsets = signs * boxes.size[:, None, :2]
-    c, s = np.cos(boxes.yaw)[:, None], np.sin(boxes.yaw)[:, None]
-    x, y = offsets[..., 0], offsets[..., 1]
-    return boxes.centre[:, None, :2] + np.stack([c * x - s * y, s * x + c * y], -1)
+    corners = np.array([(1, 1, -1), (1, -1, -1), (-1, -1, -1), (-1, 1, -1)]) / 2
+    return points_of(boxes, corners)[..., :2]

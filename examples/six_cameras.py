@@ -11,7 +11,6 @@ an anchor should say what stands where the anchor is: the picture shows that it 
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from picture import Drawn, draw
-from scene import Boxes, camera_rig, project, render, traffic
+from scene import Boxes, camera_rig, points_of, project, render, traffic
 
 import jda
 
@@ -70,15 +69,11 @@ def place_anchors(rng: np.random.Generator, boxes: Boxes) -> Boxes:
     )
 
 
-def key_points(anchors: Boxes) -> np.ndarray:
-    """Thirteen points [n, 13, 3]: the centre, the faces and inner corners."""
+def key_points() -> np.ndarray:
+    """Thirteen offsets [13, 3] in sizes of a box: the centre, faces, inner corners."""
     faces = np.concatenate([np.zeros((1, 3)), 0.45 * np.eye(3), -0.45 * np.eye(3)])
-    signs = np.array([(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1), (1, 1, -1)])
-    corners = 0.3 * np.concatenate([signs, [(-1, -1, -1)]])
-    offsets = np.concatenate([faces, corners]) * anchors.size[:, None]
-    c, s = np.cos(anchors.yaw)[:, None], np.sin(anchors.yaw)[:, None]
-    x, y, z = np.moveaxis(offsets, -1, 0)
-    return anchors.centre[:, None] + np.stack([c * x - s * y, s * x + c * y, z], -1)
+    signs = [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1), (1, 1, -1), (-1, -1, -1)]
+    return np.concatenate([faces, 0.3 * np.array(signs)])
 
 
 def attention(visible: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -102,40 +97,36 @@ def aggregate(
     packed: jda.PackedFeatureMaps, locations: np.ndarray, weight: np.ndarray
 ) -> Result:
     """Runs forward and backward, times them and compares them with the reference."""
-    arguments = [jnp.asarray(x) for x in (packed.feature_maps, locations, weight)]
+    arguments = [jax.device_put(x) for x in (packed, locations, weight)]
 
     def program(implementation: str | None):
-        def both(features, locations, weight, cotangent):
-            def call(features, locations, weight):
-                return jda.deformable_aggregation(
-                    features,
-                    packed.spatial_shape,
-                    packed.scale_start_index,
-                    locations,
-                    weight,
-                    implementation=implementation,
-                )
+        def call(packed, locations, weight):
+            return jda.deformable_aggregation(
+                *packed, locations, weight, implementation=implementation
+            )
 
-            out, pull = jax.vjp(call, features, locations, weight)
-            return out, *pull(cotangent)
+        def both(*arguments):
+            out, pull = jax.vjp(call, *arguments)
+            return out, *pull(jnp.ones_like(out))
 
         return jax.jit(both)
 
-    cotangent = jnp.ones((1, ANCHORS, CHANNELS))
     ours = program(None)
-    results = jax.block_until_ready(ours(*arguments, cotangent))
+    results = jax.block_until_ready(ours(*arguments))
     times = []
     for _ in range(10):
         begin = time.perf_counter()
-        jax.block_until_ready(ours(*arguments, cotangent))
+        jax.block_until_ready(ours(*arguments))
         times.append(time.perf_counter() - begin)
     print(f"forward + backward: {1e3 * np.median(times):.1f} ms (median of 10 calls)")
 
-    right = program("reference")(*arguments, cotangent)
+    right = program("reference")(*arguments)
     names = ("result", "grad feature_maps", "grad sample_locations", "grad weight")
     errors = {
         name: relative_error(mine, theirs)
-        for name, mine, theirs in zip(names, results, right, strict=True)
+        for name, mine, theirs in zip(
+            names, *map(jax.tree.leaves, (results, right)), strict=True
+        )
     }
     print("largest difference from the reference, relative to the largest element:")
     for name, error in errors.items():
@@ -143,8 +134,7 @@ def aggregate(
     if not max(errors.values()) < TOLERANCE:
         raise SystemExit(f"that is more than {TOLERANCE:.0e}: something is wrong")
 
-    gradient = replace(packed, feature_maps=results[1])
-    scales = jda.unpack_feature_maps(gradient, layout="bkhwc")
+    scales = jda.unpack_feature_maps(results[1], layout="bkhwc")
     heat = 0.0
     for stride, scale in zip(STRIDES, scales, strict=True):
         n = stride // STRIDES[0]
@@ -167,7 +157,7 @@ def main() -> None:
     packed = jda.pack_feature_maps(feature_maps(images, depths), layout="bkhwc")
 
     anchors = place_anchors(rng, boxes)
-    points = key_points(anchors)
+    points = points_of(anchors, key_points())
     locations = np.stack([project(camera, points)[0] for camera in cameras], axis=2)
     visible = ((locations > 0) & (locations < 1)).all(axis=-1)
     print(

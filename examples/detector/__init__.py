@@ -1,0 +1,1 @@
+"""A small detector of boxes in six cameras, and the world that it learns from."""
