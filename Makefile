@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 NATIVE := CMakeLists.txt $(wildcard csrc/* csrc/*/* csrc/*/*/* emulator/*/* emulator/core/*/*)
 CXX_FILES := $(shell git ls-files "*.h" "*.cc" "*.cpp")
 
-.PHONY: demo notebooks test torch test-sanitized test-mutants test-oldest test-newest test-npu fuzz build lint benchmark wheel clean check-tools
+.PHONY: demo docs notebooks test torch test-sanitized test-mutants test-oldest test-newest test-npu fuzz build lint benchmark wheel clean check-tools
 
 demo: build  ## deformable aggregation on a six-camera scene, forward and backward, on the CPU
 	$(BIN)/python examples/six_cameras.py
@@ -13,6 +13,10 @@ demo: build  ## deformable aggregation on a six-camera scene, forward and backwa
 notebooks: build  ## notebooks/*.ipynb, with their pictures, from the sources beside them
 	$(BIN)/jupytext --update --to ipynb notebooks/*.py
 	$(BIN)/jupyter nbconvert --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
+docs: build  ## build/site/index.html: the documentation; whatever is amiss is an error
+	@$(BIN)/python -c 'import furo' 2>/dev/null || $(BIN)/pip install -q -e '.[docs]'
+	$(BIN)/python -m sphinx -n -W --keep-going -q -d build/site-cache -c docs/site . build/site
 
 test: build torch  ## the test suite; what this machine can run must not be skipped
 	JDA_REQUIRE_CPU=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)

@@ -27,7 +27,7 @@ def deformable_aggregation(
 ) -> jax.Array:
     """Samples key points in multi-camera, multi-scale feature maps and sums them.
 
-    The feature of each anchor is
+    The feature of each anchor is::
 
         out[b, a, g*D + d] = sum over p, k, s of weight[b, a, p, k, s, g]
             * bilinear(map(b, k, s), y[b, a, p, k], x[b, a, p, k])[g*D + d]

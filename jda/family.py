@@ -44,7 +44,7 @@ def deformable_aggregation_func(
         weights: [bs, pts, cam, scale, group].
         depth_prob: of each pixel, how probable each depth bin is [bs, cam, rows, bins].
         depth: of each point in each camera, in bins [bs, pts, cam, 1]; see
-            :func:`deformable_aggregation_with_depth`.
+            :func:`~jda.family.deformable_aggregation_with_depth`.
         implementation: as of :func:`jda.deformable_aggregation`.
 
     Returns:

@@ -5,6 +5,7 @@ import re
 import jax
 import pytest
 
+import jda
 from tests.support.implementations import ROOT
 
 CHINESE = ROOT / "docs" / "zh-CN.md"
@@ -33,6 +34,15 @@ def test_links_lead_somewhere(page):
     assert files
     missing = [link for link in files if not (path.parent / link).exists()]
     assert not missing
+
+
+def test_the_reference_has_every_public_name():
+    """Of `jda`; the other public modules are on its pages as a whole."""
+    pages = (ROOT / "docs" / "site" / "api").glob("*.md")
+    text = "".join(page.read_text() for page in pages)
+    listed = set(re.findall(r"^\.\. \w+:: (jda\.[\w.]+)", text, re.MULTILINE))
+    assert {f"jda.{name}" for name in jda.__all__} <= listed
+    assert {"jda.plot", "jda.sparse4d"} <= listed
 
 
 def test_the_chinese_page_quotes_messages_that_exist():
