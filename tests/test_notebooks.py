@@ -32,7 +32,8 @@ def complaints(notebook) -> list:
 
 def test_there_are_notebooks():
     names = {path.stem for path in SOURCES}
-    assert names == {"quickstart", "seeing_it", "transformations", "ascend"}
+    told = {"quickstart", "seeing_it", "transformations", "ascend", "sparse4d"}
+    assert names == told
 
 
 @each_source

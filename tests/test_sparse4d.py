@@ -158,6 +158,21 @@ def test_batch_and_vmap():
     np.testing.assert_allclose(found[:, 0], wanted, rtol=1e-5, atol=1e-5)
 
 
+def test_samples_are_what_the_layer_aggregates():
+    params, config = PARAMS["layers"]["0"], replace(LAYER, residual_mode="none")
+    feature, anchor, embed, packed, *geometry = layer_inputs()
+    locations, weight = sparse4d.layer.samples(
+        params, config, feature, anchor, embed, *geometry
+    )
+    sampled = jda.deformable_aggregation(
+        *packed, locations, weight, coordinate_order="xy"
+    )
+    project = params["output_proj"]
+    wanted = sampled @ project["weight"].T + project["bias"][None, None]
+    found = sparse4d.layer.apply(params, config, *layer_inputs())
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_drop_out_of_pairs():
     """What is dropped is a whole pair of camera and key point; the mean stays."""
     config = replace(LAYER, attn_drop=0.5, residual_mode="none")

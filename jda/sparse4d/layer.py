@@ -58,14 +58,15 @@ def apply(
         [bs, anchor, config.output_dims]; with ``residual_mode="cat"`` the result first,
         then ``instance_feature``.
     """
-    if config.freeze:
-        params = frozen(params)
     maps, spatial_shape, scale_start_index = feature_maps
-    points = key_points(params["kps_generator"], config, anchor, instance_feature)
-    locations = project_points(points, projection_mat, image_wh)
-    seen = visible(locations) if config.mask_invisible else None
-    weight = sampling_weights(
-        params, config, instance_feature + anchor_embed, projection_mat, seen
+    locations, weight = samples(
+        params,
+        config,
+        instance_feature,
+        anchor,
+        anchor_embed,
+        projection_mat,
+        image_wh,
     )
     drop_pairs, drop_output = split(key, 2)
     if drop_pairs is not None and config.attn_drop:
@@ -87,3 +88,40 @@ def apply(
     if config.residual_mode == "cat":
         return jnp.concatenate([result, instance_feature], axis=-1)
     return result + instance_feature if config.residual_mode == "add" else result
+
+
+def samples(
+    params: Params,
+    config: LayerConfig,
+    instance_feature: jax.Array,
+    anchor: jax.Array,
+    anchor_embed: jax.Array,
+    projection_mat: jax.Array,
+    image_wh: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Where a layer looks, and what each sample weighs, before any drop-out.
+
+    For pictures of it (:mod:`jda.plot`) and for :func:`jda.diagnose`.
+
+    Args:
+        params: as of :func:`apply`.
+        config: likewise.
+        instance_feature: likewise.
+        anchor: likewise.
+        anchor_embed: likewise.
+        projection_mat: likewise.
+        image_wh: likewise.
+
+    Returns:
+        Locations (x, y) [bs, anchor, pts, cam, 2], which the operator takes with
+        ``coordinate_order="xy"``, and weights [bs, anchor, pts, cam, scale, group].
+    """
+    if config.freeze:
+        params = frozen(params)
+    points = key_points(params["kps_generator"], config, anchor, instance_feature)
+    locations = project_points(points, projection_mat, image_wh)
+    seen = visible(locations) if config.mask_invisible else None
+    weight = sampling_weights(
+        params, config, instance_feature + anchor_embed, projection_mat, seen
+    )
+    return locations, weight
