@@ -322,9 +322,9 @@ def _show_image(
         axes.set_facecolor(EMPTY)
         return
     clipped = np.clip(image, 0, 1) if image.dtype.kind == "f" else image
-    axes.imshow(
-        clipped, cmap="gray", extent=(0, 1, 1, 0), aspect="auto", alpha=strength
-    )
+    white = 255 if image.dtype.kind in "ui" else 1
+    grey: Style = {"cmap": "gray", "vmin": 0, "vmax": white}  # where there is one value
+    axes.imshow(clipped, extent=(0, 1, 1, 0), aspect="auto", alpha=strength, **grey)
 
 
 def _maps(packed: PackedFeatureMaps, element: int) -> Iterator[Floats]:

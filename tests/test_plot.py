@@ -50,6 +50,14 @@ def test_key_points_over_images_with_values():
     np.testing.assert_allclose(figure.axes[1].collections[0].get_array(), [1, 3])
 
 
+@pytest.mark.parametrize(("dtype", "white"), [(np.float32, 1), (np.uint8, 255)])
+def test_grey_images_are_as_bright_as_they_are(dtype, white):
+    """Also where one has no black in it, and no white."""
+    images = np.full((2, 8, 12), white // 2 + 0.25, dtype)
+    for axes in plot.key_points(LOCATIONS, images).axes:
+        assert axes.images[0].get_clim() == (0, white)
+
+
 def test_heat_maps_have_a_row_for_each_scale():
     packed = jda.pack_feature_maps(MAPS, layout="bkhwc")
     figure = plot.heat_maps(packed)
