@@ -4,6 +4,7 @@ Everything is in the car's axes: x forward, y left, z up, in metres.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -117,6 +118,26 @@ def render(camera: Camera, boxes: Boxes, step: int) -> tuple[np.ndarray, np.ndar
     """Colour [h, w, 3] and distance [h, w] of what every step-th pixel sees."""
     seen = look(*camera[1:], Boxes(*map(jnp.asarray, boxes)), step)
     return np.asarray(seen.colour), np.asarray(seen.distance)
+
+
+def photographs(
+    cameras: Sequence[Camera], boxes: Boxes, step: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colour [cam, h, w, 3] and number of the box, -1 for none [cam, h, w]."""
+    boxes = Boxes(*map(jnp.asarray, boxes))
+    seen = [look(*camera[1:], boxes, step) for camera in cameras]
+    colours, numbers = ([np.asarray(s[part]) for s in seen] for part in (0, 2))
+    return np.stack(colours), np.stack(numbers)
+
+
+def pyramid(maps: np.ndarray, scales: int) -> list[np.ndarray]:
+    """Maps [bs, cam, h, w, c], and smaller ones, each the means of 2 x 2 pixels."""
+    found = [maps]
+    for _ in range(scales - 1):
+        bs, cam, h, w, c = found[-1].shape
+        halves = found[-1].reshape(bs, cam, h // 2, 2, w // 2, 2, c)
+        found.append(halves.mean(axis=(3, 5)))
+    return found
 
 
 @functools.partial(jax.jit, static_argnames="step")

@@ -32,34 +32,18 @@ import jda
 from jda import plot
 
 sys.path.append("../examples")
-from scene import Boxes, camera_rig, project, render, traffic
+from scene import Boxes, camera_rig, photographs, project, pyramid, traffic
 
 cameras, boxes = camera_rig(), traffic(np.random.default_rng(3))
 names = [camera.name for camera in cameras]
 is_vehicle = boxes.size[:, 2] < 4
-vehicles, buildings = (Boxes(*(x[m] for x in boxes)) for m in (is_vehicle, ~is_vehicle))
+vehicles = Boxes(*(field[is_vehicle] for field in boxes))
 
-
-def look(camera):
-    """The image [64, 176, 3], and where the vehicles are in it [64, 176]."""
-    image, distance = render(camera, boxes, step=4)
-    return image, distance < render(camera, buildings, step=4)[1]
-
-
-images, masks = map(np.stack, zip(*map(look, cameras), strict=True))
+images, numbers = photographs(cameras, boxes, step=4)  # [cam, 64, 176, 3], [cam, ...]
+masks = (numbers >= 0) & is_vehicle[numbers]
 maps = np.concatenate([images, masks[..., None]], axis=-1)[None].astype(np.float32)
-
-
-def halved(maps):
-    """Every 2 x 2 pixels become one, their mean."""
-    bs, cam, h, w, c = maps.shape
-    return maps.reshape(bs, cam, h // 2, 2, w // 2, 2, c).mean(axis=(3, 5))
-
-
-pyramid = [maps]
-while len(pyramid) < 4:
-    pyramid.append(halved(pyramid[-1]))
-packed = jda.pack_feature_maps(pyramid, layout="bkhwc")
+scales = pyramid(maps, 4)
+packed = jda.pack_feature_maps(scales, layout="bkhwc")
 packed
 
 # %% [markdown]
@@ -98,8 +82,8 @@ with plt.rc_context(WIDE):
 
 # %%
 counts = jda.visible(locations)
-share = counts / counts.sum(axis=(2, 3), keepdims=True).clip(1) / len(pyramid)
-weight = jnp.broadcast_to(share[..., None, None], (*share.shape, len(pyramid), 1))
+share = counts / counts.sum(axis=(2, 3), keepdims=True).clip(1) / len(scales)
+weight = jnp.broadcast_to(share[..., None, None], (*share.shape, len(scales), 1))
 
 
 def vehicles_found(packed, locations, weight):
@@ -144,7 +128,7 @@ print(jda.diagnose(*packed, locations, weight, coordinate_order="xy"))
 
 # %%
 STEPS = 48
-front = jda.pack_feature_maps([scale[:, 1:2] for scale in pyramid], layout="bkhwc")
+front = jda.pack_feature_maps([scale[:, 1:2] for scale in scales], layout="bkhwc")
 start = jax.random.uniform(
     jax.random.key(0), (1, 90, 1, 1, 2), minval=jnp.array([0.3, 0.0])
 )

@@ -31,27 +31,26 @@ import jda
 from jda import plot, sparse4d
 
 sys.path.append("../examples")
-from scene import HEIGHT, WIDTH, Boxes, camera_rig, footprint, render, traffic
+from scene import (
+    HEIGHT,
+    WIDTH,
+    Boxes,
+    camera_rig,
+    footprint,
+    photographs,
+    pyramid,
+    traffic,
+)
 
 cameras, boxes = camera_rig(), traffic(np.random.default_rng(3))
 names = [camera.name for camera in cameras]
 is_vehicle = boxes.size[:, 2] < 4
-vehicles, buildings = (Boxes(*(x[m] for x in boxes)) for m in (is_vehicle, ~is_vehicle))
+vehicles = Boxes(*(field[is_vehicle] for field in boxes))
 
-
-def look(camera):
-    """The image [64, 176, 3], and where the vehicles are in it [64, 176]."""
-    image, distance = render(camera, boxes, step=4)
-    return image, distance < render(camera, buildings, step=4)[1]
-
-
-images, masks = map(np.stack, zip(*map(look, cameras), strict=True))
-pyramid = [np.concatenate([images, masks[..., None]], -1)[None].astype(np.float32)]
-while len(pyramid) < 4:  # every 2 x 2 pixels become one, their mean
-    bs, cam, h, w, c = pyramid[-1].shape
-    halves = pyramid[-1].reshape(bs, cam, h // 2, 2, w // 2, 2, c)
-    pyramid.append(halves.mean(axis=(3, 5)))
-packed = jda.pack_feature_maps(pyramid, layout="bkhwc")
+images, numbers = photographs(cameras, boxes, step=4)  # [cam, 64, 176, 3], [cam, ...]
+masks = (numbers >= 0) & is_vehicle[numbers]
+maps = np.concatenate([images, masks[..., None]], axis=-1)[None].astype(np.float32)
+packed = jda.pack_feature_maps(pyramid(maps, 4), layout="bkhwc")
 
 
 def matrix(camera):
