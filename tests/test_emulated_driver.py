@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.implementations import REQUIRE_CPU
+from tests.support import pages
+from tests.support.implementations import REQUIRE_CPU, ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 RULES = ROOT / "emulator" / "tests" / "driver_test.cc"
 SOURCES = ROOT / "emulator" / "driver"
-PAGE = ROOT / "emulator" / "driver" / "README.md"
+PAGE = "emulator/driver/README.md"
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_every_declared_function_is_there(folder: Path) -> None:
 
 
 def test_the_example_runs(folder: Path) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (example,) = pages.blocks(PAGE, "python")
     subprocess.run([sys.executable, "-c", example], check=True)
 
 
@@ -136,7 +136,7 @@ def rules() -> set[str]:
 
 
 def test_every_rule_is_documented_and_broken() -> None:
-    section = PAGE.read_text().split("## Findings")[1].split("\n## ")[0]
+    section = (ROOT / PAGE).read_text().split("## Findings")[1].split("\n## ")[0]
     documented = set(re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE))
     assert {"source-changed", "destination-changed", "stream-race"} <= rules()
     assert documented == rules()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import cxx
+from tests.support import cxx, pages
 
 EMULATOR = Path(__file__).resolve().parents[1] / "emulator"
 TESTS = EMULATOR / "tests"
@@ -38,8 +38,8 @@ SEED = "  emulator::Options options;\n"
 @pytest.fixture(scope="module")
 def exercise() -> list[str]:
     """The README's kernel, host, and report."""
-    blocks = re.findall(r"```(\w*)\n(.*?)```", README.read_text(), re.DOTALL)
-    return [text for kind, text in blocks if kind in ("cpp", "")]
+    page = "emulator/README.md"
+    return pages.blocks(page, "cpp") + pages.blocks(page, "text")
 
 
 @pytest.mark.parametrize("step", ("right", "a flag too few", "adversarial order"))

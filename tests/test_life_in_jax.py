@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 from functools import partial
-from pathlib import Path
 
 import chex
 import jax
@@ -20,7 +19,7 @@ import pytest
 from jax.ad_checkpoint import checkpoint_name
 
 import jda
-from tests.support import cases, oracle
+from tests.support import cases, oracle, pages
 from tests.support.cases import FLOATS
 from tests.support.implementations import through
 
@@ -355,11 +354,7 @@ def test_a_profiler_shows_the_operator_and_the_scopes_around_it(operator, arrays
 
 
 def test_the_guide_runs():
-    guide = Path(__file__).parents[1] / "docs" / "transformations.md"
-    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
-    assert len(blocks) == 5
-    names = {}
-    exec("\n".join(blocks), names)
+    names = pages.run("docs/transformations.md", strict=True)
     assert names["out"].shape == (1, 10, 32)
 
 

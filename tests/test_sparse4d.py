@@ -1,9 +1,7 @@
 """Sparse4D's functions in JAX: names, switches, transformations, errors."""
 
-import re
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +11,7 @@ import pytest
 import jda
 from jda import sparse4d
 from jda.sparse4d import instance_bank, names
+from tests.support import pages
 
 LAYER = sparse4d.LayerConfig(
     embed_dims=16, num_groups=2, num_levels=2, num_cams=3, num_learnable_pts=2
@@ -461,9 +460,6 @@ def test_start_of_training():
 
 
 def test_the_guide_runs(capsys):
-    guide = Path(__file__).parents[1] / "docs" / "sparse4d.md"
-    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
-    found = {}
-    exec("\n".join(blocks), found)
+    found = pages.run("docs/sparse4d.md", strict=True)
     assert found["boxes"].boxes_3d.shape == (3, 1, 5, 10)
     assert sorted(found["layer_params"]) == sorted(found["params"]["layers"]["0"])

@@ -3,10 +3,6 @@
 Run by tests/test_sharding.py in a process with eight devices.
 """
 
-import re
-from functools import cache
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -16,10 +12,10 @@ from jax.sharding import PartitionSpec as P
 import jda
 from tests.eight_devices import scene
 from tests.eight_devices.scene import run
-from tests.support import cases
+from tests.support import cases, pages
 
 pytestmark = pytest.mark.usefixtures("_defaults")
-GUIDE = Path(__file__).parents[2] / "docs" / "sharding.md"
+GUIDE = "docs/sharding.md"
 
 
 @pytest.fixture
@@ -29,15 +25,9 @@ def _defaults():
         yield
 
 
-@cache
 def program():
     """Everything that the page's blocks of Python define, one after the other."""
-    blocks = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(), re.DOTALL | re.M)
-    assert len(blocks) == 3
-    names = {}
-    for block in blocks:
-        exec(block, names)
-    return names
+    return pages.run(GUIDE)
 
 
 def problem():
