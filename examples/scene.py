@@ -4,7 +4,6 @@ Everything is in the car's axes: x forward, y left, z up, in metres.
 """
 
 import functools
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -120,14 +119,26 @@ def render(camera: Camera, boxes: Boxes, step: int) -> tuple[np.ndarray, np.ndar
     return np.asarray(seen.colour), np.asarray(seen.distance)
 
 
-def photographs(
-    cameras: Sequence[Camera], boxes: Boxes, step: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Colour [cam, h, w, 3] and number of the box, -1 for none [cam, h, w]."""
-    boxes = Boxes(*map(jnp.asarray, boxes))
-    seen = [look(*camera[1:], boxes, step) for camera in cameras]
-    colours, numbers = ([np.asarray(s[part]) for s in seen] for part in (0, 2))
-    return np.stack(colours), np.stack(numbers)
+class Street(NamedTuple):
+    """A street with traffic, and what six cameras see of it."""
+
+    cameras: list[Camera]
+    vehicles: Boxes
+    images: np.ndarray  # [cam, h, w, 3], 0 to 1
+    maps: np.ndarray  # [1, cam, h, w, 4]: the images, and where vehicles are
+
+
+def street(seed: int, step: int) -> Street:
+    """A random street, of which cameras see every step-th pixel."""
+    cameras, boxes = camera_rig(), traffic(np.random.default_rng(seed))
+    is_vehicle = boxes.size[:, 2] < 4
+    on_device = Boxes(*map(jnp.asarray, boxes))
+    seen = [look(*camera[1:], on_device, step) for camera in cameras]
+    images, numbers = (np.stack([s[part] for s in seen]) for part in (0, 2))
+    masks = (numbers >= 0) & is_vehicle[numbers]
+    maps = np.concatenate([images, masks[..., None]], axis=-1)[None]
+    vehicles = Boxes(*(field[is_vehicle] for field in boxes))
+    return Street(cameras, vehicles, images, maps.astype(np.float32))
 
 
 def pyramid(maps: np.ndarray, scales: int) -> list[np.ndarray]:

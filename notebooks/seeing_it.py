@@ -32,16 +32,10 @@ import jda
 from jda import plot
 
 sys.path.append("../examples")
-from scene import Boxes, camera_rig, photographs, project, pyramid, traffic
+from scene import project, pyramid, street
 
-cameras, boxes = camera_rig(), traffic(np.random.default_rng(3))
+cameras, vehicles, images, maps = street(seed=3, step=4)
 names = [camera.name for camera in cameras]
-is_vehicle = boxes.size[:, 2] < 4
-vehicles = Boxes(*(field[is_vehicle] for field in boxes))
-
-images, numbers = photographs(cameras, boxes, step=4)  # [cam, 64, 176, 3], [cam, ...]
-masks = (numbers >= 0) & is_vehicle[numbers]
-maps = np.concatenate([images, masks[..., None]], axis=-1)[None].astype(np.float32)
 scales = pyramid(maps, 4)
 packed = jda.pack_feature_maps(scales, layout="bkhwc")
 packed

@@ -31,25 +31,10 @@ import jda
 from jda import plot, sparse4d
 
 sys.path.append("../examples")
-from scene import (
-    HEIGHT,
-    WIDTH,
-    Boxes,
-    camera_rig,
-    footprint,
-    photographs,
-    pyramid,
-    traffic,
-)
+from scene import HEIGHT, WIDTH, footprint, pyramid, street
 
-cameras, boxes = camera_rig(), traffic(np.random.default_rng(3))
+cameras, vehicles, images, maps = street(seed=3, step=4)
 names = [camera.name for camera in cameras]
-is_vehicle = boxes.size[:, 2] < 4
-vehicles = Boxes(*(field[is_vehicle] for field in boxes))
-
-images, numbers = photographs(cameras, boxes, step=4)  # [cam, 64, 176, 3], [cam, ...]
-masks = (numbers >= 0) & is_vehicle[numbers]
-maps = np.concatenate([images, masks[..., None]], axis=-1)[None].astype(np.float32)
 packed = jda.pack_feature_maps(pyramid(maps, 4), layout="bkhwc")
 
 
