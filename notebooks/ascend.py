@@ -28,6 +28,7 @@ import os
 import shutil
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 import jax
@@ -73,7 +74,9 @@ program = traced.lower(lowering_platforms=("ascend",)).as_text()
 for line in program.splitlines():
     if "custom_call @jda" in line:
         call, _, types = line.partition("{")
-        print(call.strip(), "\n   ", types.rpartition("} : ")[2])
+        takes, gives = types.rpartition("} : ")[2].split(" -> ")
+        takes = textwrap.fill(takes, 90, subsequent_indent="    ")
+        print(call.strip(), takes, f"-> {gives}", sep="\n    ")
 
 # %% [markdown]
 # ## A run under emulation
@@ -89,7 +92,8 @@ log.setLevel(logging.INFO)
 
 both = jax.jit(gradient, static_argnums=3)
 (_, out), grads = jax.block_until_ready(both(packed, locations, weight, "ascend"))
-print("then:", jda.implementations()["ascend"].detail.partition(", ")[2])
+found = jda.implementations()["ascend"].detail
+print("then:", found[found.index("emulated card") :])
 
 # %% [markdown]
 # The CPU kernels, which share no code with those for Ascend, give the same result and
@@ -132,8 +136,11 @@ shutil.rmtree(folder)
 # %%
 arrays = [np.asarray(array) for array in (*packed, locations, weight)]
 
-print(emulated.emulate(whole, arrays, cores=4).findings or "no findings")
-print("\nwithout the flag:", emulated.emulate(without_flag, arrays, cores=4).findings)
+for name, library in {"as it is": whole, "without the flag": without_flag}.items():
+    findings = emulated.emulate(library, arrays, cores=4).findings or "no findings"
+    print(f"{name}: ", end="")
+    for line in findings.splitlines():
+        print(textwrap.fill(line, 90, subsequent_indent="    "))
 
 # %% [markdown]
 # Does it matter? In program order the result is right all the same. The emulator also
@@ -153,7 +160,8 @@ for (name, library), colour in zip(
     ]
     errors = [np.abs(result - right).max() for result in results]
     axes.semilogy(ORDERS, errors, "o", color=colour, label=name)
-    print(f"{name}: {len({result.tobytes() for result in results})} different results")
+    different = len({result.tobytes() for result in results})
+    print(f"{name}: {len(ORDERS)} orders give {different} different results")
 axes.set(xlabel="order of execution (0: program order)", ylabel="largest error")
 axes.set(xticks=ORDERS, ylim=(1e-7, 1e2))
 axes.axhline(np.abs(right).max(), color="0.6", zorder=0, label="largest result")

@@ -21,6 +21,7 @@
 # %%
 import dataclasses
 import sys
+import textwrap
 
 import jax
 import jax.numpy as jnp
@@ -160,7 +161,6 @@ def loss(params, key):
 STEPS = 1000
 
 
-@jax.jit
 def step(carry, number_and_key):
     params, average = carry
     number, key = number_and_key
@@ -179,7 +179,7 @@ carry = (params, jax.tree.map(jnp.zeros_like, params))
 figure, axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
 axes.plot(losses, color=plot.POINT)
 axes.set(xlabel="step", ylabel="mean |error| of x, y [m]", ylim=(0, None))
-print(f"mean error: {losses[:20].mean():.2f} m at first, {losses[-20:].mean():.2f} m")
+print(f"mean: {losses[:20].mean():.2f} m at first, {losses[-20:].mean():.2f} m at last")
 
 # %% [markdown]
 # The boxes of a draw that training did not see, from above, before and after the layer
@@ -268,7 +268,8 @@ for mistake, changed in mistakes.items():
     print(f"{mistake}:")
     diagnosis = jda.diagnose(**(call | {"coordinate_order": "xy"} | changed))
     findings = diagnosis.findings or ["nothing looks wrong"]
-    print(*(f"  - {finding}" for finding in findings), sep="\n")
+    for finding in findings:
+        print(textwrap.indent(textwrap.fill(f"- {finding}", 86), "  "))
 
 # %%
 front = names.index("front")
