@@ -242,6 +242,23 @@ def test_checkpoint_policies(policy, kernels, arrays):
     assert called == [*forward, "jda_cpu_backward"]
 
 
+def test_a_checkpoint_in_a_loop_saves_memory(kernels, arrays):
+    *others, weight = arrays
+
+    def temporary_bytes(policy):
+        def layer(weight, _):
+            share = jax.nn.softmax(weight, axis=(2, 3, 4))
+            return weight * jnp.tanh(kernels(*others, share)).mean(), None
+
+        def total(weight):
+            return jax.lax.scan(policy(layer), weight, length=8)[0].sum()
+
+        program = jax.jit(jax.grad(total)).lower(weight).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert temporary_bytes(jax.checkpoint) < 0.7 * temporary_bytes(lambda f: f)
+
+
 # Control flow
 
 
