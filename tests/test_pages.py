@@ -73,16 +73,13 @@ def test_programs_exist():
     assert all(importlib.util.find_spec(module) for module in modules)
 
 
-@pytest.mark.parametrize(
-    "page", [*FIRST, "CONTRIBUTING.md", "docs/development.md", "docs/sharp_bits.md"]
-)
+@pytest.mark.parametrize("page", pages.pages())
 def test_links_lead_somewhere(page):
     path = ROOT / page
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text())
     files = [link for link in links if "://" not in link]
-    assert files
-    missing = [link for link in files if not (path.parent / link).exists()]
-    assert not missing
+    assert files or page not in FIRST
+    assert not [link for link in files if not (path.parent / link).exists()]
 
 
 def test_the_reference_has_every_public_name():
