@@ -1,5 +1,9 @@
 """The promise: the detector of the examples sees what is there, and learns it."""
 
+import subprocess
+import sys
+import textwrap
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +14,11 @@ from detector import metric, world
 from jda import sparse4d
 from jda.sparse4d import instance_bank
 from jda.sparse4d.projection import project_points
+from tests.support.implementations import ROOT
 
 optimize = pytest.importorskip("scipy.optimize")
-losses = pytest.importorskip("detector.losses")
+train_detector = pytest.importorskip("train_detector")
+from detector import losses, model, picture, training  # noqa: E402 (needs optax too)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -201,3 +207,91 @@ def test_the_mean_is_of_the_classes_that_are_there():
     mean, each = metric.mean_average_precision(found, right, 3)
     assert mean == pytest.approx(1 / 2)
     assert (each[0], each[2]) == (1, 0) and np.isnan(each[1])
+
+
+# Learning. Everything is as small as it can be: compiling takes most of the time.
+
+TINY = {
+    "channels": 16,
+    "stem": (4, 8),
+    "groups": 2,
+    "anchors": 24,
+    "kept": 12,
+    "decoders": 2,
+    "levels": 2,
+}
+SHORT = {"steps": 100, "batch": 2, "warm_up": 4}
+STEPS = 16
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Some steps of a training, and where its checkpoints are."""
+    folder = tmp_path_factory.mktemp("trained")
+    return run(folder, until=STEPS), folder
+
+
+def run(folder, **keywords):
+    config, how = model.ModelConfig(**TINY), training.TrainConfig(**SHORT)
+    return train_detector.train(config, how, folder, save_every=6, **keywords)
+
+
+def test_some_steps_lower_the_loss(trained):
+    state, folder = trained
+    total = train_detector.losses_of(folder).sum(axis=1)
+    assert int(state.step) == len(total) == STEPS
+    assert total[-4:].mean() < 0.9 * total[:4].mean()
+
+
+def test_what_upstream_does_not_train_stays_as_it_is(trained):
+    now = trained[0].params["head"]
+    fresh = sparse4d.decoder.init(jax.random.key(1), model.ModelConfig(**TINY).head)
+    points = ("layers", "0", "kps_generator", "fix_scale")
+    for part in points:
+        now, fresh = now[part], fresh[part]
+    np.testing.assert_array_equal(now, fresh)
+
+
+def test_a_run_resumes_bit_by_bit(trained, tmp_path):
+    state, folder = trained
+    run(tmp_path, until=STEPS - 5)
+    resumed = run(tmp_path, until=STEPS, resume=True)
+    for one, other in zip(*map(jax.tree.leaves, (state, resumed)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(*map(train_detector.losses_of, (folder, tmp_path)))
+
+
+def test_checkpoints_are_not_overwritten(trained):
+    with pytest.raises(SystemExit, match="holds checkpoints: --resume"):
+        run(trained[1], until=STEPS)
+
+
+def test_two_devices_learn_as_one(trained, tmp_path):
+    program = f"""
+        import jax
+        jax.config.update("jax_num_cpu_devices", 2)
+        import pathlib, sys
+        sys.path[:0] = ["examples", "."]
+        from tests import test_detector
+        test_detector.run(pathlib.Path({str(tmp_path)!r}), until=4, devices=2)
+    """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, check=True
+    )
+    one, two = map(train_detector.losses_of, (trained[1], tmp_path))
+    np.testing.assert_allclose(two, one[:4], rtol=1e-4)
+
+
+def test_the_emulated_card_learns_the_same(trained, tmp_path, books):
+    run(tmp_path, until=3, implementation="ascend")
+    one, card = map(train_detector.losses_of, (trained[1], tmp_path))
+    np.testing.assert_allclose(card, one[:3], rtol=1e-4)
+
+
+def test_detections_come_with_a_precision_and_a_picture(trained, tmp_path):
+    config, params = model.ModelConfig(**TINY), trained[0].params
+    mean, each = training.evaluate(params, config, scenes=2, at_once=2)
+    assert 0 <= mean <= 1 and len(each) == len(world.CLASSES)
+    losses = train_detector.losses_of(trained[1])
+    picture.draw(tmp_path / "picture.png", params, config, losses)
+    assert (tmp_path / "picture.png").stat().st_size > 50_000

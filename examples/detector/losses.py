@@ -16,6 +16,8 @@ from jda import sparse4d
 FOCAL = {"alpha": 0.25, "gamma": 2.0}
 CLASS, BOX = 2.0, 0.25  # weights of the two losses, and of the two costs
 TRAINED = 10  # numbers of an anchor: its velocity upwards is left alone
+UNTIE = 1e-3  # of squared distance: two boxes that swap instances beside them may keep
+# the sum of their distances, and then rounding alone would say which has which
 BOX_LOSS = (2.0, 2, 2, 1, 1, 1, 1, 1, 1, 1)
 BOX_COST = (2.0, 2, 2, 0.5, 0.5, 0.5, 0, 0, 0, 0)
 
@@ -78,4 +80,5 @@ def costs(prediction: jax.Array, logits: jax.Array, truth: Truth) -> jax.Array:
     by_class = jnp.einsum("bnc,bmc->bmn", right - wrong, label)
     apart = jnp.abs(prediction[:, None] - truth.anchor[:, :, None])[..., :TRAINED]
     cost = CLASS * by_class + BOX * (apart * jnp.asarray(BOX_COST)).sum(-1)
+    cost = cost + UNTIE * jnp.square(apart[..., :3]).sum(-1)
     return jnp.where((truth.label >= 0)[..., None], cost, 0)

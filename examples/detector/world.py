@@ -21,10 +21,10 @@ STEP = 4  # every fourth pixel of the cameras is rendered: images of 64 x 176
 FRAMES, INTERVAL = 2, 0.5  # seconds
 MOST_BOXES = 4 * 8 + 2 * 13 + 10  # vehicles, buildings and pedestrians of a street
 MOST_TRUTH = 24
-RANGE = 25.0  # metres: how far boxes are looked for
+RANGE = 20.0  # metres: how far boxes are looked for
 GAPS = 8.0, 24.0  # metres between the vehicles of a lane
 FEWEST_PIXELS = 8  # of a box in all images; what is more hidden is not looked for
-EGO = 2.0, 0.15, 8.0  # metres beside the lane, radians, metres a second; at most
+EGO = 1.5, 0.15, 5.0  # metres beside the lane, radians, metres a second; at most
 RIG = camera_rig()
 
 
@@ -65,7 +65,7 @@ def _scene(rng: np.random.Generator) -> Scenes:
     label = np.select([height < 2, height < 4], [0, 1], NOTHING)
     label = np.append(label, np.full(len(people.yaw), 2))
     boxes = Boxes(*map(np.concatenate, zip(street, people, strict=True)))
-    fastest = np.array([8.0, 6.0, 1.5, 0.0])[label]
+    fastest = np.array([5.0, 4.0, 1.5, 0.0])[label]
     speed = rng.uniform(0, fastest)
     aside, turn, ahead = EGO
     ego = np.array([0, rng.uniform(-aside, aside), rng.uniform(-turn, turn)])
