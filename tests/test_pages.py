@@ -13,7 +13,7 @@ import pytest
 
 import jda
 from tests.support import pages
-from tests.support.implementations import ROOT
+from tests.support.implementations import ROOT, require_module
 
 CHINESE = ROOT / "docs" / "zh-CN.md"
 FIRST = ("README.md", "README.zh-CN.md", "docs/zh-CN.md")
@@ -24,6 +24,7 @@ ELSEWHERE = {  # what these pages promise has tests of its own, which run them
     "docs/transformations.md": "test_life_in_jax.py",
     "emulator/driver/README.md": "test_emulated_driver.py",
 }
+NEEDED = {"docs/recipes.md": ("equinox", "flax", "optax", "torch")}
 WITH_PYTHON = [page for page in pages.pages() if pages.blocks(page, "python")]
 LANGUAGES = {"python", "sh", "text"}  # text: formulas, reports, what needs a card
 OTHERS = {"emulator/README.md": {"cpp"}}  # test_emulator.py compiles it
@@ -31,6 +32,8 @@ OTHERS = {"emulator/README.md": {"cpp"}}  # test_emulator.py compiles it
 
 @pytest.mark.parametrize("page", sorted({*WITH_PYTHON} - {*ELSEWHERE}))
 def test_a_page_runs(page):
+    for name in NEEDED.get(page, ()):
+        require_module(name)
     names = pages.run(page)
     if page in FIRST:
         assert any(isinstance(value, jax.Array) for value in names.values())
