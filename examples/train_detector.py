@@ -49,7 +49,7 @@ def train(
 
     In ``folder`` are the checkpoints, and the losses of every step.
     """
-    places = training.Devices.of(devices)
+    places = training.Devices.of(devices, how)
     step = training.make_step(config, how, implementation)
     last = how.steps if until is None else until
     with (

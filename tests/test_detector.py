@@ -282,6 +282,13 @@ def test_two_devices_learn_as_one(trained, tmp_path):
     np.testing.assert_allclose(two, one[:4], rtol=1e-4)
 
 
+@pytest.mark.parametrize("number", [2, 3])
+def test_devices_that_cannot_share_the_batch_are_refused(number):
+    message = rf"devices={number}; allowed are divisors of batch=3 up to 1, which"
+    with pytest.raises(ValueError, match=message):
+        training.Devices.of(number, training.TrainConfig(batch=3))
+
+
 def test_the_emulated_card_learns_the_same(trained, tmp_path, books):
     run(tmp_path, until=3, implementation="ascend")
     one, card = map(train_detector.losses_of, (trained[1], tmp_path))

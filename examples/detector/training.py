@@ -126,8 +126,14 @@ class Devices(NamedTuple):
     state: NamedSharding
 
     @classmethod
-    def of(cls, number: int) -> "Devices":
-        mesh = Mesh(np.array(jax.devices()[:number]), ("data",))
+    def of(cls, number: int, how: TrainConfig) -> "Devices":
+        found = jax.devices()
+        if number > len(found) or how.batch % number:
+            raise ValueError(
+                f"devices={number}; allowed are divisors of batch={how.batch} up to "
+                f"{len(found)}, which JAX has here"
+            )
+        mesh = Mesh(np.array(found[:number]), ("data",))
         return cls(NamedSharding(mesh, P(None, "data")), NamedSharding(mesh, P()))
 
 
