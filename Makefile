@@ -16,7 +16,7 @@ notebooks: build  ## notebooks/*.ipynb, with their pictures, from the sources be
 
 docs: build  ## build/site/index.html: the documentation; whatever is amiss is an error
 	@$(BIN)/python -c 'import furo' 2>/dev/null || $(BIN)/pip install -q -e '.[docs]'
-	$(BIN)/python -m sphinx -n -W --keep-going -q -d build/site-cache -c docs/site . build/site
+	$(BIN)/python -m sphinx -n -W --keep-going -q -E -d build/site-cache -c docs/site . build/site
 
 test: build torch  ## the test suite; what this machine can run must not be skipped
 	JDA_REQUIRE_CPU=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)

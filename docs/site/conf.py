@@ -4,17 +4,22 @@ Its pages are the Markdown files that a code host shows too, where they lie; onl
 Sphinx alone understands is in this folder. The home page is README.md.
 """
 
+import base64
 import re
 import tomllib
 from pathlib import Path
 
+import nbformat
 from jax.typing import ArrayLike
 from sphinx.util.typing import stringify_annotation
 
 import jda
 
 ROOT = Path(__file__).parents[2]
-CONTENTS = Path(__file__).with_name("contents.md")
+HERE = Path(__file__).parent
+CONTENTS = HERE / "contents.md"
+FIRST = ("quickstart", "seeing_it", "transformations")  # of the notebooks
+PICTURES = ROOT / "build" / "site-pictures"
 METADATA = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REPOSITORY = METADATA.get("urls", {}).get("Repository")
 
@@ -23,7 +28,7 @@ author = "The jda authors"
 copyright = author
 version = release = jda.__version__
 
-root_doc = "README"
+root_doc, gallery_doc = "README", "docs/site/gallery"
 include_patterns = ["*.md", "docs/**.md", "emulator/**.md", "notebooks/*.ipynb"]
 exclude_patterns = [".*", "build", "shared", "**/contents.md"]
 
@@ -76,6 +81,32 @@ def on_source_read(app, docname, source):
     source[0] = LINK.sub(of_the_site, source[0])
     if docname == root_doc:  # a code host would show the table of contents as code
         source[0] += CONTENTS.read_text()
+    if docname == gallery_doc:
+        source[0] += gallery()
+
+
+def gallery():
+    """A table of all notebooks: a picture, the title, how it begins."""
+    order = {name: rank for rank, name in enumerate(FIRST)}
+    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    paths.sort(key=lambda path: order.get(path.stem, len(order)))
+    names = "".join(f"/notebooks/{path.stem}\n" for path in paths)
+    toctree = f"\n```{{toctree}}\n:hidden:\n:titlesonly:\n\n{names}```\n"
+    return toctree + "\n| | |\n| --- | --- |\n" + "".join(map(row, paths))
+
+
+def row(path):
+    """A notebook's row of the gallery."""
+    cells = nbformat.read(path, as_version=4).cells
+    outputs = (output for cell in cells for output in cell.get("outputs", ()))
+    data = (output.get("data", {}) for output in outputs)
+    picture = next(each["image/png"] for each in data if "image/png" in each)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    (PICTURES / f"{path.stem}.png").write_bytes(base64.b64decode(picture))
+    title, start = cells[0].source.split("\n\n")[:2]
+    text = f"[{title.removeprefix('# ')}](/notebooks/{path.name})<br>"
+    text += LINK.sub(r"\1", start).replace("\n", " ")
+    return f"| ![{title}](/build/site-pictures/{path.stem}.png) | {text} |\n"
 
 
 def on_skip_member(app, what, name, member, skip, options):
