@@ -54,7 +54,7 @@ def train(
     last = how.steps if until is None else until
     with (
         checkpoints(folder, save_every) as saved,
-        (folder / "losses.csv").open("a") as losses_csv,
+        (folder / "losses.txt").open("a") as log,
     ):
         if saved.latest_step() is not None and not resume:
             raise SystemExit(
@@ -73,10 +73,12 @@ def train(
             state, losses = step(state, frames)
             found.append(losses)
             if len(found) == SHOWN or number + 1 == last:
-                classes, boxes = np.mean(found, axis=0)
-                steps.set_postfix(classes=f"{classes:.3f}", boxes=f"{boxes:.3f}")
-                for before, each in enumerate(found, number + 1 - len(found)):
-                    losses_csv.write(f"{before},{each.classes:.7g},{each.boxes:.7g}\n")
+                values = np.array(found)
+                steps.set_postfix(zip(Losses._fields, values.mean(axis=0), strict=True))
+                first = number + 1 - len(found)
+                numbers = np.arange(first, number + 1)[:, None]
+                np.savetxt(log, np.hstack([numbers, values]), "%.9g")
+                log.flush()
                 found.clear()
             is_last = number + 1 == last
             saved.save(number + 1, args=ocp.args.StandardSave(state), force=is_last)
@@ -91,9 +93,9 @@ def checkpoints(folder: Path, save_every: int) -> ocp.CheckpointManager:
 
 
 def losses_of(folder: Path) -> np.ndarray:
-    """Losses of classes and of boxes [step, 2]; of a step done twice the later."""
-    rows = np.loadtxt(folder / "losses.csv", delimiter=",", ndmin=2)
-    found = np.full((int(rows[:, 0].max()) + 1, 2), np.nan)
+    """Losses [step, 3]; of a step that was done twice the later ones."""
+    rows = np.loadtxt(folder / "losses.txt", ndmin=2)
+    found = np.full((int(rows[:, 0].max()) + 1, rows.shape[1] - 1), np.nan)
     found[rows[:, 0].astype(int)] = rows[:, 1:]
     return found
 

@@ -140,10 +140,20 @@ def test_losses_by_hand():
     anchor = np.zeros((1, 2, 11), np.float32)
     anchor[0, 0, 0], anchor[0, 0, 8], anchor[0, 0, 10] = 1, 3, 99
     truth = world.Truth(anchor[None], np.array([[[1, world.NOTHING]]]))
-    found = losses.losses(outputs_of(prediction, np.zeros((1, 2, 3), "f")), truth)
-    np.testing.assert_allclose(found.boxes, 0.25 * (2 * 1 + 3), 1e-6)
+    outputs = outputs_of(prediction, np.zeros((1, 2, 3), "f"))
+    classes, boxes = losses.detection_losses(outputs, truth)
+    np.testing.assert_allclose(boxes, 2 * 1 + 3, 1e-6)
     share = np.log(2) / 4  # of each class: -log(p) (1 - p)²
-    np.testing.assert_allclose(found.classes, 2 * share * (0.25 + 5 * 0.75), 1e-6)
+    np.testing.assert_allclose(classes, share * (0.25 + 5 * 0.75), 1e-6)
+
+
+def test_the_loss_of_the_distance_by_hand():
+    """Of 2 x 4 pixels; at half the size, the middle of four is the lower right one."""
+    distance = np.array([[1, 1, 1, 1], [1, 10, 1, 100]], np.float32)
+    fine, coarse = np.zeros((2, 4), np.float32), np.zeros((1, 2), np.float32)
+    found = losses.distance_loss([jnp.asarray(fine), jnp.asarray(coarse)], distance)
+    ten = np.log(10)  # what is 100 m away is too far to count
+    np.testing.assert_allclose(found, (ten / 7 + ten) / 2, 1e-6)
 
 
 def test_a_frame_without_boxes_has_a_loss():
@@ -151,7 +161,7 @@ def test_a_frame_without_boxes_has_a_loss():
     truth = world.Truth(truth.anchor[None], np.full_like(truth.label, -1)[None])
 
     def total(prediction, logits):
-        return losses.losses(outputs_of(prediction, logits), truth).total
+        return sum(losses.detection_losses(outputs_of(prediction, logits), truth))
 
     gradients = jax.grad(total, (0, 1))(jnp.asarray(prediction), jnp.asarray(logits))
     assert not np.any(gradients[0])

@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from detector.world import Truth
+from detector.model import Result
+from detector.world import Frame, Truth
 from jda import sparse4d
 
 FOCAL = {"alpha": 0.25, "gamma": 2.0}
 CLASS, BOX = 2.0, 0.25  # weights of the two losses, and of the two costs
+DISTANCE, FAR = 2.0, 60.0  # the weight of a third; metres
 TRAINED = 10  # numbers of an anchor: its velocity upwards is left alone
 UNTIE = 1e-3  # of squared distance: two boxes that swap instances beside them may keep
 # the sum of their distances, and then rounding alone would say which has which
@@ -23,18 +25,43 @@ BOX_COST = (2.0, 2, 2, 0.5, 0.5, 0.5, 0, 0, 0, 0)
 
 
 class Losses(NamedTuple):
-    """Sums over frames and decoders, for each box to be found."""
+    """How wrong the model is."""
 
-    classes: jax.Array
-    boxes: jax.Array
+    classes: jax.Array  # of all decoders, for each box to be found
+    boxes: jax.Array  # likewise
+    distance: jax.Array  # for each pixel
 
     @property
     def total(self) -> jax.Array:
-        return self.classes + self.boxes
+        return self.classes + self.boxes + self.distance
 
 
-def losses(outputs: sparse4d.Outputs, truth: Truth) -> Losses:
-    """How wrong all decoders are; truth [frame, b, m, ...] has the boxes."""
+def losses(result: Result, frames: Frame) -> Losses:
+    """Of all frames, decoders and levels."""
+    classes, boxes = detection_losses(result.outputs, frames.truth)
+    distance = distance_loss(result.log_distance, frames.distance)
+    return Losses(CLASS * classes, BOX * boxes, DISTANCE * distance)
+
+
+def distance_loss(found: list[jax.Array], distance: jax.Array) -> jax.Array:
+    """The mean difference of the logarithms, where something is near enough.
+
+    It teaches the backbone distances; the head makes no use of them.
+    """
+    each = []
+    for log_distance in found:
+        n = distance.shape[-1] // log_distance.shape[-1]
+        there = distance[..., n // 2 :: n, n // 2 :: n]
+        is_near = there < FAR
+        apart = jnp.where(is_near, jnp.abs(log_distance - jnp.log(there)), 0)
+        each.append(apart.sum() / is_near.sum())
+    return jnp.stack(each).mean()
+
+
+def detection_losses(
+    outputs: sparse4d.Outputs, truth: Truth
+) -> tuple[jax.Array, jax.Array]:
+    """For the classes and for the boxes; truth [frame, b, m, ...]."""
     prediction = jnp.stack(outputs.prediction, axis=1)
     logits = jnp.stack(outputs.classification, axis=1)
     decoders = prediction.shape[1]
@@ -57,7 +84,7 @@ def losses(outputs: sparse4d.Outputs, truth: Truth) -> Losses:
     of_item = jax.vmap(lambda zeros, rows, label: zeros.at[rows].add(label))
     wanted = of_item(jnp.zeros_like(logits), instance, label)
     classes = optax.sigmoid_focal_loss(logits, wanted, **FOCAL).sum()
-    return Losses(CLASS * classes / number, BOX * boxes / number)
+    return classes / number, boxes / number
 
 
 def match(prediction: jax.Array, logits: jax.Array, truth: Truth) -> jax.Array:

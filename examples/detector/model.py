@@ -1,7 +1,7 @@
 """Images to boxes: a few convolutions, a pyramid of features, and Sparse4D's head."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,7 @@ class ModelConfig:
                 num_cams=len(RIG),
                 num_learnable_pts=6,
                 attn_drop=0.0,
+                mask_invisible=True,
             ),
             num_classes=len(CLASSES),
             num_anchor=self.anchors,
@@ -66,11 +67,12 @@ def init(key: jax.Array, config: ModelConfig, anchor: jax.Array) -> Params:
 
 def _init_backbone(key: jax.Array, config: ModelConfig) -> Params:
     c, (two, four) = config.channels, config.stem
-    sizes = {"stride2": (5, 3, two), "stride4": (3, two, four), "level0": (3, four, c)}
+    sizes = {"stride2": (5, 5, two), "stride4": (3, two, four), "level0": (3, four, c)}
     for level in range(1, config.levels):
         sizes[f"level{level}"] = 3, c, c
     for level in range(config.levels):
         sizes[f"lateral{level}"] = 1, c, c
+        sizes[f"distance{level}"] = 1, c, 1
     keys = jax.random.split(key, len(sizes))
     return {
         name: {
@@ -83,7 +85,8 @@ def _init_backbone(key: jax.Array, config: ModelConfig) -> Params:
 
 def backbone(params: Params, config: ModelConfig, images: jax.Array) -> list[jax.Array]:
     """Images [n, h, w, 3] to features [n, h / stride, w / stride, channels]."""
-    x = _convolve(params["stride2"], 4 * images - 2, 2)
+    x = jnp.concatenate([4 * images - 2, _places(images)], axis=-1)
+    x = _convolve(params["stride2"], x, 2)
     x = _convolve(params["stride4"], x, 2)
     levels = [_convolve(params["level0"], x, 1)]
     for level in range(1, config.levels):
@@ -95,6 +98,18 @@ def backbone(params: Params, config: ModelConfig, images: jax.Array) -> list[jax
             x = x + pyramid[0].repeat(2, axis=1).repeat(2, axis=2)
         pyramid.insert(0, x)
     return pyramid
+
+
+def _places(images: jax.Array) -> jax.Array:
+    """Where each pixel is [n, h, w, 2], from -1 to 1.
+
+    A few convolutions see little of an image, and how far away the ground is depends on
+    how low in the image it is.
+    """
+    height, width = images.shape[1:3]
+    y, x = jnp.linspace(-1, 1, height), jnp.linspace(-1, 1, width)
+    places = jnp.stack(jnp.meshgrid(y, x, indexing="ij"), axis=-1)
+    return jnp.broadcast_to(places, (len(images), *places.shape))
 
 
 def _convolution(params: Params, x: jax.Array, stride: int) -> jax.Array:
@@ -109,8 +124,14 @@ def _convolution(params: Params, x: jax.Array, stride: int) -> jax.Array:
 
 
 def _convolve(params: Params, x: jax.Array, stride: int) -> jax.Array:
-    """A convolution, normalised over the channels, and a ReLU."""
-    return jax.nn.relu(jax.nn.standardize(_convolution(params, x, stride)))
+    return jax.nn.relu(_convolution(params, x, stride))
+
+
+class Result(NamedTuple):
+    """What the model says of all frames."""
+
+    outputs: sparse4d.Outputs  # [frame, ...]
+    log_distance: list[jax.Array]  # of every pixel of each level [frame, b, cam, h, w]
 
 
 def apply(
@@ -120,15 +141,20 @@ def apply(
     *,
     training: bool = False,
     implementation: str | None = None,
-) -> sparse4d.Outputs:
-    """What the head says of each frame [frame, ...], with what it saw in those before.
+) -> Result:
+    """What the model says of each frame, with what it saw in those before.
 
-    Without ``training`` only the last decoder's results are there.
+    Without ``training``, of the last decoder and of the one before the memory comes in.
     """
     lead = frames.images.shape[:3]
-    flat = jax.lax.collapse(frames.images, 0, 3)
-    maps = backbone(params["backbone"], config, flat)
-    pyramid = [x.reshape(*lead, *x.shape[1:]) for x in maps]
+    maps = backbone(params["backbone"], config, jax.lax.collapse(frames.images, 0, 3))
+    log_distance = [
+        _convolution(params["backbone"][f"distance{level}"], x, 1)[..., 0]
+        for level, x in enumerate(maps)
+    ]
+    pyramid, log_distance = (
+        [x.reshape(*lead, *x.shape[1:]) for x in each] for each in (maps, log_distance)
+    )
 
     def step(state, frame):
         outputs, state = sparse4d.decoder.apply(
@@ -143,4 +169,5 @@ def apply(
         return state, outputs
 
     state = sparse4d.init_state(config.head, lead[1])
-    return jax.lax.scan(step, state, (pyramid, frames.metas))[1]
+    _, outputs = jax.lax.scan(step, state, (pyramid, frames.metas))
+    return Result(outputs, log_distance)

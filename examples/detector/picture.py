@@ -10,6 +10,7 @@ from picture import FAINT, INK, PAPER
 from scene import HEIGHT, WIDTH, Boxes, Camera, footprint, points_of, project
 
 from detector import model, training, world
+from detector.losses import Losses
 from jda.sparse4d.boxes import box
 
 NUMBER = 2  # of the held-out scene
@@ -23,7 +24,7 @@ LAYOUT = [[0, 1, 2], [3, 4, 5], ["above", "above", "loss"]]
 def draw(
     path: Path, params: model.Params, config: model.ModelConfig, losses: np.ndarray
 ) -> None:
-    """Six views, the scene from above, and the losses [step, 2]."""
+    """Six views, the scene from above, and the losses [step, 3]."""
     frames = world.see(world.draw_scenes(training.HELD_OUT, range(NUMBER, NUMBER + 1)))
     found = jax.tree.map(
         lambda x: np.asarray(x[0]), training.detect(params, config, frames)
@@ -91,7 +92,7 @@ def draw_losses(axes: Any, losses: np.ndarray) -> None:
     axes.set_facecolor("#1d2128")
     axes.set_title("losses, means over 20 steps", color=INK)
     steps = len(losses) // 20 * 20
-    for name, values in zip(("classes", "boxes"), losses[:steps].T, strict=True):
+    for name, values in zip(Losses._fields, losses[:steps].T, strict=True):
         axes.plot(np.arange(10, steps, 20), values.reshape(-1, 20).mean(1), label=name)
     axes.legend(facecolor=PAPER, labelcolor=INK, edgecolor=FAINT)
     axes.set_xlabel("step", color=FAINT)

@@ -91,10 +91,10 @@ def make_step(
     """
 
     def loss(params: model.Params, frames: world.Frame) -> tuple[jax.Array, Losses]:
-        outputs = model.apply(
+        result = model.apply(
             params, config, frames, training=True, implementation=implementation
         )
-        found = losses(outputs, frames.truth)
+        found = losses(result, frames)
         return found.total, found
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -161,6 +161,6 @@ def detect(
     params: model.Params, config: model.ModelConfig, frames: world.Frame
 ) -> sparse4d.Detections:
     """The boxes in the last frame."""
-    outputs = model.apply(params, config, frames)
+    outputs = model.apply(params, config, frames).outputs
     last = outputs.prediction[-1][-1], outputs.classification[-1][-1]
     return sparse4d.decode(*last, num_output=config.anchors)

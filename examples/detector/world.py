@@ -49,6 +49,7 @@ class Frame(NamedTuple):
     """What the cameras see, and what is there."""
 
     images: jax.Array  # [..., cam, h, w, 3], 0 to 1
+    distance: jax.Array  # [..., cam, h, w], metres to what a pixel sees
     metas: sparse4d.Metas
     truth: Truth
 
@@ -98,7 +99,7 @@ def see(scenes: Scenes) -> Frame:
     moments = [_after(scenes, time) for time in times]
     poses = np.stack([_poses(moment.ego) for moment in moments])
     seen = [_see(*each) for each in zip(moments, poses, strict=True)]
-    images, truth = jax.tree.map(lambda *each: jnp.stack(each), *seen)
+    images, distance, truth = jax.tree.map(lambda *each: jnp.stack(each), *seen)
     lead = FRAMES, len(scenes.label)
     matrices, size = projection_matrices(), np.float32([WIDTH, HEIGHT])
     metas = sparse4d.Metas(
@@ -106,7 +107,7 @@ def see(scenes: Scenes) -> Frame:
         np.broadcast_to(size, (*lead, len(RIG), 2)),
         *sparse4d.sequence_motion(times[:, None] + 0 * scenes.ego_speed, poses),
     )
-    return Frame(images, jax.tree.map(jnp.asarray, metas), truth)
+    return Frame(images, distance, jax.tree.map(jnp.asarray, metas), truth)
 
 
 def projection_matrices() -> np.ndarray:
@@ -139,8 +140,8 @@ def _poses(ego: np.ndarray) -> np.ndarray:
     return poses
 
 
-def _see(scenes: Scenes, poses: np.ndarray) -> tuple[jax.Array, Truth]:
-    """Images and truth of one frame."""
+def _see(scenes: Scenes, poses: np.ndarray) -> tuple[jax.Array, jax.Array, Truth]:
+    """Images, distances and truth of one frame."""
     turn, place = poses[:, None, :3, :3], poses[:, None, :3, 3]
     intrinsics, rotation, position = (
         np.stack(field) for field in list(zip(*RIG, strict=True))[1:]
@@ -150,8 +151,9 @@ def _see(scenes: Scenes, poses: np.ndarray) -> tuple[jax.Array, Truth]:
         rotation @ turn.swapaxes(-1, -2),
         (turn @ position[..., None])[..., 0] + place,
     )
-    images, pixels = _look_around(*map(np.float32, cameras), scenes.boxes)
-    return images, _choose(_anchors(scenes, turn, place), scenes.label, pixels)
+    images, distance, pixels = _look_around(*map(np.float32, cameras), scenes.boxes)
+    truth = _choose(_anchors(scenes, turn, place), scenes.label, pixels)
+    return images, distance, truth
 
 
 def _anchors(scenes: Scenes, turn: np.ndarray, place: np.ndarray) -> np.ndarray:
@@ -168,17 +170,17 @@ def _anchors(scenes: Scenes, turn: np.ndarray, place: np.ndarray) -> np.ndarray:
 @jax.jit
 def _look_around(
     intrinsics: jax.Array, rotation: jax.Array, position: jax.Array, boxes: Boxes
-) -> tuple[jax.Array, jax.Array]:
-    """Images [b, cam, h, w, 3], and how many of their pixels see each box [b, n]."""
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Images [b, cam, h, w, 3], distances, and how many pixels see each box [b, n]."""
     each_camera = jax.vmap(functools.partial(look, step=STEP), (0, 0, 0, None))
 
     def around(scene):
         seen = each_camera(*scene)
-        # One more for the ground and the sky, whose number is -1.
-        return seen.colour, jnp.bincount(seen.box.ravel() + 1, length=MOST_BOXES + 1)
+        # The number of the ground and the sky is -1.
+        pixels = jnp.bincount(seen.box.ravel() + 1, length=MOST_BOXES + 1)[1:]
+        return seen.colour, seen.distance, pixels
 
-    images, pixels = jax.lax.map(around, (intrinsics, rotation, position, boxes))
-    return images, pixels[:, 1:]
+    return jax.lax.map(around, (intrinsics, rotation, position, boxes))
 
 
 @jax.jit
