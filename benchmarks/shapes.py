@@ -4,7 +4,8 @@
     python -m benchmarks.shapes --rounds 2 --only warp
 
 CPU time on one thread, for each visible sample, scale and channel. In every round, all
-processes of a shape take turns with jda at Sparse4D's shape, which is the unit.
+processes of a shape take turns with jda at Sparse4D's shape, which is the unit. Then,
+what a call of each shape needs in memory.
 """
 
 import argparse
@@ -17,9 +18,16 @@ from typing import Any
 
 import matplotlib
 
+from benchmarks.peers import FLOATS
 from benchmarks.problems import PROBLEMS, Problem, is_visible, make
 from benchmarks.run import machine
-from benchmarks.timing import ONE_THREAD, REUSED_PAGES, SHORTEST, Process
+from benchmarks.timing import (
+    ONE_THREAD,
+    RETURNED_PAGES,
+    REUSED_PAGES,
+    SHORTEST,
+    Process,
+)
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -66,6 +74,11 @@ AT_MOST = {
     "c = 84, group = 12": NARROW,
     "DETR-like: 50k x 4 points, c = 32": WIDE,
 }
+CROWDED = replace(A, anchors=2048, points=512, cameras=1, visible=1.0)
+FIXED, SHARE = (
+    64 << 20,
+    0.07,
+)  # bytes, and of arguments and results: what a call may need
 AGAINST_TORCH = 0.5  # the speed that a warp should have at least, of PyTorch's
 Costs = dict[str, dict[str, list[float]]]  # by peer and task, one for each round
 
@@ -126,6 +139,28 @@ def goals(name: str, costs: Costs) -> list[str]:
     return found
 
 
+def memory_goals(name: str, problem: Problem) -> list[str]:
+    """What a call needs at its peak, besides its arguments and results."""
+    inputs = make(problem)
+    arguments = sum(x.nbytes for x in inputs[:5])
+    gradients = sum(inputs[i].nbytes for i in FLOATS)
+    arrays = {"forward": arguments, "backward": arguments + gradients}
+    process = Process("jda", problem, **RETURNED_PAGES)
+    found = []
+    for task in process.tasks:
+        if task in arrays:
+            most = FIXED + SHARE * (arrays[task] + inputs.cotangent.nbytes)
+            bytes_ = process.ask("scratch", task=task)
+            verdict = "reached" if bytes_ <= most else "not reached"
+            what = f"{name}: memory of the {task}"
+            found.append(
+                f"| {what} | <= {most / 2**20:.0f} MiB | {bytes_ / 2**20:.0f} MiB"
+                f" | {verdict} |"
+            )
+    process.close()
+    return found
+
+
 def draw(results: dict[str, Costs], path: Path, processor: str) -> None:
     """One row for each shape, one dot for each peer; further left is better."""
     figure, panels = plt.subplots(1, 2, figsize=(13, 6.2), sharey=True)
@@ -167,6 +202,10 @@ def main() -> None:
             results[name] = measure(problem, unit, arguments.rounds)
             print("\n".join(goals(name, results[name])), flush=True)
     unit.close()
+    crowded = {"2048 anchors x 512 points": CROWDED}
+    for name, problem in (SHAPES | crowded).items():
+        if arguments.only in name:
+            print("\n".join(memory_goals(name, problem)), flush=True)
     name_of_it = machine()["processor"]
     draw(results, arguments.output / "shapes.png", name_of_it)
     (arguments.output / "shapes.json").write_text(json.dumps(results))

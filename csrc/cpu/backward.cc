@@ -11,20 +11,19 @@
 //
 // Entries of a row keep the plan's order, so sums do not depend on threads or chunks.
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "operator.h"
+#include "passes.h"
 #include "samples.h"
 #include "scratch.h"
 
 namespace jda {
 namespace {
 
-// Corners in a chunk of clusters, at most, unless one cluster alone has more.
-constexpr int64_t kChunkCorners = 8192;
-
-// Bytes of entries that one pass over some batch elements may need.
-constexpr int64_t kPassBytes = int64_t{32} << 20;
+// Bytes of the entries of a chunk of clusters, at most, unless one cluster alone has more.
+constexpr int64_t kChunkBytes = 384 << 10;
 
 // A gradient larger than this is written past the caches: nobody will find it there.
 constexpr int64_t kPastCachesBytes = int64_t{4} << 20;
@@ -51,9 +50,8 @@ void zero_unseen(const Problem<F, W>& problem, Team& team) {
 template <typename F, typename W>
 void finish(const Problem<F, W>& problem, const SampleKernels<W>& kernel, const Cluster& cluster,
             const Samples<W>& samples, const uint32_t* corners, const Real<F>* dots) {
-  const int64_t first = first_sample(problem, cluster), weights = problem.scales * problem.groups;
-  kernel.finish(samples, corners, dots, at(problem.grad_locations, first * 2),
-                at(problem.grad_weight, first * weights));
+  kernel.finish(samples, corners, dots, at(problem.grad_locations, cluster.camera * 2),
+                at(problem.grad_weight, cluster.camera * problem.scales * problem.groups));
 }
 
 // Gradients of weight and locations alone: nothing is shared between clusters.
@@ -63,26 +61,25 @@ void backward_samples(const Problem<F, W>& problem, Team& team) {
   const Plan plan = make_plan(problem, problem.locations, team);
   const RowKernels<F> of_rows = row_kernels<F>(problem.channels, problem.groups);
   const SampleKernels<W> of_samples = sample_kernels<W>(problem.groups);
-  const bool prefetch = far_memory(problem);
+  const int64_t ahead = entries_ahead<F>(problem.rows, problem.channels);
   const int64_t channels = problem.channels, groups = problem.groups;
-  std::vector<Worker<T>> workers;
-  for (int64_t i = 0; i < team.size(); ++i) workers.emplace_back(problem, Worker<T>::kCorners);
+  std::vector<Worker<W>> workers;
+  for (int64_t i = 0; i < team.size(); ++i) workers.emplace_back(problem, Worker<W>::kCorners);
 
   team.for_each(plan.clusters.size(), [&](int64_t member, int64_t i) {
-    Worker<T>& worker = workers[member];
+    Worker<W>& worker = workers[member];
     const Cluster& cluster = plan.clusters[i];
     const Samples<W> samples = samples_of(problem, plan, cluster, worker.found);
-    const int64_t count = of_samples.merge(samples, 0, 0, worker.tile, worker.entries());
+    of_samples.merge(samples, first_row(problem, plan, cluster), 0, worker.tile, worker.entries());
     T* dots = worker.coefficient.get();  // the coefficients are not needed any more
     std::fill_n(dots, groups, T(0));
-    of_rows.dot(problem.feature_maps + cluster.anchor / problem.anchors * problem.rows * channels,
-                channels, groups, worker.row.get(), count, prefetch,
-                problem.cotangent + cluster.anchor * channels, dots + groups);
+    of_rows.dot(worker.visited(samples, ahead), problem.feature_maps, channels, groups,
+                problem.cotangent, dots + groups);
     finish(problem, of_samples, cluster, samples, worker.corner.get(), dots);
   });
 }
 
-// Items that one thread collects: at least one, and as many as kChunkCorners allows.
+// Items that one thread collects: at least one, and as many as kChunkBytes allow.
 struct Chunk {
   int64_t begin, end;  // clusters
   int64_t entry;   // its first entry: no real one, its dots are those of corners outside the map
@@ -103,6 +100,12 @@ struct Sorted {
   Scratch<uint32_t> corner;    // [samples, 4]: entries, counted from the chunk's
 };
 
+// What the entry of a corner takes, if it shares it with none.
+template <typename T>
+int64_t corner_bytes(const Sizes& sizes) {
+  return 3 * sizeof(int32_t) + sizes.groups * sizeof(T);
+}
+
 template <typename T>
 Sorted<T> lay_out(const Sizes& problem, const Plan& plan, bool corners) {
   constexpr int64_t kBuckets = 2048;  // at most: each chunk counts all of them
@@ -117,9 +120,9 @@ Sorted<T> lay_out(const Sizes& problem, const Plan& plan, bool corners) {
     Chunk chunk{i, i, entries, samples};
     do {
       samples += plan.clusters[i++].count * problem.scales;
-    } while (i < clusters &&
-             (samples - chunk.sample + plan.clusters[i].count * problem.scales) * 4 <=
-                 kChunkCorners);
+    } while (i < clusters && (samples - chunk.sample + plan.clusters[i].count * problem.scales) *
+                                     4 * corner_bytes<T>(problem) <=
+                                 kChunkBytes);
     chunk.end = i;
     entries += 1 + (samples - chunk.sample) * 4;
     sorted.widest = std::max(sorted.widest, entries - chunk.entry);
@@ -142,7 +145,7 @@ struct Collector {
         place(entries),
         coefficient(entries * groups),
         next(buckets) {}
-  int32_t found[kClusterPoints];
+  int32_t found[kClusterPoints], end[kClusterPoints];
   Tile tile;
   Scratch<int32_t> row, anchor, place;
   Scratch<T> coefficient;
@@ -157,12 +160,14 @@ void collect(const Problem<F, W>& problem, const Plan& plan, const SampleKernels
   int64_t count = 0, samples = 0;
   for (int64_t i = chunk.begin; i < chunk.end; ++i) {
     const Cluster& cluster = plan.clusters[i];
+    const Samples<W> of_cluster = samples_of(problem, plan, cluster, local.found);
     const int64_t more =
-        kernel.merge(samples_of(problem, plan, cluster, local.found),
-                     cluster.anchor / problem.anchors * problem.rows, count, local.tile,
+        kernel.merge(of_cluster, first_row(problem, plan, cluster), count, local.tile,
                      {local.row.get() + count, local.coefficient.get() + count * groups, nullptr,
-                      corners ? corners + samples * 4 : nullptr});
-    std::fill_n(local.anchor.get() + count, more, static_cast<int32_t>(cluster.anchor));
+                      corners ? corners + samples * 4 : nullptr, local.end});
+    for (int64_t v = 0, begin = 0; v < cluster.visits; begin = local.end[v++])
+      std::fill(local.anchor.get() + count + begin, local.anchor.get() + count + local.end[v],
+                of_cluster.visits[v].anchor);
     count += more;
     samples += cluster.count * problem.scales;
   }
@@ -226,33 +231,43 @@ void prefetch(const F* row, int64_t channels) {
     __builtin_prefetch(row + c, 0, 2);
 }
 
+// What becomes of the rows of the gradient: they are written, or added to sums.
+template <typename F>
+struct Rows {
+  F* gradient;
+  Real<F>* sums;     // like gradient; null if this pass is the only one
+  bool past_caches;  // write past the caches
+  bool dots;         // find the dots, too
+  int64_t ahead;     // cotangents of so many entries later are fetched
+};
+
 template <typename F, typename W, typename T = Real<F>>
 void write_rows(const Problem<F, W>& problem, const RowKernels<F>& kernel, const Sorted<T>& sorted,
-                int64_t bucket, bool dots, bool past_caches, ByRow<T>& by_row) {
+                int64_t bucket, const Rows<F>& to, ByRow<T>& by_row) {
   const int64_t channels = problem.channels;
   const int64_t first = bucket << sorted.shift;
   const int64_t rows = std::min(int64_t{1} << sorted.shift, problem.batch * problem.rows - first);
-  F* gradient = problem.grad_feature_maps + first * channels;
   order_by_row(sorted, bucket, problem.groups, by_row);
-  if (by_row.end.back() == 0) kernel.zero(gradient, rows * channels, past_caches);
+  if (by_row.end.back() == 0) {
+    if (!to.sums) kernel.zero(to.gradient + first * channels, rows * channels, to.past_caches);
+    return;
+  }
   int64_t begin = 0;
-  for (int64_t r = 0; r < rows && by_row.end.back() > 0; ++r) {
-    const int64_t end = by_row.end[r], at = r * channels;
-    const F* feature = dots ? problem.feature_maps + first * channels + at : nullptr;
-    if (dots && r + 2 < rows && by_row.end[r + 2] > by_row.end[r + 1])
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t end = by_row.end[r], at_row = (first + r) * channels;
+    const F* feature = to.dots ? problem.feature_maps + at_row : nullptr;
+    if (to.dots && r + 2 < rows && by_row.end[r + 2] > by_row.end[r + 1])
       prefetch(feature + 2 * channels, channels);
     if (end > begin)
       kernel.row_gradient(
-          {by_row.order.get() + begin, end - begin, sorted.anchor.get(), sorted.coefficient.get(),
-           problem.cotangent, feature, gradient + at, past_caches, by_row.spare.get()},
+          {by_row.order.get() + begin, end - begin, by_row.end.back() - end, to.ahead,
+           sorted.anchor.get(), sorted.coefficient.get(), problem.cotangent, feature,
+           to.gradient + at_row, at(to.sums, at_row), to.past_caches, by_row.spare.get()},
           channels, problem.groups);
-    else
-      kernel.zero(gradient + at, channels, past_caches);
+    else if (!to.sums)
+      kernel.zero(to.gradient + at_row, channels, to.past_caches);
     begin = end;
   }
-#if defined(__x86_64__)
-  if (past_caches) __builtin_ia32_sfence();
-#endif
 }
 
 // Whether rows of the gradient should and can be written past the caches.
@@ -263,15 +278,16 @@ bool goes_past_caches(const Problem<F, W>& problem) {
          reinterpret_cast<uintptr_t>(problem.grad_feature_maps) % 64 == 0;
 }
 
-// All gradients.
+// All gradients. That of the feature maps is written, or added to sums if there are any.
 template <typename F, typename W>
-void backward_features(const Problem<F, W>& problem, bool past_caches, Team& team) {
+void backward_features(const Problem<F, W>& problem, Real<F>* sums, bool past_caches, Team& team) {
   using T = Real<F>;
   const bool dots = problem.grad_locations || problem.grad_weight;
   const Plan plan = make_plan(problem, problem.locations, team);
   const RowKernels<F> of_rows = row_kernels<F>(problem.channels, problem.groups);
   const SampleKernels<W> of_samples = sample_kernels<W>(problem.groups);
   Sorted<T> sorted = lay_out<T>(problem, plan, dots);
+  const int64_t channels = problem.channels;
   const int64_t chunks = sorted.chunks.size(), buckets = sorted.buckets;
 
   std::vector<Collector<T>> collectors;
@@ -289,11 +305,16 @@ void backward_features(const Problem<F, W>& problem, bool past_caches, Team& tea
       totals[b] += begin[1] - begin[0];
     }
   const int64_t fullest = *std::max_element(totals.begin(), totals.end());
+  const Rows<F> to{problem.grad_feature_maps, sums, past_caches && !sums, dots,
+                   entries_ahead<F>(problem.batch * problem.anchors, channels)};
   std::vector<ByRow<T>> by_row;
   for (int64_t i = 0; i < team.size(); ++i)
     by_row.emplace_back(int64_t{1} << sorted.shift, fullest, problem.groups);
   team.for_each(buckets, [&](int64_t member, int64_t b) {
-    write_rows(problem, of_rows, sorted, b, dots, past_caches, by_row[member]);
+    write_rows(problem, of_rows, sorted, b, to, by_row[member]);
+#if defined(__x86_64__)
+    if (to.past_caches) __builtin_ia32_sfence();
+#endif
   });
 
   if (dots)
@@ -310,48 +331,75 @@ void backward_features(const Problem<F, W>& problem, bool past_caches, Team& tea
     });
 }
 
-// Some of the batch's elements.
+// Visible samples.
 template <typename F, typename W>
-Problem<F, W> part_of(Problem<F, W> problem, int64_t begin, int64_t end) {
-  const int64_t maps = begin * problem.rows * problem.channels;
-  const int64_t anchors = begin * problem.anchors;
-  const int64_t samples = anchors * problem.points * problem.cameras;
-  const int64_t weights = samples * problem.scales * problem.groups;
-  problem.batch = end - begin;
-  problem.feature_maps += maps;
-  problem.locations += samples * 2;
-  problem.weight += weights;
-  problem.cotangent += anchors * problem.channels;
-  problem.grad_feature_maps += maps;
-  if (problem.grad_locations) problem.grad_locations += samples * 2;
-  if (problem.grad_weight) problem.grad_weight += weights;
-  return problem;
+int64_t count_visible(const Problem<F, W>& problem) {
+  const int64_t samples = problem.batch * problem.anchors * problem.points * problem.cameras;
+  int64_t count = 0;
+  for (int64_t i = 0; i < samples; ++i)
+    count += visible(problem.locations[2 * i], problem.locations[2 * i + 1]);
+  return count;
+}
+
+// Bytes that a pass needs for its plan and the entries of its samples.
+template <typename F, typename W>
+int64_t bytes_of(const Problem<F, W>& problem) {
+  return plan_bytes(problem) +
+         count_visible(problem) * problem.scales * 4 * corner_bytes<Real<F>>(problem);
+}
+
+// All gradients of one batch element, whose samples need several passes. Rows that several passes
+// add to are summed in T: in place, or apart and rounded at the end.
+template <typename F, typename W>
+void backward_in_passes(const Problem<F, W>& problem, int64_t most, bool past_caches, Team& team) {
+  using T = Real<F>;
+  constexpr bool kRounds = !std::is_same_v<F, T>;
+  constexpr int64_t kSpan = 1 << 16;
+  const int64_t count = problem.rows * problem.channels;
+  Scratch<T> apart(kRounds ? count : 0);
+  T* sums = nullptr;  // the first pass writes every row
+  if (kRounds) {
+    sums = apart.get();
+    team.for_ranges(count, kSpan, [&](int64_t, int64_t begin, int64_t end) {
+      std::fill(sums + begin, sums + end, T(0));
+    });
+  }
+  in_passes(problem, most, {&Sizes::anchors, &Sizes::points}, bytes_of<F, W>,
+            [&](const Problem<F, W>& pass) {
+              backward_features(pass, sums, past_caches, team);
+              if constexpr (!kRounds) sums = problem.grad_feature_maps;
+            });
+  if (kRounds) {
+    const RowKernels<F> kernel = row_kernels<F>(problem.channels, problem.groups);
+    team.for_ranges(count, kSpan, [&](int64_t, int64_t begin, int64_t end) {
+      kernel.add_parts(sums + begin, 1, end - begin, problem.grad_feature_maps + begin);
+    });
+  }
 }
 
 }  // namespace
 
 template <typename F, typename W>
-void backward(const Problem<F, W>& problem, Team& team) {
+void backward(const Problem<F, W>& problem, Team& team, int64_t pass_bytes) {
   const bool of_samples = problem.grad_locations || problem.grad_weight;
+  const int64_t most = pass_bytes + share_of_arguments(problem);
   if (of_samples) zero_unseen(problem, team);
   if (!problem.grad_feature_maps) {
-    if (of_samples && problem.channels > 0) backward_samples(problem, team);
+    if (of_samples && problem.channels > 0)
+      in_passes(problem, most, {&Sizes::batch, &Sizes::anchors}, plan_bytes,
+                [&](const auto& pass) { backward_samples(pass, team); });
     return;
   }
-  // Batch elements share nothing: as many at a time as the memory for their entries allows.
-  const int64_t corners = problem.anchors * problem.points * problem.cameras * problem.scales * 4;
-  const int64_t bytes = corners * (12 + problem.groups * static_cast<int64_t>(sizeof(Real<F>)));
-  const int64_t most = std::min(kPassBytes / std::max<int64_t>(1, bytes),
-                                INT32_MAX / std::max(problem.rows, problem.anchors));
   const bool past_caches = goes_past_caches(problem);
-  for (int64_t begin = 0; begin < problem.batch;) {
-    const int64_t end = std::min(problem.batch, begin + std::max<int64_t>(1, most));
-    backward_features(part_of(problem, begin, end), past_caches, team);
-    begin = end;
-  }
+  in_passes(problem, most, {&Sizes::batch}, bytes_of<F, W>, [&](const auto& pass) {
+    if (is_countable(pass) && bytes_of(pass) <= most)
+      backward_features(pass, nullptr, past_caches, team);
+    else
+      backward_in_passes(pass, most, past_caches, team);
+  });
 }
 
-#define JDA_INSTANTIATE(F, W) template void backward(const Problem<F, W>&, Team&);
+#define JDA_INSTANTIATE(F, W) template void backward(const Problem<F, W>&, Team&, int64_t);
 JDA_FOR_PAIRS(JDA_INSTANTIATE)
 
 }  // namespace jda

@@ -7,11 +7,20 @@
 
 namespace jda::JDA_ISA {
 
-// The samples of a cluster at one scale: each lies between rows h, h+1 and columns w, w+1 of the map.
+// A sample lies between rows h, h+1 and columns w, w+1 of a map.
+template <typename T>
+struct Cell {
+  int32_t h, w;
+  T down, right;  // distance from row h and column w
+};
+
+// The samples of a cluster at one scale.
 template <typename T>
 struct Cells {
   int32_t h[kClusterPoints], w[kClusterPoints];
-  T down[kClusterPoints], right[kClusterPoints];  // distance from row h and column w
+  T down[kClusterPoints], right[kClusterPoints];
+
+  JDA_INLINE Cell<T> operator[](int64_t i) const { return {h[i], w[i], down[i], right[i]}; }
 };
 
 // The locations of a cluster, in plain arrays and padded to whole vectors with copies of the first.
@@ -32,21 +41,26 @@ struct Coordinates {
     }
   }
 
-  Cells<T> cells(const Map& map) const {
+  JDA_INLINE Cells<T> cells(const Map& map) const {
     Cells<T> cells;
-    axis(y, map.height, cells.h, cells.down);
-    axis(x, map.width, cells.w, cells.right);
+    for (int64_t i = 0; i < padded; ++i) axis(y[i], map.height, cells.h[i], cells.down[i]);
+    for (int64_t i = 0; i < padded; ++i) axis(x[i], map.width, cells.w[i], cells.right[i]);
     return cells;
   }
 
+  JDA_INLINE Cell<T> cell(int64_t i, const Map& map) const {
+    Cell<T> cell;
+    axis(y[i], map.height, cell.h, cell.down);
+    axis(x[i], map.width, cell.w, cell.right);
+    return cell;
+  }
+
  private:
-  JDA_INLINE void axis(const T* location, int32_t size, int32_t* cell, T* distance) const {
-    for (int64_t i = 0; i < padded; ++i) {
-      const T at = location[i] * static_cast<T>(size) - T(0.5);
-      // floor: coordinates of visible samples are above -1, where truncation is off below zero only
-      cell[i] = static_cast<int32_t>(at) - (at < 0);
-      distance[i] = at - static_cast<T>(cell[i]);
-    }
+  static JDA_INLINE void axis(T location, int32_t size, int32_t& cell, T& distance) {
+    const T at = location * static_cast<T>(size) - T(0.5);
+    // floor: coordinates of visible samples are above -1, where truncation is off below zero only
+    cell = static_cast<int32_t>(at) - (at < 0);
+    distance = at - static_cast<T>(cell);
   }
 };
 

@@ -20,18 +20,18 @@ struct SampleGradient {
   const W* weight;
   W* grad_weight;  // null where not wanted
 
-  // For N groups from g on, their shares of the location's gradient are added to dy and dx.
+  // For the groups from g on, their shares of the location's gradient are added to dy and dx.
   template <int N>
-  JDA_INLINE void add(int64_t g, Vector<T, N>& dy, Vector<T, N>& dx) const {
-    const Vector<T, N> t00 = load<N>(dots + corner[0] * groups + g);
-    const Vector<T, N> t01 = load<N>(dots + corner[1] * groups + g);
-    const Vector<T, N> t10 = load<N>(dots + corner[2] * groups + g);
-    const Vector<T, N> t11 = load<N>(dots + corner[3] * groups + g);
+  JDA_INLINE void add(int64_t g, int used, Vector<T, N>& dy, Vector<T, N>& dx) const {
+    const Vector<T, N> t00 = load<N>(dots + corner[0] * groups + g, used);
+    const Vector<T, N> t01 = load<N>(dots + corner[1] * groups + g, used);
+    const Vector<T, N> t10 = load<N>(dots + corner[2] * groups + g, used);
+    const Vector<T, N> t11 = load<N>(dots + corner[3] * groups + g, used);
     const Vector<T, N> above = t01 - t00, below = t11 - t10;  // right minus left
     const Vector<T, N> top = t00 + right * above;
     const Vector<T, N> fall = t10 + right * below - top;  // bottom minus top
-    if (grad_weight) store<N>(grad_weight + g, top + down * fall);
-    const Vector<T, N> of_weight = load<N>(weight + g);
+    if (grad_weight) store<N>(grad_weight + g, top + down * fall, used);
+    const Vector<T, N> of_weight = load<N>(weight + g, used);
     dy += height * of_weight * fall;
     dx += width * of_weight * (above + down * (below - above));
   }
@@ -60,14 +60,17 @@ void finish(const Samples<W>& samples, const uint32_t* corners, const Real<W>* d
                                      static_cast<T>(map.width),
                                      samples.weight + at,
                                      grad_weight ? grad_weight + at : nullptr};
-      over_groups<G>(groups, [&](auto lanes, int64_t g) {
-        if constexpr (decltype(lanes)::kCount == kWide) {
-          sample.template add<kWide>(g, dy[i], dx[i]);
+      over_groups<G>(groups, [&](auto lanes, int64_t g, int used) {
+        constexpr int N = decltype(lanes)::kCount;
+        if constexpr (N == kWide) {
+          sample.template add<N>(g, used, dy[i], dx[i]);
         } else {
-          Vector<T, 1> y{}, x{};
-          sample.template add<1>(g, y, x);
-          dy[i][0] += y[0];
-          dx[i][0] += x[0];
+          Vector<T, N> y{}, x{};
+          sample.template add<N>(g, used, y, x);
+          for (int j = 0; j < N; ++j) {
+            dy[i][j] += y[j];
+            dx[i][j] += x[j];
+          }
         }
       });
     }

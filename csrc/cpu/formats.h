@@ -124,18 +124,32 @@ struct Format<Float16> {
   }
 };
 
+// Vectors of more lanes are always in use as a whole.
+constexpr int kFewLanes = 4;
+
+// The lanes that are in use, the first, are read and written; the others are zero.
 template <int N, typename F>
-JDA_INLINE Vector<Real<F>, N> load(const F* p) {
-  using Lane = typename Format<F>::Lane;
-  return Format<F>::template widen<N>(load_lanes<N>(reinterpret_cast<const Lane*>(p)));
+JDA_INLINE Vector<Real<F>, N> load(const F* p, int used = N) {
+  const auto* lanes = reinterpret_cast<const typename Format<F>::Lane*>(p);
+  if constexpr (N <= kFewLanes)
+    if (used < N) return Format<F>::template widen<N>(load_first_lanes<N>(lanes, used));
+  return Format<F>::template widen<N>(load_lanes<N>(lanes));
 }
 
-// Past the caches, where the instruction set can, only if `p` is aligned to N elements.
 template <int N, typename F>
-JDA_INLINE void store(F* p, Vector<Real<F>, N> v, bool past_caches = false) {
+JDA_INLINE void store(F* p, Vector<Real<F>, N> v, int used = N) {
   auto* lanes = reinterpret_cast<typename Format<F>::Lane*>(p);
   const auto rounded = Format<F>::template round<N>(v);
-  past_caches ? store_past_caches<N>(lanes, rounded) : store_lanes<N>(lanes, rounded);
+  if constexpr (N <= kFewLanes)
+    if (used < N) return store_first_lanes<N>(lanes, rounded, used);
+  store_lanes<N>(lanes, rounded);
+}
+
+// Past the caches, where the instruction set can. `p` must be aligned to N elements.
+template <int N, typename F>
+JDA_INLINE void store_past_caches(F* p, Vector<Real<F>, N> v) {
+  store_lanes_past_caches<N>(reinterpret_cast<typename Format<F>::Lane*>(p),
+                             Format<F>::template round<N>(v));
 }
 
 }  // namespace jda::JDA_ISA

@@ -134,7 +134,8 @@ struct AnyGroups {
         first[j] = g;
         continues[j] = at > 0;
         group[j] = (lane_numbers<I, N>() + phase) * reciprocal >> 16;
-        count[j] = static_cast<int32_t>(((N - 1 + phase) * reciprocal >> 16) + 1);
+        const int64_t seen = ((N - 1 + phase) * reciprocal >> 16) + 1;
+        count[j] = static_cast<int32_t>(seen < groups - g ? seen : groups - g);
         const Vector<I, N> begin = lane_numbers<I, N>() * reach - phase;
         const Vector<I, N> none{};
         first_lane[j] = begin > 0 ? begin : none;
@@ -173,35 +174,49 @@ struct AnyGroups {
   };
 };
 
-// Groups that are taken together where there are G of them, or any number if G is 0.
+// The narrowest vector. What is left behind the last whole one is in the first lanes of one more.
+template <typename T>
+constexpr int kFewest = kLanes<T> < kFewLanes ? kLanes<T> : kFewLanes;
+
+// Lanes of the vectors that groups are taken in: all G of them, or any number if G is 0.
 template <int G>
-constexpr int kGroupLanes = G ? G : 8;
+constexpr int kGroupLanes = G == 0  ? 8
+                            : G < 4 ? 4
+                                    : G;
 
 template <int N>
 struct LaneCount {
   static constexpr int kCount = N;
 };
 
-// Runs use(LaneCount<N>, g) over the groups: as many as fit at a time, and what is left one by one.
+// Runs use(LaneCount<N>, g, used) over the groups, `used` of N at a time, from g on.
 template <int G, typename Use>
 JDA_INLINE void over_groups(int64_t groups, const Use& use) {
   constexpr int N = kGroupLanes<G>;
-  int64_t g = 0;
-  for (; g + N <= groups; g += N) use(LaneCount<N>{}, g);
-  if constexpr (G == 0)
-    for (; g < groups; ++g) use(LaneCount<1>{}, g);
+  if constexpr (G > 0) {
+    use(LaneCount<N>{}, 0, G);
+  } else {
+    int64_t g = 0;
+    for (; g + N <= groups; g += N) use(LaneCount<N>{}, g, N);
+    for (; g < groups; g += kFewLanes) {
+      const int64_t left = groups - g;
+      use(LaneCount<kFewLanes>{}, g, static_cast<int>(left < kFewLanes ? left : kFewLanes));
+    }
+  }
 }
 
-// Runs kernel.block<N, M>(c) over the channels from c on: blocks of M vectors of N lanes first,
-// then narrower ones for what is left, down to D channels.
-template <int N, int M, int D, typename Kernel>
+// Runs kernel.block<N, M>(c, used) over the channels from c on, for M vectors of N lanes of which
+// `used` are in use: wide blocks first, then narrower ones for what is left, down to D channels.
+template <int N, int M, int D, typename T, typename Kernel>
 JDA_INLINE void narrowing_blocks(const Kernel& kernel, int64_t channels, int64_t c) {
-  for (; c + N * M <= channels; c += N * M) kernel.template block<N, M>(c);
+  for (; c + N * M <= channels; c += N * M) kernel.template block<N, M>(c, N);
   if (c == channels) return;
   if constexpr (M > 1 && N * M / 2 >= D) {
-    narrowing_blocks<N, M / 2, D>(kernel, channels, c);
-  } else if constexpr (N > 1 && N / 2 >= D) {
-    narrowing_blocks<N / 2, 1, D>(kernel, channels, c);
+    narrowing_blocks<N, M / 2, D, T>(kernel, channels, c);
+  } else if constexpr (N > kFewest<T> && N / 2 >= D) {
+    narrowing_blocks<N / 2, 1, D, T>(kernel, channels, c);
+  } else if constexpr (D == 1 && N > 1) {
+    kernel.template block<N, 1>(c, static_cast<int>(channels - c));
   }
 }
 
@@ -209,7 +224,7 @@ JDA_INLINE void narrowing_blocks(const Kernel& kernel, int64_t channels, int64_t
 template <typename T, typename Groups, typename Kernel>
 JDA_INLINE void over_channels(const Kernel& kernel, int64_t channels) {
   constexpr int D = Groups::kSize, N = D > 1 && D < kLanes<T> ? D : kLanes<T>;
-  narrowing_blocks<N, (D > N * JDA_VECTORS ? D / N : JDA_VECTORS), D>(kernel, channels, 0);
+  narrowing_blocks<N, (D > N * JDA_VECTORS ? D / N : JDA_VECTORS), D, T>(kernel, channels, 0);
 }
 
 }  // namespace jda::JDA_ISA

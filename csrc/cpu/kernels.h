@@ -1,8 +1,8 @@
 // The inner loops, which exist once for each instruction set.
 //
-// A sample of one key point at one scale touches up to four feature rows. Samples of a cluster lie
-// close together, so they share rows: `merge` first turns them into entries, one for each distinct
-// row, with one coefficient for each channel group (the sum of bilinear coefficient times weight).
+// A sample of one key point at one scale touches up to four feature rows. Samples of a visit lie close
+// together, so they share rows: `merge` first turns them into entries, one for each distinct row,
+// with one coefficient for each channel group (the sum of bilinear coefficient times weight).
 // Everything else works on entries:
 //
 //   forward    out[c]         = sum over entries e of coefficient[e, g(c)] * feature[row(e), c]
@@ -23,10 +23,22 @@ namespace jda {
 // A cluster has at most this many key points.
 constexpr int64_t kClusterPoints = 64;
 
-// The visible samples of one cluster.
+// Visible key points of one anchor in one camera: all of them or, where they are many, a block of
+// them that lies close together in the image.
+struct Visit {
+  int64_t listed;  // where the plan lists them; -1: not listed, they are all that are visible
+  int64_t part;    // its row among the partial results; -1: it is all there is of its anchor
+  int32_t anchor;  // counted over the batch: batch element * anchors + anchor
+  int32_t count;   // of key points
+  uint32_t place;  // of the first of them in the image, along the curve that work follows
+};
+
+// The visible samples of one cluster, visit by visit.
 template <typename W>
 struct Samples {
-  const int32_t* points;  // key points
+  const Visit* visits;
+  int64_t visits_count;
+  const int32_t* points;  // key points, counted over the batch
   int64_t count;
   const Real<W>* locations;  // of key point 0 in the cluster's camera
   const W* weight;           // likewise: [scales, groups]
@@ -51,9 +63,19 @@ struct Entries {
   T* coefficient;     // [entries, groups], and 64 bytes that may be read
   T* tangent;         // likewise, of the coefficients; null if none is wanted
   uint32_t* corners;  // null, or [samples, scales, 4]: 1 + number of the corner's entry; 0: none
+  int32_t* end;       // [visits]: one past the last entry of each
 };
 
-// A sum over the rows of entries.
+// The entries of the visits of a cluster.
+struct Visited {
+  const Visit* visits;
+  const int32_t* end;  // [visits]: one past the last entry of each
+  int64_t count;       // of visits
+  const int32_t* row;  // of the entries
+  int64_t ahead;       // rows of so many entries later are fetched into the caches; 0: none
+};
+
+// Sums over the rows of each visit's entries.
 template <typename F>
 struct Gathering {
   struct Term {
@@ -61,23 +83,24 @@ struct Gathering {
     const Real<F>* coefficient;
   };
   Term terms[2];
-  const int32_t* row;  // of the entries
-  int64_t count;
-  bool prefetch;
-  F* out;         // [channels]: the sum if it is all there is,
-  Real<F>* part;  // or null, and the sum, not rounded, goes here
+  Visited entries;
+  F* out;          // [anchors, channels]: where a sum goes that is all there is,
+  Real<F>* parts;  // [parts, channels]: or a part, not rounded
 };
 
 // One row of the gradient of the feature maps, and the dots of the entries that it is made of.
 template <typename F>
 struct RowGradient {
-  const int64_t* entries;  // the row's
+  const int64_t* entries;  // the row's, and further rows' behind them
   int64_t count;
+  int64_t further;        // how many
+  int64_t ahead;          // cotangents of so many entries later are fetched; 0: none
   const int32_t* anchor;  // [all entries]: row of the cotangent
   Real<F>* coefficient;   // [all entries, groups]: the dots replace them if they are wanted
   const F* cotangent;     // [anchors, channels]
   const F* feature;       // [channels]: the row itself; null: no dots wanted
-  F* gradient;            // [channels]: written
+  F* gradient;            // [channels]: written,
+  Real<F>* sum;           // [channels]: or null, or the row is added to this instead
   bool past_caches;       // write it past the caches
   Real<F>* spare;         // [count, groups]
 };
@@ -103,15 +126,15 @@ struct SampleKernels {
 template <typename F>
 struct RowKernels {
   using T = Real<F>;
-  // The sum over terms and `count` entries of coefficient * features[row, c].
+  // For each visit, the sum over terms and entries of coefficient * features[row, c].
   void (*gather)(const Gathering<F>& gathering, int64_t channels, int64_t groups);
   // out[c] = sum over `count` parts.
   void (*add_parts)(const T* parts, int64_t count, int64_t channels, F* out);
   // Writes `count` zeros; past the caches only to an aligned place.
   void (*zero)(F* to, int64_t count, bool past_caches);
-  // dots[e, g] = sum over the channels of group g of cotangent[c] * features[row(e), c].
-  void (*dot)(const F* features, int64_t channels, int64_t groups, const int32_t* row,
-              int64_t count, bool prefetch, const F* cotangent, T* dots);
+  // dots[e, g] = sum over the channels of group g of cotangent[anchor, c] * features[row(e), c].
+  void (*dot)(const Visited& entries, const F* features, int64_t channels, int64_t groups,
+              const F* cotangent, T* dots);
   void (*row_gradient)(const RowGradient<F>& row, int64_t channels, int64_t groups);
 };
 

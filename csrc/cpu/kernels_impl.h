@@ -14,7 +14,9 @@ SampleKernels<W> with_groups() {
 
 template <typename W>
 SampleKernels<W> sample_kernels(int64_t groups) {
-  return groups == 8 ? with_groups<W, 8>() : with_groups<W, 0>();
+  return groups == 8   ? with_groups<W, 8>()
+         : groups == 1 ? with_groups<W, 1>()
+                       : with_groups<W, 0>();
 }
 
 template <typename F, typename Groups>

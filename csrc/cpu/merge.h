@@ -36,23 +36,26 @@ struct Moves {
 
   // The tangent of share * weight of corner j, for the groups from g on.
   template <int N>
-  JDA_INLINE Vector<T, N> term(int j, T share_of, Vector<T, N> weight_of, int64_t g) const {
+  JDA_INLINE Vector<T, N> term(int j, T share_of, Vector<T, N> weight_of, int64_t g,
+                               int used) const {
     Vector<T, N> sum{};
     if (shares) sum += share[j] * weight_of;
-    if (weight) sum += share_of * load<N>(weight + g);
+    if (weight) sum += share_of * load<N>(weight + g, used);
     return sum;
   }
 };
 
 template <int N, typename T>
-JDA_INLINE void add(T* sum, Vector<T, N> term, bool to_what_is_there) {
-  store<N>(sum, to_what_is_there ? load<N>(sum) + term : term);
+JDA_INLINE void add(T* sum, Vector<T, N> term, bool to_what_is_there, int used) {
+  store<N>(sum, to_what_is_there ? load<N>(sum, used) + term : term, used);
 }
 
-// Turns the samples of a cluster into entries, scale by scale. G groups, or any number of them where G
-// is 0. Where many samples fall into few cells, a tile holds the number of each cell's entry; where
-// they are sparse, each corner gets an entry of its own. With kTangent the tangents of the
-// coefficients are summed likewise.
+// Turns the samples of a cluster into entries. G groups, or any number of them where G is 0. With
+// kTangent the tangents of the coefficients are summed likewise.
+//
+// Samples of one visit are taken scale by scale: where many of them fall into few cells, a tile holds
+// the number of each cell's entry; where they are sparse, each corner gets an entry of its own. So it
+// does in a cluster of several visits, which have too few samples each to share rows.
 template <typename W, int G, bool kTangent>
 class Merge {
  public:
@@ -77,7 +80,15 @@ class Merge {
 
   // Returns how many entries there are.
   JDA_INLINE int64_t run() {
-    for (int64_t s = 0; s < samples_.scales; ++s) merge_scale(s);
+    if (samples_.visits_count > 1) {
+      for (int64_t v = 0, i = 0; v < samples_.visits_count; ++v) {
+        for (const int64_t end = i + samples_.visits[v].count; i < end; ++i) spread_sample(i);
+        entries_.end[v] = last_;
+      }
+    } else {
+      for (int64_t s = 0; s < samples_.scales; ++s) merge_scale(s);
+      entries_.end[0] = last_;
+    }
     return last_;
   }
 
@@ -92,6 +103,16 @@ class Merge {
     int64_t tile_width;
   };
 
+  JDA_INLINE void spread_sample(int64_t i) {
+    for (int64_t s = 0; s < samples_.scales; ++s) {
+      const Map map = samples_.maps[s];
+      const Cell<T> cell = coordinates_.cell(i, map);
+      const bool inside =
+          cell.h >= 0 && cell.w >= 0 && cell.h < map.height - 1 && cell.w < map.width - 1;
+      merge_sample({s, map, {}, {}, inside, false, 0}, cell, i);
+    }
+  }
+
   JDA_INLINE void merge_scale(int64_t s) {
     const Map map = samples_.maps[s];
     const Cells<T> cells = coordinates_.cells(map);
@@ -103,7 +124,7 @@ class Merge {
     const bool dense = tile_cells <= samples_.count * Tile::kCellsPerPoint;
     if (dense) clear(tile_cells);
     const Scale scale{s, map, h, w, inside, dense, tile_width};
-    for (int64_t i = 0; i < samples_.count; ++i) merge_sample(scale, cells, i);
+    for (int64_t i = 0; i < samples_.count; ++i) merge_sample(scale, cells[i], i);
   }
 
   // The tile, and the coefficients that its entries may have.
@@ -115,11 +136,10 @@ class Merge {
       for (int64_t i = begin; i < end; ++i) entries_.tangent[i] = 0;
   }
 
-  JDA_INLINE void merge_sample(const Scale& scale, const Cells<T>& cells, int64_t i) {
+  JDA_INLINE void merge_sample(const Scale& scale, const Cell<T>& cell, int64_t i) {
     const Map& map = scale.map;
     const W* weight = weights_[i] + scale.number * groups_;
-    const int32_t h = cells.h[i], w = cells.w[i];
-    const T down = cells.down[i], right = cells.right[i];
+    const auto [h, w, down, right] = cell;
     const T share[4] = {(1 - down) * (1 - right), (1 - down) * right, down * (1 - right),
                         down * right};
     [[maybe_unused]] const Moves<W> moves(samples_, map, i, scale.number, down, right);
@@ -137,13 +157,13 @@ class Merge {
       const int32_t number = number_of(scale, place + dh * scale.tile_width + dw);
       entries_.row[number - 1] = static_cast<int32_t>(row + dh * map.width + dw);
       const int64_t q = (number - 1) * groups_;
-      over_groups<G>(groups_, [&](auto lanes, int64_t g) {
+      over_groups<G>(groups_, [&](auto lanes, int64_t g, int used) {
         constexpr int N = decltype(lanes)::kCount;
-        const Vector<T, N> of_weight = load<N>(weight + g);
-        add<N>(entries_.coefficient + q + g, share[j] * of_weight, scale.dense);
+        const Vector<T, N> of_weight = load<N>(weight + g, used);
+        add<N>(entries_.coefficient + q + g, share[j] * of_weight, scale.dense, used);
         if constexpr (kTangent)
-          add<N>(entries_.tangent + q + g, moves.template term<N>(j, share[j], of_weight, g),
-                 scale.dense);
+          add<N>(entries_.tangent + q + g, moves.template term<N>(j, share[j], of_weight, g, used),
+                 scale.dense, used);
       });
       if (corner) corner[j] = static_cast<uint32_t>(first_ + number);
     }

@@ -67,7 +67,7 @@ void transpose(const T* from, int64_t from_stride, T* to, int64_t to_stride, int
       for (int q = 0; q < kLanes; ++q)
         for (int s = 0; s < kSquares; ++s) {
           T* target = to + (j + q) * to_stride + i + s * kLanes;
-          past_caches ? store_past_caches<kLanes>(target, square[s][q])
+          past_caches ? store_lanes_past_caches<kLanes>(target, square[s][q])
                       : store_lanes<kLanes>(target, square[s][q]);
         }
     }

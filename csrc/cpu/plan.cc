@@ -3,8 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "scratch.h"
+
 namespace jda {
 namespace {
+
+// A visit of at most so many key points shares its cluster with others.
+constexpr int32_t kShort = 4;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -48,38 +53,6 @@ void look(const Sizes& sizes, const T* locations, int64_t anchor, Seen* seen) {
 }
 
 template <typename T>
-uint32_t place(const Sizes& sizes, const T* locations, int64_t anchor, int64_t camera,
-               int64_t point) {
-  const T* location = locations + ((anchor * sizes.points + point) * sizes.cameras + camera) * 2;
-  return curve(location[0], location[1]);
-}
-
-// Lists the visible key points of one anchor in one camera along the curve, by 16 x 16 tiles.
-template <typename T>
-void list_points(const Sizes& sizes, const T* locations, int64_t anchor, int64_t camera,
-                 int32_t* points) {
-  const T* first = locations + (anchor * sizes.points * sizes.cameras + camera) * 2;
-  int32_t begin[257] = {};
-  auto each = [&](auto use) {
-    const T* location = first;
-    for (int64_t p = 0; p < sizes.points; ++p, location += sizes.cameras * 2)
-      if (visible(location[0], location[1])) use(p, curve(location[0], location[1]) >> 8);
-  };
-  each([&](int64_t, uint32_t tile) { ++begin[tile + 1]; });
-  for (int tile = 0; tile < 256; ++tile) begin[tile + 1] += begin[tile];
-  each([&](int64_t p, uint32_t tile) { points[begin[tile]++] = static_cast<int32_t>(p); });
-}
-
-// What is seen of every anchor in every camera, and where its clusters go.
-struct Layout {
-  std::vector<Seen> seen;       // [batch * anchors, cameras]
-  std::vector<int64_t> part;    // likewise: the partial result of its first cluster
-  std::vector<int64_t> listed;  // likewise: where its key points are listed, or -1
-  std::vector<int64_t> begin;   // [batch * cameras + 1]: the first cluster of each camera
-  int64_t points = 0;           // that are listed
-};
-
-template <typename T>
 std::vector<Seen> look_everywhere(const Sizes& sizes, const T* locations, Team& team) {
   const int64_t anchors = sizes.batch * sizes.anchors, cameras = sizes.cameras;
   std::vector<Seen> seen(anchors * cameras);
@@ -90,78 +63,154 @@ std::vector<Seen> look_everywhere(const Sizes& sizes, const T* locations, Team& 
   return seen;
 }
 
-// Counts the clusters and the partial results of every anchor.
-Layout lay_out(const Sizes& sizes, std::vector<Seen> seen, Plan& plan) {
-  const int64_t anchors = sizes.batch * sizes.anchors, cameras = sizes.cameras;
-  Layout layout;
-  layout.seen = std::move(seen);
-  layout.part.resize(anchors * cameras);
-  layout.listed.assign(anchors * cameras, -1);
-  layout.begin.assign(sizes.batch * cameras + 1, 0);
-  plan.pieces.assign(anchors, 0);
-  plan.part.assign(anchors, 0);
-  for (int64_t a = 0; a < anchors; ++a) {
-    for (int64_t k = 0; k < cameras; ++k) {
-      const Seen& here = layout.seen[a * cameras + k];
-      layout.begin[a / sizes.anchors * cameras + k + 1] += here.pieces();
-      layout.part[a * cameras + k] = plan.parts + plan.pieces[a];
-      plan.pieces[a] += here.pieces();
-      if (here.pieces() > 1) {
-        layout.listed[a * cameras + k] = layout.points;
-        layout.points += here.count;
-      }
-    }
-    plan.part[a] = plan.parts;
-    if (plan.pieces[a] > 1) plan.parts += plan.pieces[a];
-  }
-  for (size_t g = 1; g < layout.begin.size(); ++g) layout.begin[g] += layout.begin[g - 1];
-  return layout;
+// Key points of one anchor in one camera that are too many for one visit.
+struct Crowd {
+  int64_t visit;  // the first of its visits; they follow each other
+  int32_t pieces, camera;
+};
+
+// The visits of each camera of a batch element begin where the next's do.
+std::vector<int64_t> count_visits(const Sizes& sizes, const std::vector<Seen>& seen) {
+  const int64_t cameras = sizes.cameras;
+  std::vector<int64_t> begin(sizes.batch * cameras + 1, 0);
+  const Seen* here = seen.data();
+  for (int64_t b = 0; b < sizes.batch; ++b)
+    for (int64_t a = 0; a < sizes.anchors; ++a)
+      for (int64_t k = 0; k < cameras; ++k) begin[b * cameras + k + 1] += here++->pieces();
+  for (size_t g = 1; g < begin.size(); ++g) begin[g] += begin[g - 1];
+  return begin;
 }
 
-// Writes the clusters of one anchor in one camera; returns one past the last of them.
-template <typename T>
-Cluster* write_clusters(const Sizes& sizes, const T* locations, const Layout& layout,
-                        const Plan& plan, int64_t anchor, int64_t camera, Cluster* cluster) {
-  const int64_t at = anchor * sizes.cameras + camera;
-  const Seen& here = layout.seen[at];
-  const int64_t pieces = here.pieces();
-  for (int64_t i = 0; i < pieces; ++i, ++cluster) {
-    const int64_t begin = here.count * i / pieces, end = here.count * (i + 1) / pieces;
-    *cluster = {
-        anchor, static_cast<int32_t>(camera), static_cast<int32_t>(end - begin), here.place, -1,
-        -1};
-    if (pieces > 1) {
-      cluster->listed = layout.listed[at] + begin;
-      cluster->place = place(sizes, locations, anchor, camera, plan.points[cluster->listed]);
-    }
-    if (plan.pieces[anchor] > 1) cluster->part = layout.part[at] + i;
+// Divides the first of some visits, which has the key points of all, among them.
+void divide(int64_t listed, int64_t pieces, Visit* visits) {
+  const Visit whole = visits[0];
+  for (int64_t i = 0; i < pieces; ++i) {
+    const int64_t begin = whole.count * i / pieces, end = whole.count * (i + 1) / pieces;
+    visits[i] = whole;
+    visits[i].listed = listed + begin;
+    visits[i].count = static_cast<int32_t>(end - begin);
+    visits[i].part = whole.part < 0 ? -1 : whole.part + i;
   }
-  return cluster;
+}
+
+// Writes the visits of all anchors, camera by camera in the anchors' order, and numbers the partial
+// results. The key points of crowds still
+// have to be listed.
+std::vector<Crowd> write_visits(const Sizes& sizes, const std::vector<Seen>& seen,
+                                std::vector<int64_t> next, Plan& plan) {
+  const int64_t anchors = sizes.batch * sizes.anchors, cameras = sizes.cameras;
+  std::vector<Crowd> crowds;
+  int64_t listed = 0;
+  plan.visits.resize(next.back());
+  plan.pieces.assign(anchors, 0);
+  plan.part.assign(anchors, 0);
+  const Seen* here = seen.data();
+  for (int64_t a = 0; a < anchors; ++a) {
+    int64_t* next_of_camera = next.data() + a / sizes.anchors * cameras;
+    for (int64_t k = 0; k < cameras; ++k) plan.pieces[a] += here[k].pieces();
+    plan.part[a] = plan.parts;
+    const bool several = plan.pieces[a] > 1;
+    for (int64_t k = 0; k < cameras; ++k, ++here) {
+      const int32_t pieces = here->pieces();
+      if (pieces == 0) continue;
+      Visit* visit = plan.visits.data() + next_of_camera[k];
+      *visit = {-1, several ? plan.parts : -1, static_cast<int32_t>(a), here->count, here->place};
+      if (pieces > 1) {
+        crowds.push_back({next_of_camera[k], pieces, static_cast<int32_t>(k)});
+        divide(listed, pieces, visit);
+        listed += here->count;
+      }
+      next_of_camera[k] += pieces;
+      plan.parts += several ? pieces : 0;
+    }
+  }
+  plan.points.resize(listed);
+  return crowds;
+}
+
+// Lists the key points of a crowd along the curve, by 16 x 16 tiles, so that each of its visits is a
+// block of them.
+template <typename T>
+void list_points(const Sizes& sizes, const T* locations, const Crowd& crowd, Plan& plan) {
+  Visit* visits = plan.visits.data() + crowd.visit;
+  const int64_t first = visits->anchor * sizes.points;
+  const T* of_camera = locations + crowd.camera * 2;
+  const auto place = [&](int64_t point) {
+    const T* location = of_camera + point * sizes.cameras * 2;
+    return curve(location[0], location[1]);
+  };
+  int32_t begin[257] = {};
+  const auto each = [&](auto use) {
+    const T* location = of_camera + first * sizes.cameras * 2;
+    for (int64_t p = first; p < first + sizes.points; ++p, location += sizes.cameras * 2)
+      if (visible(location[0], location[1])) use(p, place(p) >> 8);
+  };
+  each([&](int64_t, uint32_t tile) { ++begin[tile + 1]; });
+  for (int tile = 0; tile < 256; ++tile) begin[tile + 1] += begin[tile];
+  int32_t* points = plan.points.data() + visits->listed;
+  each([&](int64_t p, uint32_t tile) { points[begin[tile]++] = static_cast<int32_t>(p); });
+  for (int32_t i = 0; i < crowd.pieces; ++i) visits[i].place = place(plan.points[visits[i].listed]);
+}
+
+// Sorts visits by their places, byte by byte; visits of the same place keep their order.
+void sort(Visit* visits, int64_t count, Visit* spare) {
+  for (int shift : {0, 8}) {
+    int64_t begin[257] = {};
+    const auto digit = [&](int64_t i) { return visits[i].place >> shift & 255; };
+    for (int64_t i = 0; i < count; ++i) ++begin[digit(i) + 1];
+    for (int d = 0; d < 256; ++d) begin[d + 1] += begin[d];
+    for (int64_t i = 0; i < count; ++i) spare[begin[digit(i)]++] = visits[i];
+    std::swap(visits, spare);
+  }
+}
+
+// Whether a visit has so few key points that what they share is not worth looking for.
+bool is_short(const Visit& visit) { return visit.count <= kShort && visit.listed < 0; }
+
+// Adds the clusters of the visits [begin, end), which are those of one camera.
+void add_clusters(int64_t begin, int64_t end, int64_t camera, Plan& plan) {
+  for (int64_t i = begin; i < end;) {
+    Cluster cluster{i, 0, 0, static_cast<int32_t>(camera)};
+    do {
+      cluster.count += plan.visits[i++].count;
+    } while (i < end && is_short(plan.visits[i]) && is_short(plan.visits[i - 1]) &&
+             cluster.count + plan.visits[i].count <= kClusterPoints);
+    cluster.visits = static_cast<int32_t>(i - cluster.visit);
+    plan.clusters.push_back(cluster);
+  }
 }
 
 }  // namespace
 
+int64_t plan_bytes(const Sizes& sizes) {
+  const int64_t lists = sizes.batch * sizes.anchors * sizes.cameras;
+  const int64_t visits = lists * ceil_div(sizes.points, kClusterPoints);
+  const int64_t listed = sizes.points > kClusterPoints ? lists * sizes.points : 0;
+  const int64_t of_visit = 2 * sizeof(Visit) + sizeof(Cluster);  // once more while they are sorted
+  return lists * sizeof(Seen) + visits * of_visit + listed * sizeof(int32_t);
+}
+
+int64_t most_parts(const Sizes& sizes) {
+  const int64_t pieces = sizes.cameras * ceil_div(sizes.points, kClusterPoints);
+  return pieces > 1 ? sizes.batch * sizes.anchors * pieces : 0;
+}
+
 template <typename T>
 Plan make_plan(const Sizes& sizes, const T* locations, Team& team) {
-  const int64_t cameras = sizes.cameras;
   Plan plan;
-  const Layout layout = lay_out(sizes, look_everywhere(sizes, locations, team), plan);
-  plan.points.resize(layout.points);
-  if (layout.points > 0)
-    team.for_each(layout.listed.size(), [&](int64_t, int64_t i) {
-      if (layout.listed[i] >= 0)
-        list_points(sizes, locations, i / cameras, i % cameras,
-                    plan.points.data() + layout.listed[i]);
+  const std::vector<Seen> seen = look_everywhere(sizes, locations, team);
+  const std::vector<int64_t> begin = count_visits(sizes, seen);
+  const std::vector<Crowd> crowds = write_visits(sizes, seen, begin, plan);
+  team.for_each(crowds.size(),
+                [&](int64_t, int64_t i) { list_points(sizes, locations, crowds[i], plan); });
+  const int64_t lists = sizes.batch * sizes.cameras;
+  if (sizes.channels >= kNarrow) {
+    Scratch<Visit> spare(plan.visits.size());
+    team.for_each(lists, [&](int64_t, int64_t g) {  // a camera of a batch element
+      sort(plan.visits.data() + begin[g], begin[g + 1] - begin[g], spare.get() + begin[g]);
     });
-  plan.clusters.resize(layout.begin.back());
-  team.for_each(sizes.batch * cameras, [&](int64_t, int64_t g) {  // a camera of a batch element
-    Cluster *first = plan.clusters.data() + layout.begin[g], *last = first;
-    const int64_t anchor = g / cameras * sizes.anchors;
-    for (int64_t a = anchor; a < anchor + sizes.anchors; ++a)
-      last = write_clusters(sizes, locations, layout, plan, a, g % cameras, last);
-    std::stable_sort(first, last,
-                     [](const Cluster& a, const Cluster& b) { return a.place < b.place; });
-  });
+  }
+  for (int64_t g = 0; g < lists; ++g) add_clusters(begin[g], begin[g + 1], g % sizes.cameras, plan);
   return plan;
 }
 

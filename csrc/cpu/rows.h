@@ -16,13 +16,16 @@ JDA_INLINE void prefetch_row(const F* row) {
 }
 
 template <int N, int M, typename F>
-JDA_INLINE void put(F* p, const Vector<Real<F>, N>* v, bool past_caches = false) {
+JDA_INLINE void put(F* p, const Vector<Real<F>, N>* v, int used) {
 #pragma GCC unroll 16
-  for (int j = 0; j < M; ++j) store<N>(p + j * N, v[j], past_caches);
+  for (int j = 0; j < M; ++j) store<N>(p + j * N, v[j], used);
 }
 
-// Entries ahead that gather and dot prefetch.
-constexpr int64_t kAhead = 4;
+template <int N, int M, typename F>
+JDA_INLINE void put_past_caches(F* p, const Vector<Real<F>, N>* v) {
+#pragma GCC unroll 16
+  for (int j = 0; j < M; ++j) store_past_caches<N>(p + j * N, v[j]);
+}
 
 template <typename F, typename Groups>
 struct Gather {
@@ -32,27 +35,37 @@ struct Gather {
   int64_t channels, groups;
 
   template <int N, int M>
-  JDA_INLINE void block(int64_t c) const {
+  JDA_INLINE void block(int64_t c, int used) const {
     const typename Groups::template Block<T, N, M> block(layout, c);
-    const int32_t* row = gathering.row;
-    const int64_t count = gathering.count;
-    Vector<T, N> sum[M] = {};
-    for (const auto& term : gathering.terms) {
-      if (!term.features) continue;
-      const F* features = term.features + c;
-      for (int64_t e = 0; e < count; ++e) {
-        const F* feature = features + row[e] * channels;
-        const T* q = term.coefficient + e * groups;
-        if (gathering.prefetch)
-          prefetch_row<N, M>(features + row[e + kAhead < count ? e + kAhead : e] * channels);
-#pragma GCC unroll 16
-        for (int j = 0; j < M; ++j) sum[j] += block.spread(q, j) * load<N>(feature + j * N);
-      }
+    const Visited& entries = gathering.entries;
+    for (int64_t v = 0, begin = 0; v < entries.count; ++v) {
+      const Visit& visit = entries.visits[v];
+      const int64_t end = entries.end[v];
+      Vector<T, N> sum[M] = {};
+      for (const auto& term : gathering.terms)
+        if (term.features) add<N, M>(block, term, c, used, begin, end, sum);
+      if (visit.part < 0)
+        put<N, M>(gathering.out + visit.anchor * channels + c, sum, used);
+      else
+        put<N, M>(gathering.parts + visit.part * channels + c, sum, used);
+      begin = end;
     }
-    if (gathering.part)
-      put<N, M>(gathering.part + c, sum);
-    else
-      put<N, M>(gathering.out + c, sum);
+  }
+
+  template <int N, int M, typename Block>
+  JDA_INLINE void add(const Block& block, const typename Gathering<F>::Term& term, int64_t c,
+                      int used, int64_t begin, int64_t end, Vector<T, N>* sum) const {
+    const Visited& entries = gathering.entries;
+    const int64_t count = entries.end[entries.count - 1];
+    const F* features = term.features + c;
+    for (int64_t e = begin; e < end; ++e) {
+      const F* feature = features + entries.row[e] * channels;
+      const T* q = term.coefficient + e * groups;
+      if (entries.ahead && e + entries.ahead < count)
+        prefetch_row<N, M>(features + entries.row[e + entries.ahead] * channels);
+#pragma GCC unroll 16
+      for (int j = 0; j < M; ++j) sum[j] += block.spread(q, j) * load<N>(feature + j * N, used);
+    }
   }
 };
 
@@ -64,12 +77,12 @@ struct AddParts {
   F* out;
 
   template <int N, int M>
-  JDA_INLINE void block(int64_t c) const {
+  JDA_INLINE void block(int64_t c, int used) const {
     Vector<T, N> sum[M] = {};
     for (const T* part = parts + c; part < parts + count * channels; part += channels)
 #pragma GCC unroll 16
-      for (int j = 0; j < M; ++j) sum[j] += load<N>(part + j * N);
-    put<N, M>(out + c, sum);
+      for (int j = 0; j < M; ++j) sum[j] += load<N>(part + j * N, used);
+    put<N, M>(out + c, sum, used);
   }
 };
 
@@ -77,28 +90,30 @@ template <typename F, typename Groups>
 struct Dot {
   using T = Real<F>;
   Groups layout;
+  const Visited& entries;
   const F* features;
   int64_t channels, groups;
-  const int32_t* row;
-  int64_t count;
-  bool prefetch;
   const F* cotangent;
   T* dots;
 
   template <int N, int M>
-  JDA_INLINE void block(int64_t c) const {
+  JDA_INLINE void block(int64_t c, int used) const {
     const typename Groups::template Block<T, N, M> block(layout, c);
-    Vector<T, N> bar[M];
+    const int64_t count = entries.end[entries.count - 1];
+    for (int64_t v = 0, e = 0; v < entries.count; ++v) {
+      Vector<T, N> bar[M];
 #pragma GCC unroll 16
-    for (int j = 0; j < M; ++j) bar[j] = load<N>(cotangent + c + j * N);
-    for (int64_t e = 0; e < count; ++e) {
-      const F* feature = features + row[e] * channels + c;
-      if (prefetch)
-        prefetch_row<N, M>(features + row[e + kAhead < count ? e + kAhead : e] * channels + c);
-      Vector<T, N> product[M];
+      for (int j = 0; j < M; ++j)
+        bar[j] = load<N>(cotangent + entries.visits[v].anchor * channels + c + j * N, used);
+      for (; e < entries.end[v]; ++e) {
+        const F* feature = features + entries.row[e] * channels + c;
+        if (entries.ahead && e + entries.ahead < count)
+          prefetch_row<N, M>(features + entries.row[e + entries.ahead] * channels + c);
+        Vector<T, N> product[M];
 #pragma GCC unroll 16
-      for (int j = 0; j < M; ++j) product[j] = bar[j] * load<N>(feature + j * N);
-      block.sum(product, dots + e * groups);
+        for (int j = 0; j < M; ++j) product[j] = bar[j] * load<N>(feature + j * N, used);
+        block.sum(product, dots + e * groups);
+      }
     }
   }
 };
@@ -111,29 +126,39 @@ struct Row {
   int64_t channels, groups;
 
   template <int N, int M>
-  JDA_INLINE void block(int64_t c) const {
+  JDA_INLINE void block(int64_t c, int used) const {
     const typename Groups::template Block<T, N, M> block(layout, c);
     Vector<T, N> sum[M] = {};
+    if (row.sum)
+#pragma GCC unroll 16
+      for (int j = 0; j < M; ++j) sum[j] = load<N>(row.sum + c + j * N, used);
     for (int64_t i = 0; i < row.count; ++i) {
       const int64_t e = row.entries[i];
       const F* bar = row.cotangent + row.anchor[e] * channels + c;
+      if (row.ahead && i + row.ahead < row.count + row.further)
+        prefetch_row<N, M>(row.cotangent + row.anchor[row.entries[i + row.ahead]] * channels + c);
       const T* q =
           kDots && !Groups::kWholeGroups ? row.spare + i * groups : row.coefficient + e * groups;
       if constexpr (kDots) {
         Vector<T, N> product[M];
 #pragma GCC unroll 16
         for (int j = 0; j < M; ++j) {
-          const Vector<T, N> v = load<N>(bar + j * N);
+          const Vector<T, N> v = load<N>(bar + j * N, used);
           sum[j] += block.spread(q, j) * v;
-          product[j] = v * load<N>(row.feature + c + j * N);
+          product[j] = v * load<N>(row.feature + c + j * N, used);
         }
         block.sum(product, row.coefficient + e * groups);
       } else {
 #pragma GCC unroll 16
-        for (int j = 0; j < M; ++j) sum[j] += block.spread(q, j) * load<N>(bar + j * N);
+        for (int j = 0; j < M; ++j) sum[j] += block.spread(q, j) * load<N>(bar + j * N, used);
       }
     }
-    put<N, M>(row.gradient + c, sum, row.past_caches);
+    if (row.sum)
+      put<N, M>(row.sum + c, sum, used);
+    else if (row.past_caches)
+      put_past_caches<N, M>(row.gradient + c, sum);
+    else
+      put<N, M>(row.gradient + c, sum, used);
   }
 };
 
@@ -143,28 +168,14 @@ struct Zero {
   bool past_caches;
 
   template <int N, int M>
-  JDA_INLINE void block(int64_t c) const {
+  JDA_INLINE void block(int64_t c, int used) const {
     const Vector<Real<F>, N> zeros[M] = {};
-    put<N, M>(to + c, zeros, past_caches);
+    if (past_caches)
+      put_past_caches<N, M>(to + c, zeros);
+    else
+      put<N, M>(to + c, zeros, used);
   }
 };
-
-template <typename T>
-struct Copy {
-  const T* from;
-  T* to;
-
-  template <int N, int M>
-  JDA_INLINE void block(int64_t c) const {
-#pragma GCC unroll 16
-    for (int j = 0; j < M; ++j) store_lanes<N>(to + c + j * N, load_lanes<N>(from + c + j * N));
-  }
-};
-
-template <typename T>
-JDA_INLINE void copy(const T* from, T* to, int64_t count) {
-  over_channels<T, AnyGroups>(Copy<T>{from, to}, count);
-}
 
 template <typename F, typename Groups>
 void gather(const Gathering<F>& gathering, int64_t channels, int64_t groups) {
@@ -183,10 +194,10 @@ void zero(F* to, int64_t count, bool past_caches) {
 }
 
 template <typename F, typename Groups>
-void dot(const F* features, int64_t channels, int64_t groups, const int32_t* row, int64_t count,
-         bool prefetch, const F* cotangent, Real<F>* dots) {
-  over_channels<Real<F>, Groups>(Dot<F, Groups>{Groups(channels, groups), features, channels,
-                                                groups, row, count, prefetch, cotangent, dots},
+void dot(const Visited& entries, const F* features, int64_t channels, int64_t groups,
+         const F* cotangent, Real<F>* dots) {
+  over_channels<Real<F>, Groups>(Dot<F, Groups>{Groups(channels, groups), entries, features,
+                                                channels, groups, cotangent, dots},
                                  channels);
 }
 
@@ -196,7 +207,8 @@ void row_gradient(const RowGradient<F>& row, int64_t channels, int64_t groups) {
   if (row.feature &&
       !Groups::kWholeGroups)  // a group's dots may be begun before its coefficient's last use
     for (int64_t i = 0; i < row.count; ++i)
-      copy(row.coefficient + row.entries[i] * groups, row.spare + i * groups, groups);
+      for (int64_t g = 0; g < groups; ++g)
+        row.spare[i * groups + g] = row.coefficient[row.entries[i] * groups + g];
   if (row.feature)
     over_channels<Real<F>, Groups>(Row<F, Groups, true>{layout, row, channels, groups}, channels);
   else

@@ -1,49 +1,53 @@
 // The samples of a cluster, as the kernels take them.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels.h"
+#include "passes.h"
 #include "plan.h"
 #include "scratch.h"
 
 namespace jda {
 
-// Where, within the locations, the cluster's camera has its location of key point 0.
-inline int64_t first_sample(const Sizes& sizes, const Cluster& cluster) {
-  return cluster.anchor * sizes.points * sizes.cameras + cluster.camera;
-}
-
-template <typename T>
-T* at(T* array, int64_t offset) {
-  return array ? array + offset : nullptr;
-}
-
 template <typename F, typename W>
 Samples<W> samples_of(const Problem<F, W>& problem, const Plan& plan, const Cluster& cluster,
                       int32_t* found) {
-  const int64_t first = first_sample(problem, cluster), weights = problem.scales * problem.groups;
-  return {key_points(problem, plan, cluster, found),
+  const int64_t weights = problem.scales * problem.groups;
+  return {plan.visits.data() + cluster.visit,
+          cluster.visits,
+          key_points(problem, plan, cluster, found),
           cluster.count,
-          problem.locations + first * 2,
-          problem.weight + first * weights,
+          problem.locations + cluster.camera * 2,
+          problem.weight + cluster.camera * weights,
           problem.cameras * 2,
           problem.cameras * weights,
           problem.maps + cluster.camera * problem.scales,
           problem.scales,
           problem.groups,
           problem.y_axis,
-          at(problem.tangent_locations, first * 2),
-          at(problem.tangent_weight, first * weights)};
+          at(problem.tangent_locations, cluster.camera * 2),
+          at(problem.tangent_weight, cluster.camera * weights)};
 }
 
-// Whether a batch element's feature maps are too large for the caches near a core.
-template <typename F, typename W>
-bool far_memory(const Problem<F, W>& problem) {
-  return problem.rows * problem.channels * static_cast<int64_t>(sizeof(F)) > (int64_t{4} << 20);
+// The first feature row of the batch element that a cluster belongs to.
+inline int64_t first_row(const Sizes& sizes, const Plan& plan, const Cluster& cluster) {
+  return plan.visits[cluster.visit].anchor / sizes.anchors * sizes.rows;
+}
+
+// How many entries before it is used a row is fetched into the caches. Not at all where all of them fit
+// those near a core.
+template <typename F>
+int64_t entries_ahead(int64_t rows, int64_t channels) {
+  constexpr int64_t kNear = int64_t{1} << 20, kFetched = 4096;  // bytes
+  const int64_t row = std::max<int64_t>(1, channels) * sizeof(F);
+  return rows * row <= kNear ? 0 : std::clamp<int64_t>(kFetched / row, 4, 32);
 }
 
 // What a member of the team needs to work on one cluster at a time.
-template <typename T>
+template <typename W>
 struct Worker {
+  using T = Real<W>;
   enum Wanted { kCoefficients, kTangents, kCorners };
 
   Worker(const Sizes& sizes, Wanted wanted) {
@@ -54,9 +58,12 @@ struct Worker {
     if (wanted == kCorners) corner = Scratch<uint32_t>(most);
   }
 
-  Entries<T> entries() const { return {row.get(), coefficient.get(), tangent.get(), corner.get()}; }
+  Entries<T> entries() { return {row.get(), coefficient.get(), tangent.get(), corner.get(), end}; }
+  Visited visited(const Samples<W>& samples, int64_t ahead) const {
+    return {samples.visits, end, samples.visits_count, row.get(), ahead};
+  }
 
-  int32_t found[kClusterPoints];
+  int32_t found[kClusterPoints], end[kClusterPoints];
   Tile tile;
   Scratch<int32_t> row;
   Scratch<T> coefficient, tangent;

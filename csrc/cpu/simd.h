@@ -30,9 +30,26 @@ JDA_INLINE void store_lanes(T* p, Vector<T, N> v) {
   *reinterpret_cast<typename VectorTypes<T, N>::Unaligned*>(p) = v;
 }
 
+// The first lanes alone; the others are zero.
+template <int N, typename T>
+JDA_INLINE Vector<T, N> load_first_lanes(const T* p, int count) {
+  Vector<T, N> v{};
+#pragma GCC unroll 4
+  for (int i = 0; i < N - 1; ++i)
+    if (i < count) v[i] = p[i];
+  return v;
+}
+
+template <int N, typename T>
+JDA_INLINE void store_first_lanes(T* p, Vector<T, N> v, int count) {
+#pragma GCC unroll 4
+  for (int i = 0; i < N - 1; ++i)
+    if (i < count) p[i] = v[i];
+}
+
 // Stores past the caches where the instruction set can. `p` must be aligned to the vector.
 template <int N, typename T>
-JDA_INLINE void store_past_caches(T* p, Vector<T, N> v) {
+JDA_INLINE void store_lanes_past_caches(T* p, Vector<T, N> v) {
 #if __has_builtin(__builtin_nontemporal_store)  // Clang
   __builtin_nontemporal_store(v, reinterpret_cast<Vector<T, N>*>(p));
 #else

@@ -427,7 +427,8 @@ using Results = std::vector<std::vector<double>>;  // widened, empty where not w
 
 // The wanted ones, and the tangent of the result for the wanted tangents as kOfFeatures.
 template <typename F, typename W>
-Results run(const Input<F, W>& in, const Crew& crew, unsigned wanted) {
+Results run(const Input<F, W>& in, const Crew& crew, unsigned wanted,
+            int64_t pass_bytes = jda::kPassBytes) {
   auto wants = [&](int array) { return wanted >> array & 1; };
   const bool tangent = wants(kOfFeatures) || wants(kOfLocations) || wants(kOfWeight);
   auto size_if = [&](bool want, const auto& like) { return want ? like.size() : 0; };
@@ -442,14 +443,14 @@ Results run(const Input<F, W>& in, const Crew& crew, unsigned wanted) {
   problem.grad_locations = start(of_locations);
   problem.grad_weight = start(of_weight);
   with_team(crew, [&](Team& team) {
-    if (problem.out) forward(problem, team);
-    backward(problem, team);
+    if (problem.out) forward(problem, team, pass_bytes);
+    backward(problem, team, pass_bytes);
     if (!moved.size()) return;
     problem.out = moved.begin();
     if (wants(kOfFeatures)) problem.tangent_feature_maps = in.tangent_features.begin();
     if (wants(kOfLocations)) problem.tangent_locations = in.tangent_locations.begin();
     if (wants(kOfWeight)) problem.tangent_weight = in.tangent_weight.begin();
-    jda::tangent(problem, team);
+    jda::tangent(problem, team, pass_bytes);
   });
   Results results;
   auto keep = [&](const auto& array) {
@@ -517,36 +518,51 @@ void check_plan(const Input<F, W>& in, const Crew& crew) {
   std::vector<int> times(in.locations.size() / 2), part_times(plan.parts);
   std::vector<int32_t> pieces(s.batch * s.anchors);
   bool counts = true, order = true, parts = true, each = true;
-  const jda::Cluster* before = nullptr;
-  for (const jda::Cluster& cluster : plan.clusters) {
-    counts &= cluster.count >= 1 && cluster.count <= jda::kClusterPoints;
+  int64_t visits = 0;
+  const auto list = [&](const jda::Cluster& i) {
+    return plan.visits[i.visit].anchor / s.anchors * s.cameras + i.camera;
+  };
+  for (size_t i = 0; i < plan.clusters.size(); ++i) {
+    const jda::Cluster& cluster = plan.clusters[i];
+    counts &= cluster.visit == visits && cluster.visits >= 1 && cluster.count >= 1 &&
+              cluster.count <= jda::kClusterPoints;
     if (!counts) break;
     Array<int32_t> found(jda::kClusterPoints);
     const int32_t* points = key_points(problem, plan, cluster, found.begin());
-    for (int32_t i = 0; i < cluster.count; ++i)
-      ++times[(cluster.anchor * s.points + points[i]) * s.cameras + cluster.camera];
-    const int64_t first = plan.part[cluster.anchor], several = plan.pieces[cluster.anchor] > 1;
-    ++pieces[cluster.anchor];
-    parts &= several
-                 ? cluster.part >= first && cluster.part < first + plan.pieces[cluster.anchor] &&
-                       ++part_times[cluster.part] == 1
-                 : cluster.part == -1;
-    const auto group = [&](const jda::Cluster& i) {
-      return i.anchor / s.anchors * s.cameras + i.camera;
-    };
-    order &= !before || group(*before) < group(cluster) ||
-             (group(*before) == group(cluster) && before->place <= cluster.place);
-    before = &cluster;
+    int32_t count = 0;
+    for (int32_t v = 0; v < cluster.visits; ++v, ++visits) {
+      const jda::Visit& visit = plan.visits[visits];
+      counts &= visit.count >= 1 && (count += visit.count) <= cluster.count;
+      for (int32_t p = 0; p < visit.count; ++p, ++points) {
+        each &= *points / s.points == visit.anchor;
+        ++times[*points * s.cameras + cluster.camera];
+      }
+      const int64_t first = plan.part[visit.anchor], several = plan.pieces[visit.anchor] > 1;
+      ++pieces[visit.anchor];
+      parts &= several ? visit.part >= first && visit.part < first + plan.pieces[visit.anchor] &&
+                             ++part_times[visit.part] == 1
+                       : visit.part == -1;
+      order &=
+          v == 0 || problem.channels < jda::kNarrow || plan.visits[visits - 1].place <= visit.place;
+    }
+    counts &= count == cluster.count;
+    if (i == 0) continue;
+    const jda::Cluster& before = plan.clusters[i - 1];
+    order &= list(before) < list(cluster) ||
+             (list(before) == list(cluster) &&
+              (problem.channels < jda::kNarrow ||
+               plan.visits[cluster.visit - 1].place <= plan.visits[cluster.visit].place));
   }
+  counts &= visits == static_cast<int64_t>(plan.visits.size());
   for (int64_t i = 0; i < static_cast<int64_t>(times.size()); ++i)
     each &= times[i] == jda::visible(in.locations[2 * i], in.locations[2 * i + 1]);
   for (int used : part_times) parts &= used == 1;
   const std::string where = describe(s) + ", plan with " + crew.name + ": ";
-  check(counts, where + "an cluster has no points or too many");
-  check(each, where + "not every visible sample, and no other, is in one cluster");
-  check(pieces == plan.pieces, where + "clusters of an anchor are counted wrongly");
+  check(counts, where + "a cluster has no points, or too many, or others than its visits");
+  check(each, where + "not every visible sample, and no other, is in one visit of its anchor");
+  check(pieces == plan.pieces, where + "visits of an anchor are counted wrongly");
   check(parts, where + "parts are not numbered one by one");
-  check(order, where + "clusters are out of order");
+  check(order, where + "visits are out of order");
 }
 
 template <typename F, typename W>
@@ -564,6 +580,10 @@ void check_problem(Sizes sizes, Random& random) {
     for (const Crew& crew : kCrews)
       if (all || samples || crew.size == 3)
         check_same(describe(sizes) + " with " + crew.name, run(in, crew, wanted), alone);
+    // As many passes as there can be.
+    const Results parted = run(in, kAlone, wanted, 0);
+    check_values(sizes, parted, expected, wanted);
+    check_same(describe(sizes) + " in passes", run(in, kCrews[2], wanted, 0), parted);
   }
 }
 
@@ -629,6 +649,12 @@ const Sizes kUgly[] = {
     {"19 groups of 7", 1, 5, 9, 2, 2, 19, 7, 9, 7},
     {"9 groups of 12", 1, 5, 9, 2, 2, 9, 12, 9, 7},
     {"5 groups of 37", 1, 5, 9, 2, 2, 5, 37, 9, 7},
+    {"a warp", 1, 600, 1, 1, 1, 1, 3, 30, 40, 0.9},
+    {"a warp of wide rows", 2, 300, 1, 1, 1, 1, 32, 30, 40, 0.9, kApart, 1},
+    {"few points", 2, 90, 3, 2, 3, 1, 32, 9, 7},
+    {"few points, odd groups", 1, 200, 2, 3, 2, 5, 7, 16, 16, 0.5},
+    {"few points, some anchors with more", 1, 60, 9, 2, 2, 8, 4, 16, 16, 0.4},
+    {"one anchor in passes", 1, 1, 500, 2, 2, 8, 4, 16, 16, 0.9},
     {"blocks of points", 1, 3, 300, 2, 2, 8, 4, 32, 64, 0.9},
     {"blocks of points, one pixel", 1, 2, 600, 1, 2, 8, 8, 1, 1, 0.9},
     {"65 points", 1, 2, 65, 1, 1, 4, 4, 8, 8, 0.99},
