@@ -20,7 +20,7 @@ function(jda_library name)
     set(exports ${jda_csrc}/exports.map)
     set_property(TARGET ${name} APPEND PROPERTY LINK_DEPENDS ${exports})
     target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc
-      LINKER:-z,relro,-z,now,-z,noexecstack LINKER:--version-script=${exports})
+      LINKER:--gc-sections,-z,relro,-z,now,-z,noexecstack LINKER:--version-script=${exports})
   endif()
   install(TARGETS ${name} LIBRARY DESTINATION jda/ffi)
 endfunction()

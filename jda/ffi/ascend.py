@@ -24,7 +24,7 @@ import numpy as np
 from jda._backend import Backend, Found
 from jda._environment import flag
 from jda._precision import in_float32
-from jda.ffi import call
+from jda.ffi import call, open_library
 
 LIBRARY = "libjda_ascend.so"
 OPERATIONS = ("forward", "backward")
@@ -111,7 +111,7 @@ def _one_line(text: str) -> str:
 @functools.cache
 def _load() -> Any:
     """Loads the library and registers its handlers, once for the whole process."""
-    launcher = ctypes.CDLL(str(_home() / LIBRARY))
+    launcher = open_library(LIBRARY)
     launcher.jda_ascend_open.argtypes = [ctypes.c_char_p]
     launcher.jda_ascend_error.restype = ctypes.c_char_p
     launcher.jda_ascend_tell.argtypes = [_Listener]

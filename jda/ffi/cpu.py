@@ -4,7 +4,6 @@
 
 import ctypes
 import functools
-import importlib.resources
 import os
 import threading
 from functools import partial
@@ -12,7 +11,7 @@ from functools import partial
 import jax
 
 from jda._backend import Backend, Found
-from jda.ffi import call
+from jda.ffi import call, open_library
 
 LIBRARY = "libjda_cpu.so"
 OPERATIONS = {
@@ -37,9 +36,8 @@ def library() -> Found:
 
 @functools.cache
 def _load() -> Found:
-    path = str(importlib.resources.files("jda.ffi") / LIBRARY)
     try:
-        handle = ctypes.CDLL(path)
+        handle = open_library(LIBRARY)
         handlers = {name: getattr(handle, name) for name in TARGETS}
         isa = handle.jda_cpu_isa
     except (OSError, AttributeError) as error:
@@ -54,7 +52,7 @@ def _load() -> Found:
     for target, handler in handlers.items():
         capsule = jax.ffi.pycapsule(handler)
         jax.ffi.register_ffi_target(target, capsule, platform="cpu")
-    return Found(True, f"{path}, {name.decode()} instructions")
+    return Found(True, f"{handle._name}, {name.decode()} instructions")
 
 
 BACKEND = Backend(
