@@ -77,6 +77,17 @@ def check_wheel(wheel: Path) -> None:
             raise SystemExit(f"{wheel.name} needs glibc {oldest_system}: {told}")
 
 
+def check_readme(wheel: Path) -> None:
+    """It has no link to a file that an index does not have."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [x for x in archive.namelist() if x.endswith("METADATA")]
+        shown = archive.read(name).decode()
+    expect("# jda" in shown, True, f"whether {wheel.name} has a readme")
+    elsewhere = r'\]\((?!https?://)[^)]*\)|(?:src|href)="(?!https?://)'
+    relative = re.findall(elsewhere, shown)
+    expect(relative, [], f"links in the readme of {wheel.name} that lead nowhere")
+
+
 def check_same(built: Sequence[Path], again: Path) -> None:
     """Every file of the release has the same bytes as one of another build."""
     differing = [
@@ -98,6 +109,7 @@ def main() -> None:
     check_sdist(*sdists)
     for wheel in wheels:
         check_wheel(wheel)
+        check_readme(wheel)
     tool("twine", "check", "--strict", *sdists, *wheels)
     if arguments.same_as:
         check_same([*sdists, *wheels], arguments.same_as)
