@@ -32,7 +32,7 @@ test-mutants: tools  ## every mutant of the Ascend kernels, of which the test su
 # What the version of JAX matters to. In a folder of their own, so that the installed package is found,
 # not the sources.
 JAX_TESTS := $(patsubst %,tests/test_%.py,transformations life_in_jax lowering sharding distributed half_precision \
-  forward_mode errors implementations index_arrays packing) tests/test_values.py::test_zoo tests/test_gradients.py::test_zoo
+  forward_mode errors implementations index_arrays packing libraries) tests/test_values.py::test_zoo tests/test_gradients.py::test_zoo
 OLDEST := jax==0.7.2 jaxlib==0.7.2
 define test_wheel
 rm -rf $(1)

@@ -24,7 +24,7 @@ foreach(archive libstdc++.a libgcc.a)
     OUTPUT_VARIABLE found OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
   list(APPEND runtime ${found})
 endforeach()
-list(JOIN runtime " " runtime)
-set(CMAKE_CXX_CREATE_SHARED_MODULE
-  "${Python_EXECUTABLE} -m ziglang cc -target ${JDA_ARCH}-linux-gnu.2.28 -O2 -shared -Wno-unused-command-line-argument -Wl,-z,defs -o <TARGET> \
-<LINK_FLAGS> <OBJECTS> ${CMAKE_CURRENT_LIST_DIR}/newer_glibc.c <LINK_LIBRARIES> ${runtime} -lunwind")
+set(link ${Python_EXECUTABLE} -m ziglang cc -target ${JDA_ARCH}-linux-gnu.2.28 -O2 -shared -Wl,-z,defs
+  -Wno-unused-command-line-argument <LINK_FLAGS> -o <TARGET>
+  <OBJECTS> ${CMAKE_CURRENT_LIST_DIR}/newer_glibc.c <LINK_LIBRARIES> ${runtime} -lunwind)
+list(JOIN link " " CMAKE_CXX_CREATE_SHARED_MODULE)
