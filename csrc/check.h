@@ -1,7 +1,10 @@
-// What may be wrong with a call's values, in the words of jda/_check.py: "" if nothing is.
+// What may be wrong with a call's values, in the words of jda/_check.py: "" if nothing is. And how a
+// library refuses a call: by an exception inside, as a code and a text outside.
 #ifndef JDA_CHECK_H_
 #define JDA_CHECK_H_
 
+#include <new>
+#include <stdexcept>
 #include <string>
 
 #include "problem.h"
@@ -36,6 +39,41 @@ inline std::string wrong_maps(const Sizes& sizes, const int32_t* spatial_shape,
            ", but feature_maps has num_feat=" + std::to_string(sizes.rows);
   }
   return "";
+}
+
+inline void require(bool condition, const char* what) {
+  if (!condition) throw std::invalid_argument(what);
+}
+
+inline void require_none(const std::string& wrong) {
+  if (!wrong.empty()) throw std::invalid_argument(wrong);
+}
+
+// Where y stands in the last axis of the locations.
+inline int read_y_axis(int64_t y_axis) {
+  require(y_axis == 0 || y_axis == 1, "y_axis must be 0 or 1");
+  return static_cast<int>(y_axis);
+}
+
+// Why some work failed. The codes are those of XLA's FFI; 0: it did not.
+struct Failure {
+  int code;
+  std::string what;
+};
+enum { kInvalidArgument = 3, kResourceExhausted = 8, kInternal = 13 };
+
+template <typename Work>
+Failure failure_of(const Work& work) {
+  try {
+    work();
+    return {0, ""};
+  } catch (const std::invalid_argument& error) {
+    return {kInvalidArgument, error.what()};
+  } catch (const std::bad_alloc&) {
+    return {kResourceExhausted, "no memory for the scratch of a kernel"};
+  } catch (const std::exception& error) {
+    return {kInternal, error.what()};
+  }
 }
 
 }  // namespace jda

@@ -24,7 +24,10 @@ ELSEWHERE = {  # what these pages promise has tests of its own, which run them
     "docs/transformations.md": "test_life_in_jax.py",
     "emulator/driver/README.md": "test_emulated_driver.py",
 }
-NEEDED = {"docs/recipes.md": ("equinox", "flax", "optax", "torch")}
+NEEDED = {
+    "docs/recipes.md": ("equinox", "flax", "optax", "torch"),
+    "jda/torch.py": ("torch",),
+}
 WITH_PYTHON = [page for page in pages.pages() if pages.blocks(page, "python")]
 LANGUAGES = {"python", "sh", "text"}  # text: formulas, reports, what needs a card
 OTHERS = {"emulator/README.md": {"cpp"}}  # test_emulator.py compiles it
@@ -47,6 +50,8 @@ def test_a_page_runs_elsewhere(page, test):
 
 @pytest.mark.parametrize("module", pages.modules())
 def test_docstrings_run(module):
+    for name in NEEDED.get(module, ()):
+        require_module(name)
     assert pages.run_docstrings(module) > 1
 
 

@@ -1,12 +1,8 @@
 // XLA's door to the CPU kernels: decode, check, call.
-#include <algorithm>
 #include <cstdint>
-#include <new>
-#include <stdexcept>
-#include <type_traits>
-#include <utility>
 #include <vector>
 
+#include "call.h"
 #include "handler.h"
 #include "kernels.h"
 #include "operator.h"
@@ -14,37 +10,18 @@
 namespace jda {
 namespace {
 
-// Less work than this many multiply-adds is left to the calling thread.
-constexpr double kWorthHelp = 2e5;
-
-std::vector<Map> read_maps(const Operands& operands, const Sizes& sizes) {
-  const int32_t* shape = operands.spatial_shape.typed_data<int32_t>();
-  const int32_t* start = operands.scale_start_index.typed_data<int32_t>();
-  require_none(wrong_maps(sizes, shape, start));
-  std::vector<Map> maps(sizes.cameras * sizes.scales);
-  for (size_t i = 0; i < maps.size(); ++i) maps[i] = {start[i], shape[2 * i], shape[2 * i + 1]};
-  return maps;
-}
+int64_t number(const ffi::AnyBuffer& buffer) { return static_cast<int64_t>(buffer.element_type()); }
 
 template <typename F, typename W>
 Problem<F, W> make_problem(const Operands& operands, int64_t y_axis) {
-  const Sizes sizes = read_sizes(operands);
-  require(sizes.rows <= INT32_MAX && sizes.anchors <= INT32_MAX && sizes.points <= INT32_MAX,
-          "num_feat, anchor and pts must be below 2^31");
-  const bool wide = std::is_same_v<Real<F>, double>;
-  require(operands.sample_locations.element_type() == (wide ? ffi::F64 : ffi::F32),
-          wide ? "sample_locations must be float64" : "sample_locations must be float32");
-  Problem<F, W> problem{};
-  static_cast<Sizes&>(problem) = sizes;
-  problem.y_axis = read_y_axis(y_axis);
+  Problem<F, W> problem = empty_problem<F, W>(read_sizes(operands), y_axis);
+  require(number(operands.sample_locations) == number_of<Real<F>>(),
+          sizeof(Real<F>) == 8 ? "sample_locations must be float64"
+                               : "sample_locations must be float32");
   problem.feature_maps = data<F>(operands.feature_maps);
   problem.locations = data<Real<F>>(operands.sample_locations);
   problem.weight = data<W>(operands.weight);
   return problem;
-}
-
-double work_of(const Sizes& s) {
-  return 1.0 * s.batch * s.anchors * s.points * s.cameras * s.scales * s.channels;
 }
 
 // The arrays of a target's call.
@@ -96,24 +73,14 @@ struct Backward {
 };
 
 template <typename Target, typename F, typename W>
-ffi::Error run_typed(ffi::ThreadPool& pool, const Call& call, int64_t y_axis) {
-  Problem<F, W> problem = make_problem<F, W>(call.operands, y_axis);
-  const std::vector<Map> maps = read_maps(call.operands, problem);
+void run(ffi::ThreadPool& pool, const Call& call, int64_t y_axis) {
+  const Operands& operands = call.operands;
+  Problem<F, W> problem = make_problem<F, W>(operands, y_axis);
+  const std::vector<Map> maps = read_maps(problem, operands.spatial_shape.typed_data<int32_t>(),
+                                          operands.scale_start_index.typed_data<int32_t>());
   problem.maps = maps.data();
-  Team team = make_team(pool, work_of(problem) < kWorthHelp);
+  Team team = make_team(pool, is_small(problem));
   Target::run(problem, call, team);
-  return ffi::Error::Success();
-}
-
-// Runs a target for weights of the maps' type F, or of Real<F>.
-template <typename Target, typename F>
-ffi::Error with_weights(ffi::ThreadPool& pool, const Call& call, int64_t y_axis) {
-  const ffi::DataType maps = call.operands.feature_maps.element_type();
-  const ffi::DataType weight = call.operands.weight.element_type();
-  if (weight == maps) return run_typed<Target, F, F>(pool, call, y_axis);
-  require(sizeof(F) == 2 && weight == ffi::F32,
-          "weight must have the dtype of feature_maps, or be float32 where that has 16 bits");
-  return run_typed<Target, F, Real<F>>(pool, call, y_axis);
 }
 
 template <typename Target>
@@ -122,18 +89,12 @@ ffi::Error handle(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingR
   return reported([&] {
     const Call call{read_operands(args, Target::kOthers), args, results};
     require_count(results, Target::kResults);
-    switch (call.operands.feature_maps.element_type()) {
-      case ffi::F32:
-        return with_weights<Target, float>(pool, call, y_axis);
-      case ffi::F64:
-        return with_weights<Target, double>(pool, call, y_axis);
-      case ffi::BF16:
-        return with_weights<Target, BFloat16>(pool, call, y_axis);
-      case ffi::F16:
-        return with_weights<Target, Float16>(pool, call, y_axis);
-      default:
-        throw std::invalid_argument("feature_maps must be float32, float64, bfloat16 or float16");
-    }
+    const Operands& operands = call.operands;
+    with_types(number(operands.feature_maps), number(operands.weight), [&](auto types) {
+      using Of = decltype(types);
+      run<Target, typename Of::Maps, typename Of::Weight>(pool, call, y_axis);
+    });
+    return ffi::Error::Success();
   });
 }
 

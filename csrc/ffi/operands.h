@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <new>
-#include <stdexcept>
 #include <string>
 
 #include "check.h"
@@ -33,14 +31,6 @@ struct Operands {
 };
 constexpr size_t kOperands = 5;  // the first arguments of every target
 constexpr size_t kFloating = 3;
-
-inline void require(bool condition, const char* what) {
-  if (!condition) throw std::invalid_argument(what);
-}
-
-inline void require_none(const std::string& wrong) {
-  if (!wrong.empty()) throw std::invalid_argument(wrong);
-}
 
 inline ffi::AnyBuffer array(const ffi::RemainingArgs& args, size_t i) {
   const auto found = args.get<ffi::AnyBuffer>(i);
@@ -96,12 +86,6 @@ inline Sizes read_sizes(const Operands& operands) {
   return sizes;
 }
 
-// Where y stands in the last axis of the locations.
-inline int read_y_axis(int64_t y_axis) {
-  require(y_axis == 0 || y_axis == 1, "y_axis must be 0 or 1");
-  return static_cast<int>(y_axis);
-}
-
 template <typename T>
 T* data(ffi::AnyBuffer buffer) {
   return static_cast<T*>(buffer.untyped_data());
@@ -134,15 +118,9 @@ inline ffi::Error failure(ffi::ErrorCode code, const std::string& what) {
 // What `work` returns; exceptions become errors.
 template <typename Work>
 ffi::Error reported(const Work& work) {
-  try {
-    return work();
-  } catch (const std::invalid_argument& error) {
-    return failure(ffi::ErrorCode::kInvalidArgument, error.what());
-  } catch (const std::bad_alloc&) {
-    return failure(ffi::ErrorCode::kResourceExhausted, "no memory for the scratch of a kernel");
-  } catch (const std::exception& error) {
-    return failure(ffi::ErrorCode::kInternal, error.what());
-  }
+  ffi::Error found;
+  const Failure failed = failure_of([&] { found = work(); });
+  return failed.code ? failure(static_cast<ffi::ErrorCode>(failed.code), failed.what) : found;
 }
 
 }  // namespace jda

@@ -22,8 +22,11 @@
 #include <utility>
 #include <vector>
 
+#include "c_api.h"
+#include "call.h"
 #include "operator.h"
 #include "plan.h"
+#include "pool.h"
 
 namespace {
 
@@ -392,7 +395,7 @@ struct Expected {
 
 // ---- Teams --------------------------------------------------------------------------------------
 
-enum Helpers { kThreads, kNever, kLate, kInline };
+enum Helpers { kThreads, kPool, kNever, kLate, kInline };
 
 struct Crew {
   const char* name;
@@ -403,12 +406,17 @@ constexpr Crew kAlone{"one thread", 1, kNever};
 constexpr Crew kCrews[] = {
     {"one thread again", 1, kNever},         {"two threads", 2, kThreads},
     {"three threads", 3, kThreads},          {"eight threads", 8, kThreads},
+    {"a pool's threads", 3, kPool},          {"more of a pool's threads", 5, kPool},
     {"helpers that never start", 4, kNever}, {"helpers that start late", 4, kLate},
     {"helpers that run inline", 4, kInline}};
 
 // Runs call(team) and gives late helpers their chance when the call and its team are gone.
 template <typename Call>
 void with_team(const Crew& crew, const Call& call) {
+  if (crew.helpers == kPool) {
+    Team team = jda::pool_team(crew.size);
+    return call(team);
+  }
   std::vector<std::thread> threads;
   std::vector<std::function<void()>> late;
   {
@@ -424,6 +432,17 @@ void with_team(const Crew& crew, const Call& call) {
 }
 
 using Results = std::vector<std::vector<double>>;  // widened, empty where not wanted
+
+template <typename... Arrays>
+Results results_of(const Arrays&... arrays) {
+  Results results;
+  auto keep = [&](const auto& array) {
+    results.emplace_back();
+    for (const auto& v : array) results.back().push_back(widened(v));
+  };
+  (keep(arrays), ...);
+  return results;
+}
 
 // The wanted ones, and the tangent of the result for the wanted tangents as kOfFeatures.
 template <typename F, typename W>
@@ -452,13 +471,31 @@ Results run(const Input<F, W>& in, const Crew& crew, unsigned wanted,
     if (wants(kOfWeight)) problem.tangent_weight = in.tangent_weight.begin();
     jda::tangent(problem, team, pass_bytes);
   });
-  Results results;
-  auto keep = [&](const auto& array) {
-    results.emplace_back();
-    for (const auto& v : array) results.back().push_back(widened(v));
-  };
-  keep(out), keep(of_features), keep(of_locations), keep(of_weight), keep(moved);
-  return results;
+  return results_of(out, of_features, of_locations, of_weight, moved);
+}
+
+// The result and the gradients once more, through the C interface.
+template <typename F, typename W>
+Results run_c_api(const Input<F, W>& in, int threads) {
+  const Problem<F, W> problem = in.problem();
+  const jda_cpu_problem call{problem, problem.y_axis, jda::number_of<F>(), jda::number_of<W>(),
+                             threads};
+  std::vector<int32_t> shapes, starts;
+  for (int64_t i = 0; i < problem.cameras * problem.scales; ++i) {
+    const Map& map = problem.maps[i];
+    shapes.insert(shapes.end(), {map.height, map.width});
+    starts.push_back(static_cast<int32_t>(map.start));
+  }
+  const Array<F> out(in.cotangent.size()), of_features(in.features.size());
+  const Array<W> of_weight(in.weight.size());
+  const Array<Real<F>> of_locations(in.locations.size());
+  const jda_cpu_arrays arrays{problem.feature_maps, shapes.data(),       starts.data(),
+                              problem.locations,    problem.weight,      in.cotangent.begin(),
+                              out.begin(),          of_features.begin(), of_locations.begin(),
+                              of_weight.begin()};
+  check(!jda_cpu_compute_forward(&call, &arrays), jda_cpu_error());
+  check(!jda_cpu_compute_backward(&call, &arrays), jda_cpu_error());
+  return results_of(out, of_features, of_locations, of_weight);
 }
 
 // ---- Checks -------------------------------------------------------------------------------------
@@ -584,6 +621,7 @@ void check_problem(Sizes sizes, Random& random) {
     const Results parted = run(in, kAlone, wanted, 0);
     check_values(sizes, parted, expected, wanted);
     check_same(describe(sizes) + " in passes", run(in, kCrews[2], wanted, 0), parted);
+    if (all) check_same(describe(sizes) + " through the C interface", run_c_api(in, 3), alone);
   }
 }
 
@@ -614,6 +652,41 @@ void check_rounding() {
     }
     check(good, std::string(kTypeName<F>) + " times " + std::to_string(scale));
   }
+}
+
+// What the C interface refuses, it refuses before it reads an array.
+void check_refusals() {
+  const jda_cpu_problem good{{1, 6, 8, 0, 1, 1, 1, 2}, 0, jda::kFloat32, jda::kFloat32, 1};
+  const int32_t shape[] = {2, 3}, far[] = {2, 4}, start[] = {0};
+  jda_cpu_arrays arrays{};
+  arrays.spatial_shape = shape, arrays.scale_start_index = start;
+  auto tried = [&](auto change) {
+    jda_cpu_problem call = good;
+    change(call);
+    const int forward = jda_cpu_compute_forward(&call, &arrays);
+    check(jda_cpu_compute_backward(&call, &arrays) == forward, "refused in both directions");
+    return std::to_string(forward) + (": " + std::string(jda_cpu_error()));
+  };
+  auto refused = [&](auto change, const char* text) {
+    const std::string told = tried(change);
+    check(told == std::string("3: ") + text, "refused: " + told);
+  };
+  auto nothing = [](jda_cpu_problem&) {};
+  check(tried(nothing) == "0: ", "a call without anchors");
+  refused([](auto& call) { call.sizes.batch = -1; }, "sizes must not be negative");
+  refused([](auto& call) { call.sizes.groups = 3; },
+          "weight has group=3, which does not divide c=8");
+  refused([](auto& call) { call.sizes.points = int64_t{1} << 31; },
+          "num_feat, anchor and pts must be below 2^31");
+  refused([](auto& call) { call.y_axis = 2; }, "y_axis must be 0 or 1");
+  refused([](auto& call) { call.feature_maps_dtype = 4; },
+          "feature_maps must be float32, float64, bfloat16 or float16");
+  refused([](auto& call) { call.weight_dtype = jda::kFloat64; },
+          "weight must have the dtype of feature_maps, or be float32 where that has 16 bits");
+  arrays.spatial_shape = far;
+  refused(nothing,
+          "scale_start_index[0, 0] is 0 and spatial_shape[0, 0] is (2, 4), so that the map ends "
+          "at row 8, but feature_maps has num_feat=6");
 }
 
 // batch, anchors, points, cameras, scales, groups, channels in each, height, width
@@ -717,6 +790,7 @@ int main(int argc, char** argv) {
     // Each type meets its share of the problems.
     kOtherTypes[random() % (full ? 5 : 4)](sizes, random);
   }
+  check_refusals();
   check_rounding<BFloat16>();
   check_rounding<Float16>();
   std::printf("%s: %d passed, %d failed\n", jda::isa_name(), passed, failed);

@@ -1,0 +1,260 @@
+"""Deformable aggregation for PyTorch, on the kernels that JAX calls here.
+
+A PyTorch model that is to be ported runs on a CPU without any CUDA build, and each of
+its layers can be compared with the ported one: both compute the same sums in the same
+order. It needs the extra ``torch``; ``import jda`` alone does not import PyTorch.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from jda import _check
+from jda._dimensions import FLOATING, INDEX, Operands
+from jda.ffi import c_api
+
+try:
+    import torch
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "jda.torch needs PyTorch: pip install 'jda[torch]'"
+    ) from error
+
+__all__ = ["deformable_aggregation"]
+
+
+def deformable_aggregation(
+    feature_maps: torch.Tensor,
+    spatial_shape: Any,
+    scale_start_index: Any,
+    sample_locations: torch.Tensor,
+    weight: torch.Tensor,
+    *,
+    coordinate_order: str = "yx",
+) -> torch.Tensor:
+    """As :func:`jda.deformable_aggregation`, for tensors.
+
+    It is the operator ``torch.ops.jda.deformable_aggregation`` of ``torch.library``:
+    autograd, fake tensors and ``torch.compile`` know it. The backward computes the
+    gradients that are wanted and no others; it has no derivative itself. Tensors on the
+    CPU are computed on ``torch.get_num_threads()`` threads, and the result depends
+    neither on their number nor on the run. Tensors that are not contiguous are copied.
+
+    Args:
+        feature_maps: [bs, num_feat, c], float32, float64, bfloat16 or float16.
+        spatial_shape: [cam, scale, 2], (H, W) of each map, as a tensor of any integers,
+            an array or nested lists.
+        scale_start_index: [cam, scale], first row of each map in num_feat, likewise.
+        sample_locations: [bs, anchor, pts, cam, 2], normalised; anything outside of
+            (0, 1) is legal. float64 beside float64 maps, float32 beside all others.
+        weight: [bs, anchor, pts, cam, scale, group], of the maps' dtype, or float32
+            beside maps of 16 bits.
+        coordinate_order: ``"yx"`` or ``"xy"``, the last axis of ``sample_locations``.
+            Sparse4D and the kernels of ``mx_driving`` have ``"xy"``.
+
+    Returns:
+        The aggregated features [bs, anchor, c], of the maps' dtype.
+
+    Raises:
+        ValueError: if a shape does not fit the others, ``group`` does not divide ``c``,
+            ``coordinate_order`` is unknown, a map does not lie within num_feat, or the
+            tensors are on different devices.
+        TypeError: if an argument is no tensor, or a dtype or device is not supported.
+        RuntimeError: if there are no kernels for this machine.
+
+    Example:
+        >>> import torch
+        >>> import jda.torch
+        >>> features = torch.ones(1, 6, 4)  # one map of 2 x 3 pixels, c = 4
+        >>> locations = torch.full((1, 1, 1, 1, 2), 0.5)
+        >>> weight = torch.full((1, 1, 1, 1, 1, 2), 0.25)
+        >>> shapes, starts = [[[2, 3]]], [[0]]
+        >>> jda.torch.deformable_aggregation(
+        ...     features, shapes, starts, locations, weight
+        ... )
+        tensor([[[0.2500, 0.2500, 0.2500, 0.2500]]])
+    """
+    _check.choice("coordinate_order", coordinate_order, _check.COORDINATE_ORDERS)
+    given = Operands(
+        feature_maps, spatial_shape, scale_start_index, sample_locations, weight
+    )
+    for name in FLOATING:
+        _require_tensor(name, getattr(given, name))
+    indices = {name: _index(getattr(given, name), feature_maps) for name in INDEX}
+    result: torch.Tensor = _forward(*given.replaced(indices), coordinate_order)
+    return result
+
+
+def _require_tensor(name: str, value: Any) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} is a {type(value).__name__}, it must be a tensor")
+
+
+def _index(value: Any, feature_maps: torch.Tensor) -> torch.Tensor:
+    if isinstance(value, torch.Tensor):
+        return value
+    return torch.as_tensor(value, device=feature_maps.device)
+
+
+class _Described(NamedTuple):
+    """A tensor as the checks of JAX's arrays see one."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _check_described(
+    shapes: Sequence[tuple[int, ...]],
+    dtypes: Sequence[torch.dtype],
+    coordinate_order: str,
+) -> None:
+    """All that is to be checked without a look at values."""
+    described = {
+        name: _Described(shape, jnp.dtype(_name(dtype)))
+        for name, shape, dtype in zip(Operands._fields, shapes, dtypes, strict=True)
+    }
+    _check._shapes(described, coordinate_order)
+
+
+_check_once = functools.lru_cache(maxsize=64)(_check_described)
+
+
+def _check_sizes(
+    tensors: Operands,
+    coordinate_order: str,
+    check: Callable[..., None] = _check_once,
+) -> None:
+    """Sizes that are symbols can be checked, but not be remembered."""
+    _devices(tensors)
+    shapes = tuple(tuple(x.shape) for x in tensors)
+    check(shapes, tuple(x.dtype for x in tensors), coordinate_order)
+
+
+def _devices(tensors: Operands) -> None:
+    device = tensors.feature_maps.device
+    for name, tensor in tensors._asdict().items():
+        if tensor.device != device:
+            raise ValueError(
+                f"{name} is on {tensor.device} but feature_maps is on {device}; put "
+                "them on the same device by Tensor.to"
+            )
+
+
+# The operator and its backward, as torch.library knows them; their schemas, at the end,
+# say which arguments come in which order.
+
+
+def _compute_forward(*arguments: Any) -> torch.Tensor:
+    *given, coordinate_order = arguments
+    tensors = Operands(*given)
+    _check_sizes(tensors, coordinate_order)
+    out = _like_result(tensors)
+    _run("forward", tensors, coordinate_order, {"out": out})
+    return out
+
+
+def _fake_forward(*arguments: Any) -> torch.Tensor:
+    *tensors, coordinate_order = arguments
+    _check_sizes(Operands(*tensors), coordinate_order, _check_described)
+    return _like_result(Operands(*tensors))
+
+
+def _like_result(tensors: Operands) -> torch.Tensor:
+    bs, _num_feat, c = tensors.feature_maps.shape
+    anchor = tensors.sample_locations.shape[1]
+    result: torch.Tensor = tensors.feature_maps.new_empty((bs, anchor, c))
+    return result
+
+
+def _compute_backward(*arguments: Any) -> list[torch.Tensor]:
+    cotangent, *given, coordinate_order, wanted = arguments
+    tensors = Operands(*given)
+    _check_sizes(tensors, coordinate_order)
+    grads = _like_wanted(tensors, wanted)
+    arrays = {f"grad_{name}": grad for name, grad in grads.items()}
+    _run("backward", tensors, coordinate_order, {"cotangent": cotangent, **arrays})
+    return list(grads.values())
+
+
+def _fake_backward(*arguments: Any) -> list[torch.Tensor]:
+    _cotangent, *tensors, _coordinate_order, wanted = arguments
+    return list(_like_wanted(Operands(*tensors), wanted).values())
+
+
+def _like_wanted(tensors: Operands, wanted: Sequence[bool]) -> dict[str, torch.Tensor]:
+    """A contiguous tensor for each gradient that is wanted."""
+    named = zip(FLOATING, tensors.chosen(FLOATING), wanted, strict=True)
+    return {name: x.new_empty(x.shape) for name, x, want in named if want}
+
+
+def _run(
+    operation: str,
+    tensors: Operands,
+    coordinate_order: str,
+    others: dict[str, torch.Tensor],
+) -> None:
+    """Writes the results among `others`, which are contiguous."""
+    device = tensors.feature_maps.device
+    if device.type != "cpu":
+        raise TypeError(f"feature_maps is on {device}, jda.torch computes on cpu")
+    shapes, starts = (x.numpy() for x in tensors.chosen(INDEX))
+    _check._maps(shapes, starts, tensors.feature_maps.shape[1])
+    dtypes = (_name(x.dtype) for x in (tensors.feature_maps, tensors.weight))
+    problem = c_api.CpuProblem(
+        c_api.sizes(tensors.feature_maps.shape, tensors.weight.shape),
+        coordinate_order.index("y"),
+        *map(c_api.DTYPES.__getitem__, dtypes),
+        torch.get_num_threads(),
+    )
+    indices = {
+        "spatial_shape": tensors.spatial_shape.to(torch.int32),
+        "scale_start_index": tensors.scale_start_index.to(torch.int32),
+    }
+    arrays = {**tensors._asdict(), **indices, **others}
+    dense = {name: x.contiguous() for name, x in arrays.items()}
+    pointers = {name: x.data_ptr() for name, x in dense.items()}
+    c_api.compute(operation, problem, pointers)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    *tensors, ctx.coordinate_order = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _pull_back(context: Any, cotangent: torch.Tensor) -> tuple[Any, ...]:
+    needed = dict(zip(Operands._fields, context.needs_input_grad, strict=False))
+    wanted = [needed[name] for name in FLOATING]
+    grads = iter(
+        _backward(cotangent, *context.saved_tensors, context.coordinate_order, wanted)
+    )
+    found = {name: next(grads) for name in FLOATING if needed[name]}
+    return (*(found.get(name) for name in Operands._fields), None)
+
+
+_ARGUMENTS = ", ".join(f"Tensor {name}" for name in Operands._fields)
+_forward = torch.library.custom_op(
+    "jda::deformable_aggregation",
+    _compute_forward,
+    mutates_args=(),
+    schema=f"({_ARGUMENTS}, str coordinate_order) -> Tensor",
+)
+_backward = torch.library.custom_op(
+    "jda::deformable_aggregation_backward",
+    _compute_backward,
+    mutates_args=(),
+    schema=f"(Tensor cotangent, {_ARGUMENTS}, str coordinate_order, bool[] wanted)"
+    " -> Tensor[]",
+)
+_forward.register_fake(_fake_forward)
+_backward.register_fake(_fake_backward)
+_forward.register_autograd(_pull_back, setup_context=_save)

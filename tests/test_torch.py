@@ -1,0 +1,418 @@
+"""The promise: `jda.torch` gives the bits that JAX gives, as PyTorch expects it."""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jda
+from jda._dimensions import FLOATING
+from tests.support import cases
+from tests.support.implementations import enable_x64, require, require_module
+from tests.test_errors import GOOD, SHAPES, VALUES
+
+torch = require_module("torch")
+ours = require_module("jda.torch").deformable_aggregation
+OPERATOR = torch.ops.jda.deformable_aggregation.default
+BACKWARD = torch.ops.jda.deformable_aggregation_backward.default
+
+TYPES = {  # dtypes of feature maps and weights
+    "float32": (np.float32, np.float32),
+    "float64": (np.float64, np.float64),
+    "bfloat16": (jnp.bfloat16, jnp.bfloat16),
+    "float16": (np.float16, np.float16),
+    "bfloat16 beside float32": (jnp.bfloat16, np.float32),
+    "float16 beside float32": (np.float16, np.float32),
+}
+NAMES = ("two cameras", "rig", "rig clustered", "rig remarkable", "300 points")
+
+
+@pytest.fixture(autouse=True)
+def with_kernels():
+    require("cpu")
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of PyTorch's threads for a test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def tensor(array):
+    """NumPy has no bfloat16 that PyTorch knows: by its bits."""
+    array = np.array(array)
+    if array.dtype == jnp.bfloat16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def bits(array):
+    if torch.is_tensor(array):
+        array = array.detach().contiguous().view(torch.uint8)
+    return np.asarray(array).tobytes()
+
+
+def problem(name, types="float32"):
+    of_maps, of_weight = TYPES[types]
+    wide = np.float64 if types == "float64" else np.float32
+    inputs = cases.narrowed(cases.case(name, wide), of_maps, of_weight)
+    return inputs, cases.make_cotangent(inputs)
+
+
+def tensors_of(inputs, wanted=FLOATING):
+    found = inputs._replace(**{k: tensor(v) for k, v in inputs._asdict().items()})
+    for name in wanted:
+        getattr(found, name).requires_grad_()
+    return found
+
+
+def there(inputs, cotangent, wanted=FLOATING, **keywords):
+    """Result and gradients of PyTorch."""
+    tensors = tensors_of(inputs, wanted)
+    out = ours(*tensors, **keywords)
+    grads = torch.autograd.grad(out, tensors.chosen(wanted), tensor(cotangent))
+    return [out, *grads]
+
+
+def here(inputs, cotangent, wanted=FLOATING, **keywords):
+    """Result and gradients of JAX, on the same kernels."""
+
+    def of_wanted(*floats):
+        given = inputs.replaced(dict(zip(wanted, floats, strict=True)))
+        return jda.deformable_aggregation(*given, implementation="cpu", **keywords)
+
+    with enable_x64():
+        out, pull = jax.vjp(of_wanted, *map(jnp.asarray, inputs.chosen(wanted)))
+        return [out, *pull(jnp.asarray(cotangent))]
+
+
+def assert_same(found, wanted):
+    for x, y in zip(found, wanted, strict=True):
+        assert tuple(x.shape) == tuple(y.shape)
+        assert bits(x) == bits(y)
+
+
+@pytest.mark.parametrize("name", cases.ZOO)
+def test_every_shape_is_computed_as_by_jax(name):
+    inputs, cotangent = problem(name)
+    assert_same(there(inputs, cotangent), here(inputs, cotangent))
+
+
+@pytest.mark.parametrize("types", TYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_dtype_is_computed_as_by_jax(name, types):
+    inputs, cotangent = problem(name, types)
+    found = there(inputs, cotangent)
+    assert_same(found, here(inputs, cotangent))
+    assert [x.dtype for x in found[1:]] == [
+        tensor(x).dtype for x in inputs.chosen(FLOATING)
+    ]
+
+
+@pytest.mark.parametrize("name", cases.BOTH_ORDERS)
+def test_order_of_coordinates(name):
+    inputs, cotangent = problem(name)
+    swapped = cases.swap_order(inputs), cotangent
+    order = {"coordinate_order": "xy"}
+    assert_same(there(*swapped, **order), here(*swapped, **order))
+
+
+@pytest.mark.parametrize(
+    "wanted", [("feature_maps",), ("weight",), ("sample_locations", "weight")]
+)
+def test_gradients_that_are_not_wanted(wanted):
+    inputs, cotangent = problem("rig")
+    found = there(inputs, cotangent, wanted)
+    assert_same(found, here(inputs, cotangent, wanted))
+
+
+def test_no_gradient_at_all():
+    inputs, _ = problem("rig")
+    assert not ours(*tensors_of(inputs, ())).requires_grad
+    with torch.no_grad():
+        assert not ours(*tensors_of(inputs)).requires_grad
+
+
+def strided(x):
+    """The same values, not contiguous."""
+    return torch.stack([x, torch.full_like(x, -1)], dim=-1)[..., 0]
+
+
+def test_tensors_that_are_not_contiguous():
+    inputs, cotangent = problem("rig")
+    apart = [strided(x.detach()) for x in tensors_of(inputs)]
+    assert not any(x.is_contiguous() for x in apart)
+    leaves = tensors_of(inputs)._make(apart)
+    for name in FLOATING:
+        getattr(leaves, name).requires_grad_()
+    out = ours(*leaves)
+    bar = strided(tensor(cotangent))
+    grads = torch.autograd.grad(out, leaves.chosen(FLOATING), bar)
+    assert_same([out, *grads], here(inputs, cotangent))
+
+
+def test_a_cotangent_that_is_one_number():
+    """As of a sum: it is expanded, and has no memory of its own."""
+    inputs, cotangent = problem("rig")
+    tensors = tensors_of(inputs)
+    ours(*tensors).sum().backward()
+    found = [x.grad for x in tensors.chosen(FLOATING)]
+    assert_same(found, here(inputs, np.ones_like(cotangent))[1:])
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int16, torch.uint8])
+def test_integers_of_other_sizes(dtype):
+    inputs, cotangent = problem("two cameras")
+    tensors = tensors_of(inputs, ())
+    out = ours(
+        tensors.feature_maps,
+        tensors.spatial_shape.to(dtype),
+        tensors.scale_start_index.to(dtype),
+        *tensors[3:],
+    )
+    assert_same([out], here(inputs, cotangent)[:1])
+
+
+@pytest.mark.parametrize("convert", [np.asarray, np.ndarray.tolist])
+def test_index_arrays_need_not_be_tensors(convert):
+    inputs, cotangent = problem("two cameras")
+    tensors = tensors_of(inputs, ())
+    indices = map(convert, (inputs.spatial_shape, inputs.scale_start_index))
+    out = ours(tensors.feature_maps, *indices, *tensors[3:])
+    assert_same([out], here(inputs, cotangent)[:1])
+
+
+def test_threads_change_nothing(threads):
+    shape = cases.Shape(cases.RIG, batch=2, anchors=200, points=13, channels=64)
+    inputs = cases.make(shape)
+    cotangent = cases.make_cotangent(inputs)
+    threads(1)
+    alone = there(inputs, cotangent)
+    for count in (2, 3, 16):
+        threads(count)
+        for _ in range(5):
+            assert_same(there(inputs, cotangent), alone)
+
+
+def in_a_process(source, **environment):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(source)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_process_that_was_forked_computes_too():
+    """A data loader's: the threads that helped its parent are not there."""
+    told = in_a_process("""
+        import os, torch, jda.torch
+        torch.set_num_threads(3)
+        maps, weight = torch.randn(1, 600, 64), torch.randn(1, 200, 9, 1, 1, 8)
+        locations = torch.rand(1, 200, 9, 1, 2)
+        given = maps, [[[20, 30]]], [[0]], locations, weight
+        before = jda.torch.deformable_aggregation(*given)
+        child = os.fork()
+        same = torch.equal(before, jda.torch.deformable_aggregation(*given))
+        if child == 0:
+            os._exit(0 if same else 1)
+        print(same, os.waitpid(child, 0)[1])
+    """)
+    assert told.split() == ["True", "0"]
+
+
+def test_python_goes_on_meanwhile():
+    """A call holds no lock of Python's: other threads run while it computes."""
+    inputs = cases.make(cases.Shape(cases.RIG, anchors=900, points=13, channels=256))
+    tensors, done, turns = tensors_of(inputs, ()), threading.Event(), 0
+
+    def work():
+        for _ in range(5):
+            ours(*tensors)
+        done.set()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    while not done.is_set():
+        turns += 1
+    worker.join()
+    assert turns > 1000
+
+
+# What PyTorch asks of an operator.
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("name", ["one map", "rig", "no anchors", "all invisible"])
+@pytest.mark.parametrize("wanted", [FLOATING, ("weight",), ()])
+def test_opcheck(name, wanted):
+    inputs, cotangent = problem(name)
+    torch.library.opcheck(OPERATOR, (*tensors_of(inputs, wanted), "yx"))
+    flags = [name in wanted for name in FLOATING]
+    given = (tensor(cotangent), *tensors_of(inputs, ()), "yx", flags)
+    torch.library.opcheck(BACKWARD, given)
+
+
+def test_gradcheck():
+    shape = cases.Shape(cases.TWO_CAMERAS, channels=4, locate=cases.smooth)
+    inputs = cases.make(shape, dtype=np.float64)
+    torch.autograd.gradcheck(ours, tuple(tensors_of(inputs)), fast_mode=True)
+
+
+def test_no_second_derivative():
+    inputs, _ = problem("one map")
+    tensors = tensors_of(inputs)
+    out = ours(*tensors).square().sum()
+    (grad,) = torch.autograd.grad(out, [tensors.weight], create_graph=True)
+    with pytest.raises(RuntimeError, match="deformable_aggregation_backward"):
+        grad.sum().backward()
+
+
+def test_compiled():
+    inputs, cotangent = problem("rig")
+
+    def twice(*tensors):
+        return 2 * ours(*tensors, coordinate_order="xy")
+
+    results = []
+    for function in (twice, torch.compile(twice, backend="aot_eager", fullgraph=True)):
+        tensors = tensors_of(inputs)
+        out = function(*tensors)
+        bar = tensor(cotangent)
+        grads = torch.autograd.grad(out, tensors.chosen(FLOATING), bar)
+        results.append([out, *grads])
+    assert_same(*results)
+
+
+def test_exported_for_any_batch():
+    class Model(torch.nn.Module):  # type: ignore[name-defined]
+        def forward(self, features, shapes, starts, locations, weight):
+            return ours(features, shapes, starts, locations, weight)
+
+    inputs, cotangent = problem("batch of five")
+    batch = {0: torch.export.Dim("bs", min=2)}
+    program = torch.export.export(
+        Model(),
+        tuple(tensors_of(inputs, ())),
+        dynamic_shapes=(batch, None, None, batch, batch),
+    )
+    fewer = inputs.replaced({name: getattr(inputs, name)[:3] for name in FLOATING})
+    found = program.module()(*tensors_of(fewer, ()))
+    assert_same([found], here(fewer, cotangent[:3])[:1])
+
+
+# Wrong arguments.
+
+
+def fails(error, message, *, device=None, coordinate_order="yx", **changed):
+    given = {
+        name: torch.as_tensor(value).to(device)
+        for name, value in (GOOD | changed).items()
+    }
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        ours(**given, coordinate_order=coordinate_order)
+
+
+@pytest.mark.parametrize(("message", "changed"), SHAPES.items(), ids=SHAPES)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_shapes(message, changed, device):
+    fails(ValueError, message, device=device, **changed)
+
+
+@pytest.mark.parametrize(("message", "changed"), VALUES.items(), ids=VALUES)
+def test_values_of_the_maps(message, changed):
+    fails(ValueError, message, **changed)
+
+
+def test_values_beyond_int32():
+    message = (
+        "scale_start_index[0, 0] is 4294967296 and spatial_shape[0, 0] is (2, 4), so "
+        "that the map ends at row 4294967304, but feature_maps has num_feat=14"
+    )
+    starts = np.array([[2**32], [8]])
+    fails(ValueError, message, scale_start_index=starts)
+
+
+def test_dtypes():
+    message = (
+        "feature_maps has dtype int32, allowed are float32, float64, bfloat16 and "
+        "float16"
+    )
+    fails(TypeError, message, feature_maps=np.zeros((2, 14, 8), np.int32))
+    message = (
+        "weight has dtype float64, it must have dtype float32 where feature_maps has "
+        "dtype float32"
+    )
+    fails(TypeError, message, weight=np.zeros((2, 3, 4, 2, 1, 2)))
+    message = "spatial_shape has dtype float32, allowed are integers"
+    fails(TypeError, message, spatial_shape=np.ones((2, 1, 2), np.float32))
+
+
+def test_order_of_coordinates_is_known():
+    message = "coordinate_order='zyx' is unknown, allowed are 'yx', 'xy'"
+    fails(ValueError, message, coordinate_order="zyx")
+
+
+@pytest.mark.parametrize("name", FLOATING)
+def test_what_is_no_tensor(name):
+    given = {k: torch.as_tensor(v) for k, v in GOOD.items()} | {name: GOOD[name]}
+    with pytest.raises(TypeError, match=f"^{name} is a ndarray, it must be a tensor$"):
+        ours(**given)
+
+
+def test_devices_differ():
+    given = {k: torch.as_tensor(v) for k, v in GOOD.items()}
+    given["weight"] = given["weight"].to("meta")
+    message = (
+        "weight is on meta but feature_maps is on cpu; put them on the same device by "
+        "Tensor.to"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        ours(**given)
+
+
+# Importing it.
+
+
+def test_jda_alone_does_not_import_torch():
+    told = in_a_process("import jda, sys; print('torch' in sys.modules)")
+    assert told.split() == ["False"]
+
+
+def test_without_torch():
+    told = in_a_process("""
+        import sys
+        sys.modules["torch"] = None
+        try:
+            import jda.torch
+        except ImportError as error:
+            print(error)
+    """)
+    assert told.strip() == "jda.torch needs PyTorch: pip install 'jda[torch]'"
+
+
+def test_an_unknown_instruction_set():
+    told = in_a_process(
+        """
+        import torch, jda.torch
+        try:
+            jda.torch.deformable_aggregation(
+                torch.ones(1, 6, 4), [[[2, 3]]], [[0]],
+                torch.full((1, 1, 1, 1, 2), 0.5), torch.ones(1, 1, 1, 1, 1, 2))
+        except ValueError as error:
+            print(error)
+        """,
+        JDA_CPU_ISA="avx3",
+    )
+    assert "JDA_CPU_ISA is 'avx3'" in told
