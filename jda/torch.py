@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jda import _check
 from jda._dimensions import FLOATING, INDEX, Operands
+from jda._environment import flag
 from jda.ffi import c_api
 
 try:
@@ -23,6 +24,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 __all__ = ["deformable_aggregation"]
+
+_Tensors = dict[str, torch.Tensor]
 
 
 def deformable_aggregation(
@@ -38,9 +41,12 @@ def deformable_aggregation(
 
     It is the operator ``torch.ops.jda.deformable_aggregation`` of ``torch.library``:
     autograd, fake tensors and ``torch.compile`` know it. The backward computes the
-    gradients that are wanted and no others; it has no derivative itself. Tensors on the
-    CPU are computed on ``torch.get_num_threads()`` threads, and the result depends
-    neither on their number nor on the run. Tensors that are not contiguous are copied.
+    gradients that are wanted and no others; it has no derivative itself. Tensors that
+    are not contiguous are copied.
+
+    Tensors on the CPU are computed on ``torch.get_num_threads()`` threads; the result
+    depends neither on their number nor on the run. Tensors on ``npu`` go to the kernels
+    for Ascend, on torch_npu's current stream, which has never been tried on a card.
 
     Args:
         feature_maps: [bs, num_feat, c], float32, float64, bfloat16 or float16.
@@ -59,8 +65,8 @@ def deformable_aggregation(
 
     Raises:
         ValueError: if a shape does not fit the others, ``group`` does not divide ``c``,
-            ``coordinate_order`` is unknown, a map does not lie within num_feat, or the
-            tensors are on different devices.
+            ``coordinate_order`` is unknown, the tensors are on different devices or, on
+            the CPU, a map does not lie within num_feat.
         TypeError: if an argument is no tensor, or a dtype or device is not supported.
         RuntimeError: if there are no kernels for this machine.
 
@@ -159,7 +165,7 @@ def _compute_forward(*arguments: Any) -> torch.Tensor:
     tensors = Operands(*given)
     _check_sizes(tensors, coordinate_order)
     out = _like_result(tensors)
-    _run("forward", tensors, coordinate_order, {"out": out})
+    _run("forward", tensors._asdict(), {"out": out}, coordinate_order)
     return out
 
 
@@ -181,8 +187,9 @@ def _compute_backward(*arguments: Any) -> list[torch.Tensor]:
     tensors = Operands(*given)
     _check_sizes(tensors, coordinate_order)
     grads = _like_wanted(tensors, wanted)
-    arrays = {f"grad_{name}": grad for name, grad in grads.items()}
-    _run("backward", tensors, coordinate_order, {"cotangent": cotangent, **arrays})
+    operands = tensors._asdict() | {"cotangent": cotangent}
+    results = {f"grad_{name}": grad for name, grad in grads.items()}
+    _run("backward", operands, results, coordinate_order)
     return list(grads.values())
 
 
@@ -191,39 +198,93 @@ def _fake_backward(*arguments: Any) -> list[torch.Tensor]:
     return list(_like_wanted(Operands(*tensors), wanted).values())
 
 
-def _like_wanted(tensors: Operands, wanted: Sequence[bool]) -> dict[str, torch.Tensor]:
+def _like_wanted(tensors: Operands, wanted: Sequence[bool]) -> _Tensors:
     """A contiguous tensor for each gradient that is wanted."""
     named = zip(FLOATING, tensors.chosen(FLOATING), wanted, strict=True)
     return {name: x.new_empty(x.shape) for name, x, want in named if want}
 
 
 def _run(
-    operation: str,
-    tensors: Operands,
-    coordinate_order: str,
-    others: dict[str, torch.Tensor],
+    operation: str, operands: _Tensors, results: _Tensors, coordinate_order: str
 ) -> None:
-    """Writes the results among `others`, which are contiguous."""
-    device = tensors.feature_maps.device
-    if device.type != "cpu":
-        raise TypeError(f"feature_maps is on {device}, jda.torch computes on cpu")
-    shapes, starts = (x.numpy() for x in tensors.chosen(INDEX))
-    _check._maps(shapes, starts, tensors.feature_maps.shape[1])
-    dtypes = (_name(x.dtype) for x in (tensors.feature_maps, tensors.weight))
+    """Writes the results, which are contiguous."""
+    device = operands["feature_maps"].device
+    if device.type not in _RUNS:
+        raise TypeError(
+            f"feature_maps is on {device}, jda.torch computes on {' and '.join(_RUNS)}"
+        )
+    _RUNS[device.type](operation, operands, results, coordinate_order)
+
+
+def _run_on_cpu(
+    operation: str, operands: _Tensors, results: _Tensors, coordinate_order: str
+) -> None:
+    features, weight = operands["feature_maps"], operands["weight"]
+    shapes, starts = (operands[name].numpy() for name in INDEX)
+    _check._maps(shapes, starts, features.shape[1])
     problem = c_api.CpuProblem(
-        c_api.sizes(tensors.feature_maps.shape, tensors.weight.shape),
+        c_api.sizes(features.shape, weight.shape),
         coordinate_order.index("y"),
-        *map(c_api.DTYPES.__getitem__, dtypes),
+        c_api.DTYPES[_name(features.dtype)],
+        c_api.DTYPES[_name(weight.dtype)],
         torch.get_num_threads(),
     )
-    indices = {
-        "spatial_shape": tensors.spatial_shape.to(torch.int32),
-        "scale_start_index": tensors.scale_start_index.to(torch.int32),
+    arrays = _dense(operands) | results
+    c_api.compute(operation, problem, _pointers(arrays))
+
+
+def _run_on_npu(
+    operation: str, operands: _Tensors, results: _Tensors, coordinate_order: str
+) -> None:
+    """In float32, on the stream that torch_npu works on; it is not waited for.
+
+    What is allocated here may be freed while the card still works: torch_npu gives the
+    memory to no one but later work of this stream.
+    """
+    features = operands["feature_maps"]
+    if features.dtype == torch.float64:
+        raise TypeError(
+            "feature_maps has dtype float64, on npu allowed are float32, bfloat16 and "
+            "float16"
+        )
+    exact = flag("JDA_ASCEND_DETERMINISTIC")
+    problem = c_api.AscendProblem(
+        c_api.sizes(features.shape, operands["weight"].shape),
+        coordinate_order.index("y"),
+        exact or torch.are_deterministic_algorithms_enabled(),
+    )
+    wide = {
+        name: x.float() if x.is_floating_point() else x
+        for name, x in _dense(operands).items()
     }
-    arrays = {**tensors._asdict(), **indices, **others}
-    dense = {name: x.contiguous() for name, x in arrays.items()}
-    pointers = {name: x.data_ptr() for name, x in dense.items()}
-    c_api.compute(operation, problem, pointers)
+    written = {
+        name: x
+        if x.dtype == torch.float32
+        else torch.empty_like(x, dtype=torch.float32)
+        for name, x in results.items()
+    }
+    extended: Any = torch
+    npu = extended.npu  # torch_npu's
+    with npu.device(features.device):
+        # Asked for its stream, torch_npu puts on it all that it has queued before.
+        stream = npu.current_stream(features.device).npu_stream
+        c_api.enqueue(operation, problem, _pointers(wide | written), stream)
+    for name, x in results.items():
+        if written[name] is not x:
+            x.copy_(written[name])
+
+
+_RUNS: dict[str, Callable[..., None]] = {"cpu": _run_on_cpu, "npu": _run_on_npu}
+
+
+def _dense(operands: _Tensors) -> _Tensors:
+    """As a library takes them: contiguous, index arrays in int32."""
+    indices = {name: operands[name].to(torch.int32) for name in INDEX}
+    return {name: x.contiguous() for name, x in (operands | indices).items()}
+
+
+def _pointers(arrays: _Tensors) -> dict[str, int]:
+    return {name: x.data_ptr() for name, x in arrays.items()}
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:

@@ -26,6 +26,7 @@ ELSEWHERE = {  # what these pages promise has tests of its own, which run them
 }
 NEEDED = {
     "docs/recipes.md": ("equinox", "flax", "optax", "torch"),
+    "docs/torch.md": ("torch",),
     "jda/torch.py": ("torch",),
 }
 WITH_PYTHON = [page for page in pages.pages() if pages.blocks(page, "python")]

@@ -1,11 +1,16 @@
 """The promise: `jda.torch` gives the bits that JAX gives, as PyTorch expects it."""
 
+import ctypes
 import os
 import re
 import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +18,26 @@ import numpy as np
 import pytest
 
 import jda
+from jda import sparse4d
 from jda._dimensions import FLOATING
-from tests.support import cases
+from jda.ffi import c_api
+from tests.support import cases, oracle
+from tests.support.emulated_books import EmulatedDriver
 from tests.support.implementations import enable_x64, require, require_module
 from tests.test_errors import GOOD, SHAPES, VALUES
+from tests.test_sparse4d_torch import (
+    SMALL,
+    assert_close,
+    converted,
+    layer_arguments,
+    layer_of,
+    randomised,
+)
 
 torch = require_module("torch")
-ours = require_module("jda.torch").deformable_aggregation
+torch_sparse4d = require_module("tests.support.torch_sparse4d")
+jda_torch = require_module("jda.torch")
+ours = jda_torch.deformable_aggregation
 OPERATOR = torch.ops.jda.deformable_aggregation.default
 BACKWARD = torch.ops.jda.deformable_aggregation_backward.default
 
@@ -310,6 +328,148 @@ def test_exported_for_any_batch():
     fewer = inputs.replaced({name: getattr(inputs, name)[:3] for name in FLOATING})
     found = program.module()(*tensors_of(fewer, ()))
     assert_same([found], here(fewer, cotangent[:3])[:1])
+
+
+# A model of PyTorch beside the ported one.
+
+
+class Layer(torch_sparse4d.Layer):  # type: ignore[name-defined]
+    """The aggregation through `jda.torch`."""
+
+    def aggregate(self, maps, locations, weight):
+        rows = [x.flatten(3).transpose(2, 3) for x in maps]  # [b, k, h*w, c]
+        sizes = torch.tensor([x.shape[-2:] for x in maps]).repeat(len(rows[0][0]), 1, 1)
+        pixels = sizes.prod(dim=-1).flatten()
+        return ours(
+            torch.cat(rows, dim=2).flatten(1, 2),
+            sizes,
+            (pixels.cumsum(0) - pixels).view(sizes.shape[:2]),
+            locations.permute(0, 2, 3, 1, 4),
+            weight.permute(0, 1, 4, 2, 3, 5),
+            coordinate_order="xy",
+        )
+
+    def forward(self, feature, anchor, embed, matrices, sizes, *maps):
+        return super().forward(feature, anchor, embed, maps, matrices, sizes)
+
+
+@pytest.mark.parametrize("residual_mode", ["cat", "add"])
+def test_sparse4d_layer(residual_mode, float64):
+    """Result and all gradients, of weights too, in float64 on both sides."""
+    config = replace(SMALL, residual_mode=residual_mode)
+    module = randomised(Layer(config)).double()
+    arguments = layer_arguments(config, batch=2, number=30)
+    arguments = [np.asarray(x, np.float64) for x in arguments]
+    params = converted(module)
+    result, pull = jax.vjp(layer_of(config), params, *map(jnp.asarray, arguments))
+    bar = np.random.default_rng(0).standard_normal(result.shape)
+    of_params, *of_arguments = pull(jnp.asarray(bar))
+
+    tensors = [torch.tensor(x, requires_grad=True) for x in arguments]
+    out = module(*tensors)
+    out.backward(torch.tensor(bar))
+    gradients = sparse4d.state_dict_from_params(of_params)
+    named = {k: p.grad for k, p in module.named_parameters() if p.requires_grad}
+    found = [out.detach(), *(x.grad for x in tensors), *named.values()]
+    wanted = [result, *of_arguments, *(gradients[name] for name in named)]
+    assert_close([x.numpy() for x in found], map(np.asarray, wanted), tolerance=2e-6)
+
+
+# On an NPU, as far as a machine without one allows: what torch_npu does is done here,
+# and its tensors are memory of the emulated driver. None of this has run on a card.
+
+
+class Stream(NamedTuple):
+    npu_stream: int | None
+
+
+@pytest.fixture
+def on_npu(monkeypatch):
+    """Lets `torch.npu` have a current stream."""
+
+    def use(stream):
+        npu = SimpleNamespace(
+            device=lambda device: nullcontext(),
+            current_stream=lambda device: Stream(stream),
+        )
+        monkeypatch.setattr(torch, "npu", npu, raising=False)
+
+    return use
+
+
+def over(pointer, like):
+    """A tensor in memory that only the card may touch."""
+    memory = (ctypes.c_char * like.nbytes).from_address(pointer)
+    return torch.frombuffer(memory, dtype=tensor(like).dtype).view(like.shape)
+
+
+@pytest.mark.parametrize("order", ["yx", "xy"])
+@pytest.mark.parametrize("name", ["two cameras", "rig"])
+def test_npu_on_the_emulated_driver(name, order, on_npu):
+    require("ascend")
+    inputs, cotangent = problem(name)
+    given = inputs if order == "yx" else cases.swap_order(inputs)
+    results = [cotangent, *given.chosen(FLOATING)]
+    arrays = [*given, cotangent, *(np.full_like(x, np.nan) for x in results)]
+    names = (*inputs._fields, "cotangent", "out", *(f"grad_{x}" for x in FLOATING))
+    driver = EmulatedDriver()
+    driver.reset()
+    with driver.memory(arrays) as (pointers, stream, fetch):
+        on_npu(stream)
+        tensors = dict(zip(names, map(over, pointers, arrays), strict=True))
+        before = driver.calls()
+        operands = {name: tensors[name] for name in inputs._fields}
+        out = {"out": tensors["out"]}
+        jda_torch._run_on_npu("forward", operands, out, order)
+        operands["cotangent"] = tensors["cotangent"]
+        grads = {name: tensors[name] for name in names if name.startswith("grad")}
+        jda_torch._run_on_npu("backward", operands, grads, order)
+        called = driver.calls() - before
+        *_, out, features, locations, weight = fetch()
+    assert not driver.findings()
+    assert called["aclrtLaunchKernelWithHostArgs"] >= 2
+    assert not called["aclrtSynchronizeStream"]
+    judged = cases.judged_case(name)
+    oracle.assert_within(out, judged.out, judged.out_scale)
+    if order == "xy":
+        locations = locations[..., ::-1]
+    cases.assert_gradients_within((features, locations, weight), judged)
+
+
+@pytest.mark.parametrize("types", ["bfloat16", "float16 beside float32"])
+def test_npu_computes_16_bits_in_float32(types, on_npu, monkeypatch):
+    """By kernels that take float32: here the CPU's, which stand in for the card's."""
+
+    def enqueue(operation, given, pointers, stream):
+        float32 = c_api.DTYPES["float32"]
+        call = c_api.CpuProblem(given.sizes, given.y_axis, float32, float32, 1)
+        c_api.compute(operation, call, pointers)
+
+    on_npu(None)
+    monkeypatch.setattr(c_api, "enqueue", enqueue)
+    monkeypatch.setitem(jda_torch._RUNS, "cpu", jda_torch._run_on_npu)
+    inputs, cotangent = problem("rig", types)
+    found = there(inputs, cotangent)
+    wanted = here(cases.widened(inputs), np.float32(cotangent))
+    dtypes = [cotangent.dtype, *(x.dtype for x in inputs.chosen(FLOATING))]
+    narrow = [x.astype(dtype) for x, dtype in zip(wanted, dtypes, strict=True)]
+    assert_same(found, narrow)
+
+
+def test_npu_takes_no_float64(on_npu, monkeypatch):
+    on_npu(None)
+    monkeypatch.setitem(jda_torch._RUNS, "cpu", jda_torch._run_on_npu)
+    message = (
+        "feature_maps has dtype float64, on npu allowed are float32, bfloat16 and "
+        "float16"
+    )
+    changed = {name: np.float64(GOOD[name]) for name in FLOATING}
+    fails(TypeError, message, **changed)
+
+
+def test_other_devices(monkeypatch):
+    monkeypatch.delitem(jda_torch._RUNS, "cpu")
+    fails(TypeError, "feature_maps is on cpu, jda.torch computes on npu")
 
 
 # Wrong arguments.

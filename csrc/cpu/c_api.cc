@@ -25,10 +25,11 @@ const T* data(const void* array) {
   return static_cast<const T*>(array);
 }
 
-// An array that the caller has just allocated, or null.
+// An array that the caller has just allocated; null if it is, or has no elements.
 template <typename T>
 T* fresh(void* array, int64_t count) {
-  if (array) prefer_large_pages(array, count * sizeof(T));
+  if (!array || count == 0) return nullptr;
+  prefer_large_pages(array, count * sizeof(T));
   return static_cast<T*>(array);
 }
 

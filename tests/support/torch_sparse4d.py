@@ -67,6 +67,14 @@ class Layer(nn.Module):
         visible = ((locations > 0) & (locations < 1)).all(dim=-1)
         weight = self.weights(feature + embed, projection_mat, visible)
         weight = weight * visible.permute(0, 2, 1, 3)[:, :, :, None, :, None]
+        total = self.aggregate(maps, locations, weight)
+        result = self.output_proj(total)
+        if self.config.residual_mode == "cat":
+            return torch.cat([result, feature], dim=-1)
+        return result + feature if self.config.residual_mode == "add" else result
+
+    def aggregate(self, maps, locations, weight):
+        """[b, n, c], from locations [b, k, n, p, 2] that are (x, y)."""
         total = torch.zeros(())
         for level, scale in enumerate(maps):
             found = F.grid_sample(
@@ -79,10 +87,7 @@ class Layer(nn.Module):
             total = total + torch.einsum(
                 "bkgdnp,bnkpg->bngd", found, weight[:, :, :, level]
             )
-        result = self.output_proj(total.flatten(2))
-        if self.config.residual_mode == "cat":
-            return torch.cat([result, feature], dim=-1)
-        return result + feature if self.config.residual_mode == "add" else result
+        return total.flatten(2)
 
     def weights(self, feature, projection_mat, visible):
         """[b, n, k, l, p, g]; softmax over k, l and p together."""
