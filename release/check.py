@@ -60,6 +60,12 @@ def check_sdist(sdist: Path) -> None:
     expect_names(names - MADE_BY_THE_BUILD, tracked(), f"files of {sdist.name}")
 
 
+def check_version(sdist: Path) -> None:
+    """The package and what it is cited as are of one version."""
+    (cited,) = re.findall(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    expect(sdist.name, f"jda-{cited}.tar.gz", "the version, here and in CITATION.cff")
+
+
 def check_wheel(wheel: Path) -> None:
     """It holds the package, and two libraries that old systems can load, or none."""
     with zipfile.ZipFile(wheel) as archive:
@@ -107,6 +113,7 @@ def main() -> None:
     expect(len(sdists), 1, f"source distributions in {arguments.folder}")
     expect(bool(wheels), True, f"wheels in {arguments.folder}")
     check_sdist(*sdists)
+    check_version(*sdists)
     for wheel in wheels:
         check_wheel(wheel)
         check_readme(wheel)
