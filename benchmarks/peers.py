@@ -130,19 +130,17 @@ def temporaries(name: str, inputs: Inputs) -> dict[str, int]:
     return found
 
 
-def torch_peer(inputs: Inputs) -> Peer:
-    """grid_sample over every camera and scale, on two threads or as NPROC says.
+def grid_samples(inputs: Inputs) -> Callable[..., Any]:
+    """The operator by grid_sample over every camera and scale.
 
     grid_sample gives samples just outside of a map a part of its border; the operator
     gives them nothing. Weights are multiplied by the visibility to compute the same.
     """
     import torch
 
-    torch.set_num_threads(int(os.environ.get("NPROC", "2")))
-    features, _, _, locations, weight, cotangent = (torch.tensor(x) for x in inputs)
     visible = torch.tensor(is_visible(inputs))[..., None, None]
-    bs, anchor, pts, cam, scale, group = weight.shape
-    c = features.shape[-1]
+    bs, anchor, _pts, cam, scale, group = inputs.weight.shape
+    c = inputs.feature_maps.shape[-1]
     starts, shapes = inputs.scale_start_index, inputs.spatial_shape
 
     def forward(features, locations, weight):
@@ -158,35 +156,58 @@ def torch_peer(inputs: Inputs) -> Peer:
                 sampled = torch.nn.functional.grid_sample(
                     maps, grid[:, :, :, k], align_corners=False
                 )
-                sampled = sampled.reshape(bs, group, c // group, anchor, pts)
+                sampled = sampled.unflatten(1, (group, c // group))
                 share = weight[:, :, :, k, s]
                 out = out + torch.einsum("bgdap,bapg->bagd", sampled, share)
         return out.reshape(bs, anchor, c)
 
+    return forward
+
+
+def jda_torch(inputs: Inputs) -> Callable[..., Any]:
+    """The operator on tensors, through jda.torch."""
+    import torch
+
+    import jda.torch
+
+    shapes, starts = map(torch.tensor, (inputs.spatial_shape, inputs.scale_start_index))
+
+    def forward(features, locations, weight):
+        return jda.torch.deformable_aggregation(
+            features, shapes, starts, locations, weight
+        )
+
+    return forward
+
+
+TORCH = {"torch": grid_samples, "jda.torch": jda_torch}
+
+
+def torch_peer(name: str, inputs: Inputs) -> Peer:
+    """On two threads or as NPROC says."""
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("NPROC", "2")))
+    forward = TORCH[name](inputs)
+    # Memory of NumPy, as JAX has it: tensors that PyTorch makes have small pages.
+    *floats, cotangent = (torch.from_numpy(inputs[i]) for i in (*FLOATS, 5))
+
     def forward_only():
         with torch.no_grad():
-            return (forward(features, locations, weight).numpy(),)
+            return (forward(*floats).numpy(),)
 
-    def both(wanted: tuple[bool, bool, bool], with_value: bool):
-        leaves = [
-            x.detach().requires_grad_(want)
-            for x, want in zip((features, locations, weight), wanted, strict=True)
-        ]
+    def both():
+        leaves = [x.detach().requires_grad_() for x in floats]
         out = forward(*leaves)
-        chosen = [x for x, want in zip(leaves, wanted, strict=True) if want]
-        grads = torch.autograd.grad(out, chosen, cotangent)
-        results = [out.detach(), *grads] if with_value else grads
-        return tuple(x.numpy() for x in results)
+        grads = torch.autograd.grad(out, leaves, cotangent)
+        return tuple(x.numpy() for x in (out.detach(), *grads))
 
-    return {
-        "forward": forward_only,
-        "forward+backward": partial(both, (True, True, True), True),
-    }
+    return {"forward": forward_only, "forward+backward": both}
 
 
 def make_peer(name: str, inputs: Inputs) -> Peer:
-    if name == "torch":
-        return torch_peer(inputs)
+    if name in TORCH:
+        return torch_peer(name, inputs)
     if name == "limits":
         from benchmarks import limits
 

@@ -44,6 +44,7 @@ def peers_of(
         FLOAT16: ("jda, float16", REUSED_PAGES, TASKS),
         "limits": ("limits", {}, limit_tasks()),
         "reference": ("reference", {}, ["forward", BOTH, "tangent"]),
+        "jda.torch": ("jda.torch", {}, ["forward", BOTH]),
         "torch": ("torch", {}, ["forward", BOTH]),
         "torch, reused pages": ("torch", REUSED_PAGES, [BOTH]),
         "naive jnp": ("naive jnp", {}, ["forward", BOTH]),
