@@ -331,21 +331,11 @@ void backward_features(const Problem<F, W>& problem, Real<F>* sums, bool past_ca
     });
 }
 
-// Visible samples.
-template <typename F, typename W>
-int64_t count_visible(const Problem<F, W>& problem) {
-  const int64_t samples = problem.batch * problem.anchors * problem.points * problem.cameras;
-  int64_t count = 0;
-  for (int64_t i = 0; i < samples; ++i)
-    count += visible(problem.locations[2 * i], problem.locations[2 * i + 1]);
-  return count;
-}
-
 // Bytes that a pass needs for its plan and the entries of its samples.
 template <typename F, typename W>
 int64_t bytes_of(const Problem<F, W>& problem) {
-  return plan_bytes(problem) +
-         count_visible(problem) * problem.scales * 4 * corner_bytes<Real<F>>(problem);
+  return plan_bytes(problem) + count_visible(problem, problem.locations) * problem.scales * 4 *
+                                   corner_bytes<Real<F>>(problem);
 }
 
 // All gradients of one batch element, whose samples need several passes. Rows that several passes

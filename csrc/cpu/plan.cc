@@ -182,6 +182,14 @@ void add_clusters(int64_t begin, int64_t end, int64_t camera, Plan& plan) {
 
 }  // namespace
 
+template <typename T>
+int64_t count_visible(const Sizes& sizes, const T* locations) {
+  const int64_t count = sizes.batch * sizes.anchors * sizes.points * sizes.cameras;
+  int64_t found = 0;
+  for (int64_t i = 0; i < count; ++i) found += visible(locations[2 * i], locations[2 * i + 1]);
+  return found;
+}
+
 int64_t plan_bytes(const Sizes& sizes) {
   const int64_t lists = sizes.batch * sizes.anchors * sizes.cameras;
   const int64_t visits = lists * ceil_div(sizes.points, kClusterPoints);
@@ -214,7 +222,10 @@ Plan make_plan(const Sizes& sizes, const T* locations, Team& team) {
   return plan;
 }
 
-template Plan make_plan(const Sizes&, const float*, Team&);
-template Plan make_plan(const Sizes&, const double*, Team&);
+#define JDA_INSTANTIATE(T)                                \
+  template Plan make_plan(const Sizes&, const T*, Team&); \
+  template int64_t count_visible(const Sizes&, const T*);
+JDA_INSTANTIATE(float)
+JDA_INSTANTIATE(double)
 
 }  // namespace jda

@@ -36,6 +36,10 @@ struct Plan {
   int64_t parts = 0;            // partial results in all
 };
 
+// `locations` are those of a problem of such sizes.
+template <typename T>
+int64_t count_visible(const Sizes& sizes, const T* locations);
+
 // The plan of a problem of such sizes needs at most so many bytes, and so many partial results.
 int64_t plan_bytes(const Sizes& sizes);
 int64_t most_parts(const Sizes& sizes);
