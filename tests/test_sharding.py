@@ -19,6 +19,8 @@ FILES = ("under_jit", "under_shard_map", "in_explicit_mode", "guide", "pictures"
 
 @pytest.mark.parametrize("name", FILES)
 def test_on_eight_devices(name):
+    if name == "pictures":
+        pytest.importorskip("matplotlib")
     flags = os.environ.get("XLA_FLAGS", "")
     flags += " --xla_force_host_platform_device_count=8"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]

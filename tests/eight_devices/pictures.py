@@ -4,13 +4,12 @@ Run by tests/test_sharding.py in a process with eight devices.
 """
 
 import jax
+import matplotlib
 import numpy as np
-import pytest
 from jax.sharding import PartitionSpec as P
 
 from tests.eight_devices import scene
 
-matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
