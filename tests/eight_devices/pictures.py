@@ -6,15 +6,16 @@ Run by tests/test_sharding.py in a process with eight devices.
 import jax
 import matplotlib
 import numpy as np
+import pytest
 from jax.sharding import PartitionSpec as P
 
 from tests.eight_devices import scene
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
-from jda import plot  # noqa: E402
+from jda import plot
 
 
 @pytest.fixture(autouse=True)
