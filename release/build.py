@@ -43,6 +43,14 @@ def build(kind: str, source: Path, outdir: Path, **told: str) -> Path:
         return made.rename(outdir / made.name)
 
 
+def date_archives() -> None:
+    """Files in archives get the time of the last commit, or else builds would differ."""
+    command = ["git", "-C", ROOT, "log", "-1", "--format=%ct"]
+    time = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    if time:  # a tree without git has the times of its files
+        os.environ.setdefault("SOURCE_DATE_EPOCH", time)
+
+
 def main() -> None:
     """Builds what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -56,6 +64,7 @@ def main() -> None:
     beside = str(Path(sys.executable).parent)
     os.environ["PATH"] = os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
 
+    date_archives()
     sdist = build("sdist", ROOT, outdir)
     for platform in arguments.only or platforms:
         with tempfile.TemporaryDirectory() as folder, tarfile.open(sdist) as archive:
