@@ -44,8 +44,8 @@ def build(kind: str, source: Path, outdir: Path, **told: str) -> Path:
 
 
 def date_archives() -> None:
-    """Files in archives get the time of the last commit, or else builds would differ."""
-    command = ["git", "-C", ROOT, "log", "-1", "--format=%ct"]
+    """Files in archives get the time of the last commit, or else builds differ."""
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
     time = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     if time:  # a tree without git has the times of its files
         os.environ.setdefault("SOURCE_DATE_EPOCH", time)
