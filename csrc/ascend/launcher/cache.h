@@ -21,10 +21,10 @@ Cache ConfiguredCache();
 std::string CacheKey(const std::vector<std::string>& texts);
 
 // Hands the entry of that key to `use`; without one, or if `use` refuses it, keeps what `make` returns
-// in its place, and nothing if it throws. `make` is told in which folder they will be kept; "": in none. Of many processes that want the same entry at once, one
-// makes it and the others wait, as long as the cache says. An entry that is damaged, or that others
-// than the user could have written, is made anew. Where nothing can be kept, the bytes are only made,
-// after a warning on stderr, one for a process.
+// in its place, and nothing if it throws. `make` is told in which folder it will be kept; "": in none.
+// Of many processes that want the same entry at once, one makes it and the others wait, as long as the
+// cache says. An entry that is damaged, or that others than the user could have written, is made anew.
+// Where nothing can be kept, the bytes are only made, after a warning on stderr, one for a process.
 void FindOrMake(const Cache& cache, const std::string& key,
                 const std::function<bool(const std::string&)>& use,
                 const std::function<std::string(const std::string& folder)>& make);
