@@ -355,7 +355,7 @@ void backward_in_passes(const Problem<F, W>& problem, int64_t most, bool past_ca
     });
   }
   in_passes(problem, most, {&Sizes::anchors, &Sizes::points}, bytes_of<F, W>,
-            [&](const Problem<F, W>& pass) {
+            [&](const Problem<F, W>& pass, bool) {
               backward_features(pass, sums, past_caches, team);
               if constexpr (!kRounds) sums = problem.grad_feature_maps;
             });
@@ -377,12 +377,12 @@ void backward(const Problem<F, W>& problem, Team& team, int64_t pass_bytes) {
   if (!problem.grad_feature_maps) {
     if (of_samples && problem.channels > 0)
       in_passes(problem, most, {&Sizes::batch, &Sizes::anchors}, plan_bytes,
-                [&](const auto& pass) { backward_samples(pass, team); });
+                [&](const auto& pass, bool) { backward_samples(pass, team); });
     return;
   }
   const bool past_caches = goes_past_caches(problem);
-  in_passes(problem, most, {&Sizes::batch}, bytes_of<F, W>, [&](const auto& pass) {
-    if (is_countable(pass) && bytes_of(pass) <= most)
+  in_passes(problem, most, {&Sizes::batch}, bytes_of<F, W>, [&](const auto& pass, bool fits) {
+    if (fits)
       backward_features(pass, nullptr, past_caches, team);
     else
       backward_in_passes(pass, most, past_caches, team);

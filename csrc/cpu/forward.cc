@@ -72,13 +72,14 @@ void over_anchors(const Problem<F, W>& problem, int64_t pass_bytes, const Run& r
 
 template <typename F, typename W>
 void forward(const Problem<F, W>& problem, Team& team, int64_t pass_bytes) {
-  over_anchors(problem, pass_bytes,
-               [&](const auto& pass) { aggregate<F, W>(pass, pass.feature_maps, nullptr, team); });
+  over_anchors(problem, pass_bytes, [&](const auto& pass, bool) {
+    aggregate<F, W>(pass, pass.feature_maps, nullptr, team);
+  });
 }
 
 template <typename F, typename W>
 void tangent(const Problem<F, W>& problem, Team& team, int64_t pass_bytes) {
-  over_anchors(problem, pass_bytes, [&](const auto& pass) {
+  over_anchors(problem, pass_bytes, [&](const auto& pass, bool) {
     const bool coefficients_move = pass.tangent_locations || pass.tangent_weight;
     aggregate(pass, pass.tangent_feature_maps, coefficients_move ? pass.feature_maps : nullptr,
               team);

@@ -68,18 +68,20 @@ inline bool is_countable(const Sizes& sizes) {
          below(1.0 * sizes.batch * sizes.anchors * sizes.points);
 }
 
-// Calls run(part) for parts of a problem, in order. A part that needs more than `most` bytes, by
-// bytes(part), is cut along the first of the axes that has something to cut.
+// Calls run(part, fits) for parts of a problem, in order. A part that needs more than `most` bytes, by
+// bytes(part), is cut along the first of the axes that has something to cut; if none has, it does
+// not fit.
 template <typename P, typename Bytes, typename Run>
 void in_passes(const P& problem, int64_t most, std::initializer_list<Axis> axes, const Bytes& bytes,
                const Run& run) {
-  if (!is_countable(problem) || bytes(problem) > most)
+  const bool fits = is_countable(problem) && bytes(problem) <= most;
+  if (!fits)
     for (const Axis axis : axes)
       if (problem.*axis > 1) {
         for (const P& half : halves(problem, axis)) in_passes(half, most, axes, bytes, run);
         return;
       }
-  run(problem);
+  run(problem, fits);
 }
 
 }  // namespace jda
