@@ -180,9 +180,9 @@ constexpr int kFewest = kLanes<T> < kFewLanes ? kLanes<T> : kFewLanes;
 
 // Lanes of the vectors that groups are taken in: all G of them, or any number if G is 0.
 template <int G>
-constexpr int kGroupLanes = G == 0  ? 8
-                            : G < 4 ? 4
-                                    : G;
+constexpr int kGroupLanes = G == 0          ? 8
+                            : G < kFewLanes ? kFewLanes
+                                            : G;
 
 template <int N>
 struct LaneCount {
@@ -215,7 +215,7 @@ JDA_INLINE void narrowing_blocks(const Kernel& kernel, int64_t channels, int64_t
     narrowing_blocks<N, M / 2, D, T>(kernel, channels, c);
   } else if constexpr (N > kFewest<T> && N / 2 >= D) {
     narrowing_blocks<N / 2, 1, D, T>(kernel, channels, c);
-  } else if constexpr (D == 1 && N > 1) {
+  } else if constexpr (D == 1) {
     kernel.template block<N, 1>(c, static_cast<int>(channels - c));
   }
 }

@@ -29,8 +29,7 @@ struct Plan {
   // are read in the order of the anchors.
   std::vector<Cluster> clusters;
   std::vector<Visit> visits;
-  std::vector<int32_t>
-      points;  // key points of the visits that are blocks, as key_points writes them
+  std::vector<int32_t> points;  // those of the visits that are blocks, as key_points writes them
   std::vector<int32_t> pieces;  // [batch * anchors]: visits of each anchor
   std::vector<int64_t> part;    // [batch * anchors]: its first partial result, if pieces > 1
   int64_t parts = 0;            // partial results in all

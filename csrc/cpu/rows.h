@@ -16,15 +16,10 @@ JDA_INLINE void prefetch_row(const F* row) {
 }
 
 template <int N, int M, typename F>
-JDA_INLINE void put(F* p, const Vector<Real<F>, N>* v, int used) {
+JDA_INLINE void put(F* p, const Vector<Real<F>, N>* v, int used, bool past_caches = false) {
 #pragma GCC unroll 16
-  for (int j = 0; j < M; ++j) store<N>(p + j * N, v[j], used);
-}
-
-template <int N, int M, typename F>
-JDA_INLINE void put_past_caches(F* p, const Vector<Real<F>, N>* v) {
-#pragma GCC unroll 16
-  for (int j = 0; j < M; ++j) store_past_caches<N>(p + j * N, v[j]);
+  for (int j = 0; j < M; ++j)
+    past_caches ? store_past_caches<N>(p + j * N, v[j]) : store<N>(p + j * N, v[j], used);
 }
 
 template <typename F, typename Groups>
@@ -155,10 +150,8 @@ struct Row {
     }
     if (row.sum)
       put<N, M>(row.sum + c, sum, used);
-    else if (row.past_caches)
-      put_past_caches<N, M>(row.gradient + c, sum);
     else
-      put<N, M>(row.gradient + c, sum, used);
+      put<N, M>(row.gradient + c, sum, used, row.past_caches);
   }
 };
 
@@ -170,10 +163,7 @@ struct Zero {
   template <int N, int M>
   JDA_INLINE void block(int64_t c, int used) const {
     const Vector<Real<F>, N> zeros[M] = {};
-    if (past_caches)
-      put_past_caches<N, M>(to + c, zeros);
-    else
-      put<N, M>(to + c, zeros, used);
+    put<N, M>(to + c, zeros, used, past_caches);
   }
 };
 

@@ -114,7 +114,6 @@ JDA_INLINE Vector<T, N> permuted(Vector<T, N> v, Vector<IntegerLike<T>, N> index
   for (int i = 0; i < N; ++i) result[i] = v[index[i] % N];
   return result;
 #else
-  if constexpr (N == 1) return v;
   return __builtin_shuffle(v, index);
 #endif
 }
