@@ -1,7 +1,7 @@
 """Trains a small Sparse4D on streets that never repeat, from nothing.
 
     pip install -e '.[examples]'
-    python examples/train_detector.py              # ten minutes on two free CPU cores
+    python examples/train_detector.py              # twelve minutes on two free cores
     python examples/train_detector.py --resume     # goes on where it was interrupted
     python examples/train_detector.py --devices 2  # the batch split over two devices
     python examples/train_detector.py --quick      # a minute: a falling loss, no more

@@ -186,6 +186,63 @@ TEST(cold_cache_is_slower) {
   CHECK(cycles(load, cold) > cycles(load) + 50);
 }
 
+// Cycles for each further round in which every core goes through `bytes` of GM of its own, which are
+// in use with as much again as there is of L2.
+double round_cycles(uint32_t bytes, int cores, bool atomic = false) {
+  constexpr uint32_t kCopy = 4096, kL2 = 65536;
+  emulator::Gm gm;
+  auto* memory = gm.upload(std::vector<float>(cores * bytes / 4, 1.0f), "tensor");
+  gm.allocate(2 * kL2 - cores * bytes, "not touched");
+  emulator::Options options;
+  options.cost.l2_bytes = kL2;
+  const auto time = [&](uint32_t rounds) {
+    return emulator::launch(gm, options, cores,
+                            [&] {
+                              TPipe pipe;
+                              TBuf<TPosition::VECCALC> buffer;
+                              pipe.InitBuffer(buffer, kCopy);
+                              const auto x = buffer.Get<float>();
+                              GlobalTensor<float> own;
+                              own.SetGlobalBuffer(memory + bytes / 4 * GetBlockIdx());
+                              if (atomic) SetAtomicAdd<float>();
+                              for (uint32_t at = 0; at < rounds * bytes; at += kCopy) {
+                                const auto place = own[at % bytes / 4];
+                                if (atomic) {
+                                  DataCopy(place, x, kCopy / 4);
+                                } else {
+                                  DataCopy(x, place, kCopy / 4);
+                                }
+                              }
+                              if (atomic) SetAtomicNone();
+                            })
+        .modelled_cycles;
+  };
+  return (time(4) - time(2)) / 2;  // the first round brings in what a core's share holds
+}
+
+TEST(what_l2_does_not_hold_comes_from_hbm) {
+  const emulator::CostModel model;
+  const double hbm = 49152 / model.hbm_read_rate;
+  CHECK(std::fabs(round_cycles(98304, 1) - hbm - 49152 / model.l2_read_rate) < 10);
+  CHECK(std::fabs(round_cycles(98304, 1, true) - 2 * hbm) < 10);
+}
+
+TEST(what_a_core_has_just_used_is_in_its_share_of_l2) {
+  const emulator::CostModel model;
+  const double half = 49152 / 2 / model.l2_read_rate + 49152 / 2 / model.hbm_read_rate;
+  CHECK(std::fabs(round_cycles(32768, 2) - 32768 / model.l2_read_rate) < 10);
+  CHECK(std::fabs(round_cycles(49152, 2) - half) < 10);
+}
+
+TEST(setting_memory_takes_the_time_of_writing_it) {
+  const emulator::CostModel model;
+  constexpr uint64_t kBytes = 96 << 20;
+  const double in_l2 = kBytes / 5.2e6, in_hbm = kBytes / 1.8e6;
+  CHECK(std::fabs(model.set_microseconds(kBytes, model.l2_bytes) - in_l2) < 1e-6);
+  CHECK(std::fabs(model.set_microseconds(kBytes, 4 * model.l2_bytes) -
+                  (0.25 * in_l2 + 0.75 * in_hbm)) < 1e-6);
+}
+
 TEST(trace_has_every_instruction) {
   emulator::Options options;
   options.trace = true;

@@ -28,6 +28,7 @@ struct Request {
   int64_t y_axis, cores, automatic_sync, deterministic, naive;
   uint64_t seed;
   double dma_latency;
+  uint64_t l2_bytes;  // 0: those of the card
   // feature_maps, spatial_shape, scale_start_index, sample_locations, weight, cotangent: inputs
   const void* inputs[6];
   // out; or grad_feature_maps, grad_sample_locations, grad_weight: null if not wanted
@@ -37,8 +38,9 @@ struct Request {
 
 struct Answer {
   int64_t findings;
-  double microseconds;
-  double slowest, mean;  // modelled cycles of a core
+  double microseconds;      // of the kernels
+  double set_microseconds;  // of what the host has set before
+  double slowest, mean;     // modelled cycles of a core
   double bytes_in, bytes_out;
   double busy[4];  // modelled cycles of each pipe, summed over cores
   double instructions[4];
@@ -87,7 +89,13 @@ struct Emulation {
     o.worst_casts = request.seed != 0;  // the worst that an order may bring
     o.trace = request.trace != nullptr;
     o.cost.dma_latency = request.dma_latency;
+    if (request.l2_bytes) o.cost.l2_bytes = request.l2_bytes;
     return o;
+  }
+
+  void set(uint8_t* to, uint8_t value, uint64_t bytes) {
+    gm.fill(to, value, bytes);
+    answer.set_microseconds += options().cost.set_microseconds(bytes, gm.bytes());
   }
 
   std::string launch(const Call& call) {
@@ -96,7 +104,7 @@ struct Emulation {
         jda_ascend::MakeTiling(call, {static_cast<int32_t>(request.cores)}, tiling);
     if (!error.empty()) return error;
     auto* workspace = static_cast<uint8_t*>(gm.allocate(tiling.workspace_bytes, "workspace"));
-    gm.fill(workspace, 0, tiling.workspace_zeroed);
+    set(workspace, 0, tiling.workspace_zeroed);
     const auto* in = inputs;
     const auto* out = outputs;
     add(emulator::launch(gm, options(), tiling.cores, [&] {
@@ -138,17 +146,16 @@ extern "C" int jda_emulate(const Request* request, const int64_t* input_bytes,
   for (int i = 0; i < 3; ++i) {
     if (r.outputs[i] == nullptr) continue;
     e.outputs[i] = static_cast<uint8_t*>(e.gm.allocate(output_bytes[i], "output"));
-    // NaN shows what was never written; the gradient of the maps is added to.
-    const bool added_to = backward && i == 0;
-    e.gm.fill(e.outputs[i], added_to ? 0 : 0xff, output_bytes[i]);
+    e.gm.fill(e.outputs[i], 0xff, output_bytes[i]);  // NaN shows what was never written
   }
+  if (e.outputs[0] && backward) e.set(e.outputs[0], 0, output_bytes[0]);  // is added to
 
   Call call = call_of(r);
   std::string error;
 #ifdef JDA_WITH_NAIVE
   if (r.naive) {
     call.operation = backward ? jda_ascend::Operation::kBackward : jda_ascend::Operation::kForward;
-    for (int i = 1; backward && i < 3; ++i) e.gm.fill(e.outputs[i], 0, output_bytes[i]);
+    for (int i = 1; backward && i < 3; ++i) e.set(e.outputs[i], 0, output_bytes[i]);
     uint8_t* arrays[9];
     std::copy(e.inputs, e.inputs + 6, arrays);
     std::copy(e.outputs, e.outputs + 3, arrays + 6);

@@ -25,6 +25,7 @@ class Request(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("deterministic", "naive")),
         ("seed", ctypes.c_uint64),
         ("dma_latency", ctypes.c_double),
+        ("l2_bytes", ctypes.c_uint64),
         ("inputs", ctypes.c_void_p * 6),
         ("outputs", ctypes.c_void_p * 3),
         ("trace", ctypes.c_char_p),
@@ -35,6 +36,7 @@ class Answer(ctypes.Structure):
     _fields_ = (
         ("findings", ctypes.c_int64),
         ("microseconds", ctypes.c_double),
+        ("set_microseconds", ctypes.c_double),
         ("slowest", ctypes.c_double),
         ("mean", ctypes.c_double),
         ("bytes_in", ctypes.c_double),

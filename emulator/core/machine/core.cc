@@ -19,6 +19,7 @@ Core::Core(int index, int blocks, const Options& options, Findings& findings, Gm
       gm(gm),
       judge(index, options, findings, gm),
       launch_(launch),
+      l2_(options.cost.l2_bytes / std::min(blocks, options.cores)),
       storage_(2 * kUbBytes + 2 * kGmLine) {
   const auto start = reinterpret_cast<uintptr_t>(storage_.data());
   ub_ = storage_.data() + (kGmLine - start % kGmLine) % kGmLine;
@@ -45,17 +46,28 @@ void Core::account(Instruction& i) {
     if (adversarial()) maybe_yield();
     return;
   }
-  for (const GmRange& range : i.gm) {
-    if (!options.cost.cold_l2 && gm.bytes() <= options.cost.l2_bytes) break;
-    if (range.use != GmUse::read) continue;
-    for (uint64_t line = range.begin / kGmLine; line * kGmLine < range.begin + range.size; ++line) {
-      if (range.allocation->touched[line]) continue;
-      range.allocation->touched[line] = true;
-      i.work.hbm_traffic += kGmLine;
-    }
-    if (i.work.traffic < i.work.hbm_traffic) i.work.traffic = i.work.hbm_traffic;
-  }
+  for (const GmRange& range : i.gm) i.work.hbm_traffic += hbm_traffic(range);
+  i.work.traffic = std::max(i.work.traffic, i.work.hbm_traffic);
   timeline.issue(i.pipe, i.by, i.work);
+}
+
+// What HBM moves for an access: lines that are not in L2, once where they are read or written, twice
+// where they are added to. Whatever leaves L2 is written back at the cost of the access that brought it.
+double Core::hbm_traffic(const GmRange& range) {
+  const double beyond = options.cost.beyond_l2(gm.bytes());
+  if (beyond == 0 && (!options.cost.cold_l2 || range.use != GmUse::read)) return 0;
+  const uint64_t home = reinterpret_cast<uintptr_t>(range.allocation->address) / kGmLine;
+  std::vector<bool>& read = range.allocation->read;
+  double missing = 0;
+  for (uint64_t line = range.begin / kGmLine; line * kGmLine < range.begin + range.size; ++line) {
+    if (beyond > 0) {
+      if (!l2_.touch(home + line)) missing += beyond;
+    } else if (!read[line]) {
+      read[line] = true;
+      ++missing;
+    }
+  }
+  return missing * kGmLine * (range.use == GmUse::atomic ? 2 : 1);
 }
 
 void Core::enqueue(const Instruction& i, Run run) {

@@ -11,6 +11,7 @@
 
 #include "fiber.h"
 #include "judge.h"
+#include "l2.h"
 #include "pipeline.h"
 
 namespace emulator {
@@ -113,12 +114,14 @@ class Core {
  private:
   friend class Launch;
   void account(Instruction& i);
+  double hbm_traffic(const GmRange& range);
   void enqueue(const Instruction& i, Run run);
   bool drained() const;
   void block(const char* what, Site site, std::function<bool()> until);
   void maybe_yield();
 
   Launch& launch_;
+  L2Share l2_;
   Instruction draft_;
   std::vector<uint8_t> storage_;
   uint8_t* ub_ = nullptr;

@@ -38,7 +38,7 @@ struct CostModel {
   double hbm_read_rate = 32;             // ini: ddr_rate
   double write_rate = 64;                // ini: ub_to_l2_rate and ub_to_ddr_rate
   uint64_t l2_bytes = 192ull << 20;      // ini
-  bool cold_l2 = false;                  // true: a line's first touch is served by HBM
+  bool cold_l2 = false;                  // true: a line's first read is served by HBM
 
   // Scalar unit.
   double scalar_access = 10;  // derived: GetValue and SetValue, from DK's scalar Add sample
@@ -46,6 +46,16 @@ struct CostModel {
   double flag = 2;            // assumed: one SetFlag, WaitFlag or PipeBarrier
   double hard_sync = 1000;    // assumed: the SyncAll of the hardware, once all cores are there
   double start = 2000;        // assumed: launch, TPipe and InitBuffer ("a few hundred ns")
+
+  // The part of what is in use that L2 does not hold.
+  double beyond_l2(uint64_t in_use) const {
+    return in_use > l2_bytes ? 1 - static_cast<double>(l2_bytes) / in_use : 0;
+  }
+  // What the host has the card set before a launch: assumed to be written at the card's bandwidths.
+  double set_microseconds(uint64_t bytes, uint64_t in_use) const {
+    const double beyond = bytes * beyond_l2(in_use);
+    return ((bytes - beyond) / l2_bytes_per_second + beyond / hbm_bytes_per_second) * 1e6;
+  }
 };
 
 // What one instruction asks of its pipe.

@@ -57,7 +57,7 @@ void* Gm::allocate(uint64_t bytes, const std::string& name, uint32_t misalign) {
   }
   poison(allocation->data, bytes);
   allocation->shadow = Shadow<GmCell>(bytes);
-  allocation->touched.resize(bytes / kGmLine + 1);
+  allocation->read.resize(bytes / kGmLine + 1);
   bytes_ += bytes;
   auto* address = const_cast<uint8_t*>(allocation->address);
   allocations_[reinterpret_cast<uintptr_t>(address)] = std::move(allocation);
@@ -73,7 +73,7 @@ void Gm::release(void* address) {
   a.released = true;
   bytes_ -= a.bytes;
   a.shadow = Shadow<GmCell>();
-  a.touched = {};
+  a.read = {};
   // Without addresses of its own, the storage stays: nothing else may get its addresses.
   if (!reserved_) return;
   a.storage = {};

@@ -41,7 +41,7 @@ struct Allocation {
   bool released = false;
   uint32_t last_epoch = 0;  // of the last access by a kernel
   Shadow<GmCell> shadow;
-  std::vector<bool> touched;  // 512-byte lines that were read, for the cost model
+  std::vector<bool> read;  // 512-byte lines, if L2 was cold: for the cost model
   std::vector<uint8_t> storage;
 
   uint64_t offset(const void* at) const { return static_cast<const uint8_t*>(at) - address; }
