@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jda
+from benchmarks.moving import moving_peer, packing_peer
 from benchmarks.problems import Inputs, is_visible
 
 Peer = dict[str, Callable[[], object]]
@@ -100,6 +101,7 @@ def tasks_of(name: str) -> dict[str, Any]:
     return jax_tasks(ours, partial(ours, differentiation="both"))
 
 
+MOVING = {"moving": moving_peer, "packing": packing_peer}
 HALF = {"jda, bfloat16": jnp.bfloat16, "jda, float16": jnp.float16}
 
 
@@ -119,6 +121,34 @@ def jax_peer(name: str, inputs: Inputs) -> Peer:
         return jax.block_until_ready(task(*arrays))
 
     return {k: partial(run, task) for k, task in tasks_of(name).items()}
+
+
+def depth_peer(inputs: Inputs, bins: int = 64) -> Peer:
+    """Aggregation with depth, and the gradients of all five arguments."""
+    rng = np.random.default_rng(1)
+    bs, rows, _ = inputs.feature_maps.shape
+    probabilities = rng.random((bs, rows, bins), np.float32)
+    depth = bins * rng.random(inputs.sample_locations.shape[:-1], np.float32)
+    given = [jnp.asarray(x) for x in (*inputs[:5], probabilities, depth)]
+    wanted = (*FLOATS, 5, 6)
+    operator = partial(
+        jda.family.deformable_aggregation_with_depth, coordinate_order="yx"
+    )
+
+    @jax.jit
+    def both(cotangent: jax.Array, *arguments: jax.Array) -> object:
+        def of_wanted(*values: jax.Array) -> jax.Array:
+            found = dict(zip(wanted, values, strict=True))
+            return operator(*(found.get(i, x) for i, x in enumerate(arguments)))
+
+        out, pull = jax.vjp(of_wanted, *(arguments[i] for i in wanted))
+        return out, pull(cotangent)
+
+    forward, cotangent = jax.jit(operator), jnp.asarray(inputs.cotangent)
+    return {
+        "forward": lambda: jax.block_until_ready(forward(*given)),
+        "forward+backward": lambda: jax.block_until_ready(both(cotangent, *given)),
+    }
 
 
 def temporaries(name: str, inputs: Inputs) -> dict[str, int]:
@@ -212,6 +242,10 @@ def make_peer(name: str, inputs: Inputs) -> Peer:
         from benchmarks import limits
 
         return limits.peer(inputs)
+    if name in MOVING:
+        return MOVING[name](inputs)
+    if name == "jda with depth":
+        return depth_peer(inputs)
     return jax_peer(name, inputs)
 
 

@@ -1,304 +1,242 @@
 """What is to be reached, and the tables and the picture of what was."""
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tabulate import tabulate
 
 from benchmarks.problems import TITLES
 from benchmarks.timing import Contest
 
 OURS, REUSED, ONE = "jda", "jda, reused pages", "jda, reused pages, 1 thread"
 BFLOAT16, FLOAT16 = "jda, reused pages, bfloat16", "jda, reused pages, float16"
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A number that should be at most, or at least, a target."""
-
-    what: str
-    case: str
-    target: float
-    at_least: bool
-    measure: Callable[[Contest], float | None]
-
-    def line(self, contest: Contest) -> dict[str, Any] | None:
-        measured = self.measure(contest)
-        if measured is None:
-            return None
-        reached = measured >= self.target if self.at_least else measured <= self.target
-        return {
-            "goal": f"{self.what}, case {self.case}",
-            "target": f"{'>=' if self.at_least else '<='} {self.target:g}",
-            "measured": measured,
-            "reached": reached,
-        }
-
-
-def ratio(one: str, other: str) -> Callable[[Contest], float | None]:
-    return lambda contest: contest.ratio(one, other)
-
-
-def ratio_goals(
-    what: str, one: str, other: str, at_least: bool, **targets: float
-) -> list[Goal]:
-    return [
-        Goal(what, case, target, at_least, ratio(one, other))
-        for case, target in targets.items()
-    ]
-
-
 BOTH = "forward+backward"
-GOALS = [
-    *ratio_goals(
-        "forward / gather in anchor order (1 thread)",
-        f"{ONE}: forward",
-        "limits: gather anchor order, 1",
-        False,
-        a=0.8,
-        e=0.8,
-        c=1.0,
-    ),
-    *ratio_goals(
-        "gather in item order / forward (1 thread)",
-        "limits: gather item order, 1",
-        f"{ONE}: forward",
-        True,
-        a=0.8,
-        b=0.8,
-        e=0.8,
-        c=0.4,
-    ),
-    *ratio_goals(
-        "forward: torch / jda",
-        "torch: forward",
-        f"{OURS}: forward",
-        True,
-        a=100,
-        b=100,
-        e=100,
-        c=30,
-        d=20,
-    ),
-    *ratio_goals(
-        "forward: naive jnp / jda",
-        "naive jnp: forward",
-        f"{OURS}: forward",
-        True,
-        a=200,
-        c=40,
-    ),
-    *ratio_goals(
-        "forward+backward: torch / jda, both with reused pages",
-        f"torch, reused pages: {BOTH}",
-        f"{REUSED}: {BOTH}",
-        True,
-        a=90,
-        c=45,
-        d=10,
-    ),
-    *ratio_goals(
-        "forward+backward: torch / jda with reused pages",
-        f"torch: {BOTH}",
-        f"{REUSED}: {BOTH}",
-        True,
-        a=90,
-        c=45,
-        d=10,
-    ),
-    *ratio_goals(
-        "forward+backward: torch / jda, stock allocator",
-        f"torch: {BOTH}",
-        f"{OURS}: {BOTH}",
-        True,
-        a=40,
-    ),
-    *ratio_goals(
-        "forward+backward: naive jnp / jda with reused pages",
-        f"naive jnp: {BOTH}",
-        f"{REUSED}: {BOTH}",
-        True,
-        a=110,
-        c=35,
-    ),
-    *ratio_goals(
-        "backward / forward",
-        f"{REUSED}: backward",
-        f"{REUSED}: forward",
-        False,
-        a=2.5,
-        b=2.5,
-        c=2.5,
-        e=2.5,
-    ),
-    *ratio_goals(
-        "gradient of the features alone / forward",
-        f"{REUSED}: features",
-        f"{REUSED}: forward",
-        False,
-        a=1.4,
-        b=1.4,
-        c=1.4,
-        e=1.4,
-    ),
-    *ratio_goals(
-        "backward / scatter of the same rows (1 thread)",
-        f"{ONE}: backward",
-        "limits: scatter anchor order, 1",
-        False,
-        a=1.15,
-        b=1.15,
-        c=1.15,
-        e=1.15,
-    ),
-    *ratio_goals(
-        "two threads against one, forward",
-        f"{ONE}: forward",
-        f"{REUSED}: forward",
-        True,
-        a=1.9,
-        e=1.9,
-        b=1.75,
-        c=1.6,
-    ),
-    *ratio_goals(
-        "two threads against one, backward",
-        f"{ONE}: backward",
-        f"{REUSED}: backward",
-        True,
-        a=1.9,
-        e=1.9,
-        b=1.75,
-        c=1.6,
-    ),
-    *[
-        goal
-        for task in ("forward", "backward", "tangent")
-        for name, peer in (("bfloat16", BFLOAT16), ("float16", FLOAT16))
-        for goal in ratio_goals(
-            f"{task}: float32 / {name}",
-            f"{REUSED}: {task}",
-            f"{peer}: {task}",
-            True,
-            a=1,
-            c=1,
-        )
-    ],
-    *ratio_goals(
-        "tangent / forward",
-        f"{REUSED}: tangent",
-        f"{REUSED}: forward",
-        False,
-        a=2,
-        c=2,
-    ),
-    *ratio_goals(
-        "tangent: reference / jda",
-        "reference: tangent",
-        f"{OURS}: tangent",
-        True,
-        a=10,
-        c=10,
-    ),
-    *ratio_goals(
-        "reference: naive jnp / reference, forward",
-        "naive jnp: forward",
-        "reference: forward",
-        True,
-        a=3,
-    ),
-    *ratio_goals(
-        "reference: naive jnp / reference, forward+backward",
-        f"naive jnp: {BOTH}",
-        f"reference: {BOTH}",
-        True,
-        a=3,
-    ),
-]
+Result = dict[str, Any]  # goal, target, measured, reached
 
 
-def goal(what: str, measured: float, target: float, at_least: bool) -> dict[str, Any]:
-    """A goal that is not a ratio of times."""
-    return Goal(what, "", target, at_least, lambda _: measured).line(Contest()) | {
-        "goal": what
+def goal(what: str, measured: float, target: float, at_least: bool = False) -> Result:
+    """A number that should be at most, or at least, a target, and whether it is."""
+    reached = measured >= target if at_least else measured <= target
+    return {
+        "goal": what,
+        "target": f"{'>=' if at_least else '<='} {target:g}",
+        "measured": measured,
+        "reached": reached,
     }
 
 
-def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    print(f"\n{title}")
-    for row in (header, ["-" * width for width in widths], *rows):
-        first, *rest = (
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+@dataclass(frozen=True)
+class Ratio:
+    """Two times whose ratio has a target in some cases."""
+
+    what: str
+    one: str
+    other: str
+    targets: dict[str, float]  # by case
+    at_least: bool = False
+
+    def goals(self, case: str, contest: Contest) -> list[Result]:
+        measured = contest.ratio(self.one, self.other)
+        if case not in self.targets or measured is None:
+            return []
+        what = f"{TITLES[case]}: {self.what}"
+        return [goal(what, measured, self.targets[case], self.at_least)]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How much faster two threads are than one, against the same of a limit."""
+
+    what: str
+    one: str
+    two: str
+    limit: str  # without its number of threads
+    target: float
+    cases: str
+
+    def goals(self, case: str, contest: Contest) -> list[Result]:
+        gain = contest.ratio(self.one, self.two)
+        of_limit = contest.ratio(f"{self.limit}, 1", f"{self.limit}, 2")
+        if case not in self.cases or gain is None or of_limit is None:
+            return []
+        what = f"{TITLES[case]}: {self.what}"
+        return [goal(what, gain / of_limit, self.target, at_least=True)]
+
+
+GOALS: tuple[Ratio | Scaling, ...] = (
+    Ratio(
+        "forward / gather of each row once (2 threads)",
+        f"{REUSED}: forward",
+        "limits: gather each row once, 2",
+        {"a": 1.5},
+    ),
+    Ratio(
+        "forward / gather in anchor order (1 thread)",
+        f"{ONE}: forward",
+        "limits: gather anchor order, 1",
+        {"a": 0.8, "e": 0.8, "c": 1.0},
+    ),
+    Ratio(
+        "backward / scatter of the same rows (1 thread)",
+        f"{ONE}: backward",
+        "limits: scatter anchor order, 1",
+        {"a": 1.2, "c": 1.2, "e": 1.2},
+    ),
+    Ratio(
+        "backward / forward, reused pages",
+        f"{REUSED}: backward",
+        f"{REUSED}: forward",
+        dict.fromkeys("abce", 2.5),
+    ),
+    Ratio(
+        "backward / forward, stock allocator",
+        f"{OURS}: backward",
+        f"{OURS}: forward",
+        {"a": 4.0},
+    ),
+    Ratio(
+        "forward: PyTorch / jda",
+        "torch: forward",
+        f"{OURS}: forward",
+        {"a": 100, "b": 100, "e": 100, "c": 30, "d": 20},
+        at_least=True,
+    ),
+    Ratio(
+        f"{BOTH}: PyTorch / jda, stock allocator",
+        f"torch: {BOTH}",
+        f"{OURS}: {BOTH}",
+        {"a": 40, "c": 30, "d": 10},
+        at_least=True,
+    ),
+    Ratio(
+        f"{BOTH}: PyTorch / jda, both with reused pages",
+        f"torch, reused pages: {BOTH}",
+        f"{REUSED}: {BOTH}",
+        {"a": 90, "c": 45, "d": 10},
+        at_least=True,
+    ),
+    Ratio(
+        "forward: naive jnp / jda",
+        "naive jnp: forward",
+        f"{OURS}: forward",
+        {"a": 200, "c": 40},
+        at_least=True,
+    ),
+    Ratio(
+        f"{BOTH}: naive jnp / jda",
+        f"naive jnp: {BOTH}",
+        f"{OURS}: {BOTH}",
+        {"a": 100, "c": 35},
+        at_least=True,
+    ),
+    Ratio(
+        "forward: naive jnp / reference",
+        "naive jnp: forward",
+        "reference: forward",
+        {"a": 3},
+        at_least=True,
+    ),
+    *(
+        Ratio(
+            f"{task}: float32 / {name}",
+            f"{REUSED}: {task}",
+            f"{peer}: {task}",
+            {"a": 1.25 if task == "forward" else 1.0, "c": 1.0},
+            at_least=True,
         )
-        print("  ".join([first, *rest]), flush=True)
+        for task in ("forward", "backward")
+        for name, peer in (("bfloat16", BFLOAT16), ("float16", FLOAT16))
+    ),
+    Ratio(
+        "tangent / forward",
+        f"{REUSED}: tangent",
+        f"{REUSED}: forward",
+        {"a": 2, "c": 2},
+    ),
+    Scaling(
+        "forward: gain of a second thread / that of a gather",
+        f"{ONE}: forward",
+        f"{REUSED}: forward",
+        "limits: gather item order",
+        0.95,
+        "abe",
+    ),
+    Scaling(
+        "backward: gain of a second thread / that of a scatter",
+        f"{ONE}: backward",
+        f"{REUSED}: backward",
+        "limits: scatter anchor order",
+        0.95,
+        "abe",
+    ),
+)
 
 
-def print_case(case: str, contest: Contest) -> None:
-    base = contest.time(f"{OURS}: forward") or 1.0
+@dataclass(frozen=True)
+class Table:
+    """Rows of text and numbers under a title."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    digits: str = ".3f"
+
+    def text(self, style: str) -> str:
+        return tabulate(self.rows, self.header, tablefmt=style, floatfmt=self.digits)
+
+    def print(self) -> None:
+        print(f"\n{self.title}\n{self.text('simple')}", flush=True)
+
+    def markdown(self) -> str:
+        return f"## {self.title}\n\n{self.text('github')}"
+
+
+def case_table(case: str, medians: dict[str, float]) -> Table:
+    base = medians.get(f"{OURS}: forward", 1.0)
+    rows = [(name, 1e3 * time, time / base) for name, time in medians.items()]
+    return Table(TITLES[case], ("", "ms", "/ jda forward"), rows)
+
+
+def growth_table(variable: str, points: list[dict[str, float]]) -> Table:
+    rows = [(p["value"], 1e3 * p["forward"], 1e3 * p["backward"]) for p in points]
+    title = f"{TITLES['a']}, by {variable}, reused pages"
+    return Table(title, (variable, "forward ms", "backward ms"), rows, "g")
+
+
+def goal_table(goals: Iterable[Result]) -> Table:
     rows = [
-        [name, f"{1e3 * c.time:.3f}", f"{c.time / base:.2f}", str(len(c.times))]
-        for name, c in contest.contestants.items()
-    ]
-    print_table(
-        f"case {case}: {TITLES[case]}", ["", "ms", "/ jda forward", "rounds"], rows
-    )
-    if contest.noisy_rounds:
-        print(f"({contest.noisy_rounds} rounds beside other load: times are too long)")
-
-
-def print_goals(goals: list[dict[str, Any]]) -> None:
-    rows = [
-        [
+        (
             goal["goal"],
             goal["target"],
-            f"{goal['measured']:.3g}",
-            "reached" if goal["reached"] else "NOT REACHED",
-        ]
+            goal["measured"],
+            "reached" if goal["reached"] else "not reached",
+        )
         for goal in goals
     ]
-    print_table("goals", ["", "target", "measured", ""], rows)
+    return Table("Goals", ("", "target", "measured", ""), rows, ".3g")
 
 
 def markdown(results: dict[str, Any]) -> str:
     """All tables as a page."""
     machine = results["machine"]
+    tables = [
+        case_table(case, {name: times["median"] for name, times in of.items()})
+        for case, of in results["cases"].items()
+    ]
+    tables += [growth_table(*item) for item in results["growth"].items()]
+    tables.append(goal_table(results["goals"]))
     page = [
         "# Results",
-        "",
         "Written by `benchmarks/run.py`. Times are medians in milliseconds; all of one "
-        "case come from one interleaved run.",
-        "",
+        "shape come from one interleaved run.",
         f"{machine['processor']}, {machine['cores']} cores, "
         f"{machine['instructions']}, jax {machine['jax']}.",
+        *(table.markdown() for table in tables),
     ]
-    for case, contestants in results["cases"].items():
-        page += ["", f"## Case {case}: {TITLES[case]}", ""]
-        page += ["| | ms | / jda forward |", "| --- | ---: | ---: |"]
-        base = contestants[f"{OURS}: forward"]["median"]
-        for name, times in contestants.items():
-            time = times["median"]
-            page.append(f"| {name} | {1e3 * time:.3f} | {time / base:.2f} |")
-    for variable, points in results["growth"].items():
-        page += ["", f"## Case a by {variable}, reused pages", ""]
-        page += [f"| {variable} | forward ms | backward ms |", "| ---: | ---: | ---: |"]
-        for p in points:
-            times = f"{1e3 * p['forward']:.2f} | {1e3 * p['backward']:.2f}"
-            page.append(f"| {p['value']:g} | {times} |")
-    page += [
-        "",
-        "## Goals",
-        "",
-        "| | target | measured | |",
-        "| --- | ---: | ---: | --- |",
-    ]
-    for g in results["goals"]:
-        verdict = "reached" if g["reached"] else "**not reached**"
-        page.append(
-            f"| {g['goal']} | {g['target']} | {g['measured']:.3g} | {verdict} |"
-        )
-    return "\n".join(page) + "\n"
+    return "\n\n".join(page) + "\n"
 
 
 PEERS = (OURS, REUSED, "reference", "torch", "naive jnp")
@@ -342,7 +280,8 @@ def plot_cases(axes: Any, cases: dict[str, Any], task: str) -> None:
     if task == "forward":
         plot_limits(axes, cases)
     axes.set_yscale("log")
-    axes.set_xticks(range(len(cases)), [f"case {x}" for x in cases])
+    names = [textwrap.fill(TITLES[case], 16) for case in cases]
+    axes.set_xticks(range(len(cases)), names, fontsize=8)
     axes.set(title=task, ylabel="ms per call, 2 threads")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=7)
@@ -362,7 +301,7 @@ def plot_growth(axes: Any, variable: str, points: list[dict[str, float]]) -> Non
     for task, style in (("forward", "o-"), ("backward", "s--")):
         times = [1e3 * point[task] for point in points]
         axes.plot(x, times, style, color=COLOURS[OURS], label=task)
-    axes.set(title=f"case a by {variable}", xscale="log", yscale="log")
+    axes.set(title=f"Sparse4D v3 by {variable}", xscale="log", yscale="log")
     axes.set_xticks(x, [f"{value:g}" for value in x])
     axes.xaxis.minorticks_off()
     axes.grid(alpha=0.3)

@@ -18,6 +18,7 @@ from typing import Any
 
 import matplotlib
 
+from benchmarks import report
 from benchmarks.peers import FLOATS
 from benchmarks.problems import PROBLEMS, Problem, is_visible, make
 from benchmarks.run import machine
@@ -75,10 +76,8 @@ AT_MOST = {
     "DETR-like: 50k x 4 points, c = 32": WIDE,
 }
 CROWDED = replace(A, anchors=2048, points=512, cameras=1, visible=1.0)
-FIXED, SHARE = (
-    64 << 20,
-    0.07,
-)  # bytes, and of arguments and results: what a call may need
+FIXED = 64 << 20  # bytes that a call may need, and ...
+SHARE = 0.07  # ... in addition, of its arguments and results
 AGAINST_TORCH = 0.5  # the speed that a warp should have at least, of PyTorch's
 Costs = dict[str, dict[str, list[float]]]  # by peer and task, one for each round
 
@@ -124,22 +123,21 @@ def ratio(costs: Costs, one: str, other: str, task: str) -> float:
     return median(x / y for x, y in pairs)
 
 
-def goals(name: str, costs: Costs) -> list[str]:
+def goals(name: str, costs: Costs) -> list[report.Result]:
     found = []
     for i, task in enumerate(TASKS):
         if name in AT_MOST:
-            cost, most = ratio(costs, "jda", "unit", task), AT_MOST[name][i]
-            verdict = "reached" if cost <= most else "not reached"
-            found.append(f"| {name}: {task} | <= {most} | {cost:.2f} | {verdict} |")
+            cost = ratio(costs, "jda", "unit", task)
+            what = f"{name}: {task}, cost / Sparse4D's"
+            found.append(report.goal(what, cost, AT_MOST[name][i]))
         if name.startswith("warp"):
             speed = ratio(costs, "torch", "jda", task)
-            verdict = "reached" if speed >= AGAINST_TORCH else "not reached"
-            what = f"{name}: {task}, torch / jda"
-            found.append(f"| {what} | >= {AGAINST_TORCH} | {speed:.2f} | {verdict} |")
+            what = f"{name}: {task}, PyTorch / jda"
+            found.append(report.goal(what, speed, AGAINST_TORCH, at_least=True))
     return found
 
 
-def memory_goals(name: str, problem: Problem) -> list[str]:
+def memory_goals(name: str, problem: Problem) -> list[report.Result]:
     """What a call needs at its peak, besides its arguments and results."""
     inputs = make(problem)
     arguments = sum(x.nbytes for x in inputs[:5])
@@ -150,13 +148,9 @@ def memory_goals(name: str, problem: Problem) -> list[str]:
     for task in process.tasks:
         if task in arrays:
             most = FIXED + SHARE * (arrays[task] + inputs.cotangent.nbytes)
-            bytes_ = process.ask("scratch", task=task)
-            verdict = "reached" if bytes_ <= most else "not reached"
-            what = f"{name}: memory of the {task}"
-            found.append(
-                f"| {what} | <= {most / 2**20:.0f} MiB | {bytes_ / 2**20:.0f} MiB"
-                f" | {verdict} |"
-            )
+            needed = process.ask("scratch", task=task)
+            what = f"{name}: memory of the {task}, MiB"
+            found.append(report.goal(what, needed / 2**20, round(most / 2**20)))
     process.close()
     return found
 
@@ -196,19 +190,22 @@ def main() -> None:
     arguments = parser.parse_args()
     unit = Process("jda", A, **ONE_THREAD, **REUSED_PAGES)
     results: dict[str, Any] = {}
-    print("| goal | target | measured | |\n| --- | --- | ---: | --- |")
+    found: list[report.Result] = []
     for name, problem in SHAPES.items():
         if arguments.only in name:
             results[name] = measure(problem, unit, arguments.rounds)
-            print("\n".join(goals(name, results[name])), flush=True)
+            found += goals(name, results[name])
+            print(f"{name}: measured", flush=True)
     unit.close()
     crowded = {"2048 anchors x 512 points": CROWDED}
     for name, problem in (SHAPES | crowded).items():
         if arguments.only in name:
-            print("\n".join(memory_goals(name, problem)), flush=True)
+            found += memory_goals(name, problem)
+    report.goal_table(found).print()
     name_of_it = machine()["processor"]
     draw(results, arguments.output / "shapes.png", name_of_it)
-    (arguments.output / "shapes.json").write_text(json.dumps(results))
+    record = {"costs": results, "goals": found}
+    (arguments.output / "shapes.json").write_text(json.dumps(record))
 
 
 if __name__ == "__main__":

@@ -178,6 +178,9 @@ class Contest:
         times, others = self.contestants[one].times, self.contestants[other].times
         return median(times[r] / others[r] for r in times.keys() & others.keys())
 
+    def medians(self) -> dict[str, float]:
+        return {name: c.time for name, c in self.contestants.items()}
+
     def results(self) -> dict[str, dict[str, Any]]:
         return {
             name: {"median": c.time, "rounds": list(c.times.values())}
