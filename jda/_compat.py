@@ -20,6 +20,11 @@ def is_zero(tangent: Any) -> bool:
     return type(tangent) is ad.Zero
 
 
+def zero_tangent(value: Any) -> Any:
+    """The tangent of a value that does not move, without any array for it."""
+    return ad.Zero(jax.typeof(value).to_tangent_aval())
+
+
 def materialise(tangent: Any) -> jax.Array:
     """An array for a tangent that may be a symbolic zero."""
     array: jax.Array = ad.instantiate_zeros(tangent)

@@ -3,21 +3,28 @@
 Each of the four corners of a sample is weighted by how probable it is that its pixel
 lies at the sample's depth. It is written on top of the operator: a corner is a key
 point at the centre of its pixel, and its coefficient and probability are part of its
-weight.
+weight. On the CPU native kernels make these key points; elsewhere, and where XLA splits
+arrays over devices, it is ``jax.numpy`` (``_corners.py``).
+
+There are three primitives for it, as in ``_primitives.py``; what differentiates them
+further is ``jax.numpy`` too.
 """
 
-import math
+# mypy: allow-untyped-calls
+
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jda import _operator
+from jda import _compat, _corners, _operator
+from jda._corners import FLOATING, given
 from jda._dimensions import INDEX, Operands
-
-UNSEEN = -1.0  # a coordinate that no map has
-NOWHERE = np.int32(2**31 - 1)  # a row that there is not: it is neither read nor written
+from jda._make_primitive import define_primitive
+from jda.ffi import cpu
 
 
 def aggregate(
@@ -34,109 +41,216 @@ def aggregate(
     Returns:
         [bs, anchor, c].
     """
-    features, spatial_shape, scale_start_index, _, weight = operands
+    features, spatial_shape, scale_start_index, locations, weight = operands
     bs, anchor, pts, cam, scale, group = weight.shape
-    order = options["coordinate_order"]
-    centres, coefficients = _corners(operands, depth_prob, depth, order)
-    weight = _weighted(coefficients, weight)
+    size, start = (
+        _operator.as_int32(jnp.asarray(index)) for index in operands.chosen(INDEX)
+    )
+    arrays = depth_prob, size, start, locations, weight.astype(depth.dtype), depth
+    if _compat.is_plain(arrays):
+        centres, weight = forward(*arrays, **options)
+    else:
+        order = options["coordinate_order"]
+        centres, weight = _corners.forward(*arrays, coordinate_order=order)
     points = bs, anchor, pts * 4, cam * scale
     return _operator.deformable_aggregation(
         features,
         spatial_shape.reshape(cam * scale, 1, 2),  # every map has centres of its own
         scale_start_index.reshape(cam * scale, 1),
-        centres.reshape(*points, 2),
+        jax.lax.stop_gradient(centres).reshape(*points, 2),
         weight.reshape(*points, 1, group),
         **options,
     )
 
 
-def _weighted(coefficients: jax.Array, weight: jax.Array) -> jax.Array:
-    """Each corner's coefficient times the weights [bs, anchor, pts, 4, cam, scale, g].
+def _result_avals(operation: str, *avals: Any, which: Any = (), **_: Any) -> list[Any]:
+    operands, _others = given(avals)
+    if operation == "backward":
+        return [_plain(getattr(operands, name)) for name in which]
+    weight = operands.weight
+    bs, anchor, pts, *cam_scale, group = weight.shape
+    corners = bs, anchor, pts, 4, *cam_scale
+    weights = jax.core.ShapedArray((*corners, group), weight.dtype)
+    if operation == "tangent":
+        return [weights]
+    return [jax.core.ShapedArray((*corners, 2), weight.dtype), weights]
 
-    Written so that its transpose is sums of whole arrays and a product of matrices:
-    XLA's sums over short axes are ten times slower on the CPU.
-    """
-    to_groups = jnp.ones((1, weight.shape[-1]), coefficients.dtype)
-    of_corners = [
-        jnp.dot(part.reshape(-1, 1), to_groups, precision="highest")
-        for part in jnp.unstack(coefficients, axis=3)
+
+def _plain(aval: Any) -> Any:
+    return jax.core.ShapedArray(aval.shape, aval.dtype)
+
+
+# Computation
+
+
+def _run(
+    operation: str,
+    *operands: jax.Array,
+    implementation: str | None,
+    platforms: Sequence[str],
+    **params: Any,
+) -> list[jax.Array]:
+    in_numpy = partial(getattr(_corners, operation), **params)
+    chosen: Callable[..., list[jax.Array]] = in_numpy
+    if operation in NATIVE and implementation in (None, cpu.BACKEND.name):
+        native = partial(NATIVE[operation], **params)
+        chosen = cpu.where_native(native, in_numpy, platforms)
+    with jax.named_scope(f"corners_at_depth_{operation}"):
+        return chosen(*operands)
+
+
+def _native_forward(*operands: jax.Array, coordinate_order: str) -> list[jax.Array]:
+    return _call(
+        "jda_cpu_corners",
+        _result_avals("forward", *operands),
+        operands,
+        coordinate_order,
+    )
+
+
+def _native_backward(
+    *operands: jax.Array, coordinate_order: str, which: tuple[str, ...]
+) -> list[jax.Array]:
+    arrays, _bar = given(operands)
+    # What is not wanted has no elements.
+    shapes = {
+        name: getattr(arrays, name).shape if name in which else (0,)
+        for name in FLOATING
+    }
+    results = [
+        jax.ShapeDtypeStruct(shapes[name], arrays.depth.dtype) for name in FLOATING
     ]
-    wide = weight.astype(coefficients.dtype)
-    return jnp.stack([part.reshape(weight.shape) * wide for part in of_corners], axis=3)
+    found = _call("jda_cpu_corners_backward", results, operands, coordinate_order)
+    return [found[FLOATING.index(name)] for name in which]
 
 
-def _corners(
-    operands: Operands, depth_prob: jax.Array, depth: jax.Array, order: str
-) -> tuple[jax.Array, jax.Array]:
-    """The four corners of all samples.
+NATIVE: dict[str, Callable[..., list[jax.Array]]] = {
+    "forward": _native_forward,
+    "backward": _native_backward,
+}
 
-    Returns:
-        The centres of their pixels [bs, anchor, pts, 4, cam, scale, 2], and bilinear
-        coefficient times probability [bs, anchor, pts, 4, cam, scale]. Where a sample
-        or a corner does not count, there is no centre, and the coefficient is zero.
+
+def _call(
+    target: str, results: Any, operands: Sequence[jax.Array], coordinate_order: str
+) -> list[jax.Array]:
+    call: Any = jax.ffi.ffi_call(
+        target, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in results]
+    )
+    return list(call(*operands, y_axis=np.int64(coordinate_order.index("y"))))
+
+
+# Derivatives
+
+
+def _forward_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
+    centres, weights = forward(*primals, **params)
+    moving = {
+        name: move
+        for name, move in zip(_corners.Operands._fields, tangents, strict=True)
+        if name in FLOATING and not _compat.is_zero(move)
+    }
+    (moved,) = tangent(*primals, *moving.values(), which=tuple(moving), **params)
+    return [centres, weights], [_compat.zero_tangent(centres), moved]
+
+
+def _jvp_in_numpy(operation: str, primals: Any, tangents: Any, **params: Any) -> Any:
+    bind = {"tangent": tangent, "backward": backward}[operation]
+    known = {key: params[key] for key in ("coordinate_order", "which")}
+    moving = [i for i, move in enumerate(tangents) if not _compat.is_zero(move)]
+
+    def of_moving(*values: jax.Array) -> list[jax.Array]:
+        moved = dict(zip(moving, values, strict=True))
+        every = [moved.get(i, x) for i, x in enumerate(primals)]
+        found: list[jax.Array] = getattr(_corners, operation)(*every, **known)
+        return found
+
+    values, moves = [primals[i] for i in moving], [tangents[i] for i in moving]
+    return bind(*primals, **params), jax.jvp(of_moving, values, moves)[1]
+
+
+def _tangent_transpose(cotangents: Any, *operands: Any, **params: Any) -> list[Any]:
+    if _compat.is_zero(cotangents[0]):
+        return [None] * len(operands)
+    arrays, _moves = given(operands)
+    return [None] * len(arrays) + backward(*arrays, cotangents[0], **params)
+
+
+def _wanted_gradients(used: Any, *, which: Any, **_: Any) -> dict[str, Any]:
+    return {"which": tuple(name for name, use in zip(which, used, strict=True) if use)}
+
+
+# Batching
+
+
+def _batch(
+    operation: str, operands: Sequence[Any], axes: Sequence[Any], **params: Any
+) -> tuple[list[Any], list[int]]:
+    """Folds the mapped axis into that of the anchors, as long as probabilities allow.
+
+    They have no anchors: mapped or differentiated, they want the batch. Mapped index
+    arrays describe other maps for every element, which is left to ``jax.numpy``.
     """
-    locations, bins = operands.sample_locations, depth_prob.shape[-1]
-    size, start = (
-        _operator.as_int32(jnp.asarray(index))[None, None, None]
-        for index in operands.chosen(INDEX)
+    which = params.get("which", ())
+    others = which if operation == "tangent" else ["cotangent"]
+    names = [*_corners.Operands._fields, *others][: len(operands)]
+    mapped = {name for name, axis in zip(names, axes, strict=True) if axis is not None}
+    if mapped & {*INDEX}:
+        known = {key: x for key, x in params.items() if key != "implementation"}
+        each = jax.vmap(partial(getattr(_corners, operation), **known), tuple(axes))
+        results: list[Any] = each(*operands)
+        return results, [0] * len(results)
+
+    of_batch = "depth_prob" in mapped or (
+        operation == "backward" and "depth_prob" in which
     )
-    height, width = size[..., 0], size[..., 1]
-    seen = jnp.all((locations > 0) & (locations < 1), axis=-1)
-    seen = (seen & (depth > -1) & (depth < bins))[..., None]
-    # Chosen before any arithmetic, or what is not a number would reach the gradients.
-    locations = jnp.where(seen, locations, 0.5)[..., None, :]
-    depth = jnp.where(seen, depth[..., None], 0)
-
-    def pixel(axis: str, sides: jax.Array) -> tuple[jax.Array, jax.Array]:
-        at = locations[..., order.index(axis)]
-        return _whole_and_rest(at * sides.astype(at.dtype) - 0.5)
-
-    def centre(pixel: jax.Array, sides: jax.Array) -> jax.Array:
-        return (pixel.astype(depth.dtype) + 0.5) / sides.astype(depth.dtype)
-
-    (top, below), (left, right) = pixel("y", height), pixel("x", width)
-    centres, coefficients, rows = [], [], []
-    for i, vertical in enumerate((1 - below, below)):
-        for j, horizontal in enumerate((1 - right, right)):
-            h, w = top + i, left + j
-            counts = (h >= 0) & (h < height) & (w >= 0) & (w < width) & seen
-            coefficients.append(jnp.where(counts, vertical * horizontal, 0))
-            rows.append(jnp.where(counts, start + h * width + w, NOWHERE))
-            of_axis = {"y": centre(h, height), "x": centre(w, width)}
-            place = jnp.stack([of_axis[axis] for axis in order], axis=-1)
-            centres.append(jnp.where(counts[..., None], place, UNSEEN))
-    probabilities = _at_depth(depth_prob, jnp.stack(rows, axis=3), depth[:, :, :, None])
-    return jnp.stack(centres, axis=3), jnp.stack(coefficients, axis=3) * probabilities
-
-
-def _whole_and_rest(value: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A number's floor, and how far it lies above that."""
-    computed_once: Any = jax.lax.optimization_barrier
-    value = computed_once(value)
-    whole = jax.lax.stop_gradient(jnp.floor(value))
-    return whole.astype(jnp.int32), value - whole
-
-
-def _at_depth(depth_prob: jax.Array, row: jax.Array, depth: jax.Array) -> jax.Array:
-    """Probabilities of rows, interpolated between bins; zero where there is none."""
-    first, rest = _whole_and_rest(depth)
-    bs = depth_prob.shape[0]
-    # Bins of zero on both sides, so that the two of a depth can be taken at once.
-    bins = jnp.pad(depth_prob, ((0, 0), (0, 0), (1, 1)))
-    place = jnp.stack(jnp.broadcast_arrays(row, first + 1), axis=-1)
-    pairs = jax.lax.gather(
-        bins,
-        place.reshape(bs, math.prod(row.shape[1:]), 2),
-        jax.lax.GatherDimensionNumbers(
-            offset_dims=(2,),
-            collapsed_slice_dims=(1,),
-            start_index_map=(1, 2),
-            operand_batching_dims=(0,),
-            start_indices_batching_dims=(0,),
-        ),
-        slice_sizes=(1, 1, 2),
-        mode=jax.lax.GatherScatterMode.FILL_OR_DROP,
-        fill_value=0,
+    at = 0 if of_batch else 1
+    size = next(
+        x.shape[i] for x, i in zip(operands, axes, strict=True) if i is not None
     )
-    pairs = pairs.reshape(*row.shape, 2)
-    return pairs[..., 0] * (1 - rest) + pairs[..., 1] * rest
+    depth = operands[names.index("depth")]
+    own = [n for i, n in enumerate(depth.shape) if i != axes[names.index("depth")]]
+
+    def fold(name: str, array: Any, axis: int | None) -> Any:
+        if name in INDEX or (name == "depth_prob" and not of_batch):
+            return array
+        array = (
+            jnp.broadcast_to(jnp.expand_dims(array, at), _inserted(array, at, size))
+            if axis is None
+            else jnp.moveaxis(array, axis, at)
+        )
+        return jax.lax.collapse(array, at, at + 2)
+
+    bind = {"forward": forward, "tangent": tangent, "backward": backward}[operation]
+    found = bind(*map(fold, names, operands, axes), **params)
+    shape = size, own[at]
+    unfolded = [x.reshape(*x.shape[:at], *shape, *x.shape[at + 1 :]) for x in found]
+    return unfolded, [at] * len(found)
+
+
+def _inserted(array: Any, at: int, size: int) -> tuple[int, ...]:
+    return (*array.shape[:at], size, *array.shape[at:])
+
+
+def _spread(operation: str, *_: Any, implementation: Any, **params: Any) -> Any:
+    """Where XLA splits arrays over devices, it splits ``jax.numpy``."""
+    return partial(getattr(_corners, operation), **params)
+
+
+def _define(operation: str, **rules: Any) -> Callable[..., list[jax.Array]]:
+    return define_primitive(
+        f"corners_at_depth_{operation}",
+        result_avals=partial(_result_avals, operation),
+        run=partial(_run, operation),
+        batch=partial(_batch, operation),
+        spread=partial(_spread, operation),
+        **rules,
+    )
+
+
+forward = _define("forward", jvp=_forward_jvp)
+tangent = _define(
+    "tangent", jvp=partial(_jvp_in_numpy, "tangent"), transpose=_tangent_transpose
+)
+backward = _define(
+    "backward", jvp=partial(_jvp_in_numpy, "backward"), wanted=_wanted_gradients
+)

@@ -113,14 +113,9 @@ def _by_platform(
     operands: Sequence[jax.Array],
     platforms: Sequence[str],
 ) -> list[jax.Array]:
-    is_native = cpu.library().available and operands[0].dtype.itemsize in (2, 4, 8)
-    if is_native and tuple(platforms) == ("cpu",):
-        chosen = native
-    elif is_native and "cpu" in platforms:
-        branches = {"cpu": native, "default": in_numpy}
-        chosen = partial(jax.lax.platform_dependent, **branches)
-    else:
-        chosen = in_numpy
+    chosen = in_numpy
+    if operands[0].dtype.itemsize in (2, 4, 8):
+        chosen = cpu.where_native(native, in_numpy, platforms)
     with jax.named_scope("pack_feature_maps"):
         results: list[jax.Array] = chosen(*operands)
     return results

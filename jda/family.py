@@ -106,7 +106,8 @@ def deformable_aggregation_with_depth(
     weighted by the probability of that pixel, linearly interpolated between the bins
     floor(d) and floor(d) + 1; bins that do not exist count as zero. All arguments but
     the index arrays have gradients, ``depth_prob`` and ``depth`` included. It is
-    written on top of the operator, so that it runs wherever that does.
+    written on top of the operator, so that it runs wherever that does; on the CPU at
+    about three times its cost (Sparse4D v3's shape, 64 bins).
 
     Args:
         feature_maps: [bs, num_feat, c].

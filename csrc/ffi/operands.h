@@ -65,8 +65,9 @@ Floating read_floating(const Arrays& arrays, size_t first) {
   return {array(arrays, first), array(arrays, first + 1), array(arrays, first + 2)};
 }
 
-// The sizes of a call whose operands fit each other. Their floating dtypes are the library's to check.
-inline Sizes read_sizes(const Operands& operands) {
+// The sizes of a call whose operands fit each other, but for the groups. Their floating dtypes are the
+// library's to check.
+inline Sizes read_shapes(const Operands& operands) {
   const auto maps = operands.feature_maps.dimensions(), weight = operands.weight.dimensions();
   const auto locations = operands.sample_locations.dimensions();
   const auto &shapes = operands.spatial_shape, &starts = operands.scale_start_index;
@@ -82,6 +83,11 @@ inline Sizes read_sizes(const Operands& operands) {
           "spatial_shape and scale_start_index must be int32");
   require(shapes.element_count() == 2 * pyramids && starts.element_count() == pyramids,
           "spatial_shape and scale_start_index must describe the cameras and scales of weight");
+  return sizes;
+}
+
+inline Sizes read_sizes(const Operands& operands) {
+  const Sizes sizes = read_shapes(operands);
   require_none(wrong_groups(sizes));
   return sizes;
 }

@@ -6,7 +6,9 @@ import ctypes
 import functools
 import os
 import threading
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 
@@ -19,7 +21,10 @@ OPERATIONS = {
     "tangent": partial(call.tangent, "jda_cpu"),
     "backward": partial(call.backward, "jda_cpu"),
 }
-TARGETS = tuple(f"jda_cpu_{name}" for name in (*OPERATIONS, "pack", "unpack"))
+TARGETS = tuple(
+    f"jda_cpu_{name}"
+    for name in (*OPERATIONS, "pack", "unpack", "corners", "corners_backward")
+)
 
 _loading = threading.Lock()
 
@@ -53,6 +58,17 @@ def _load() -> Found:
         capsule = jax.ffi.pycapsule(handler)
         jax.ffi.register_ffi_target(target, capsule, platform="cpu")
     return Found(True, f"{handle._name}, {name.decode()} instructions")
+
+
+def where_native(
+    native: Callable[..., Any], elsewhere: Callable[..., Any], platforms: Sequence[str]
+) -> Callable[..., Any]:
+    """What runs on some platforms of which this library serves the CPU, if it loads."""
+    if "cpu" not in platforms or not library().available:
+        return elsewhere
+    if tuple(platforms) == ("cpu",):
+        return native
+    return partial(jax.lax.platform_dependent, cpu=native, default=elsewhere)
 
 
 BACKEND = Backend(

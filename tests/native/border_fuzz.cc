@@ -26,6 +26,7 @@
 
 extern "C" {
 XLA_FFI_Handler jda_cpu_forward, jda_cpu_tangent, jda_cpu_backward, jda_cpu_pack, jda_cpu_unpack;
+XLA_FFI_Handler jda_cpu_corners, jda_cpu_corners_backward;
 }
 
 struct XLA_FFI_ExecutionContext {
@@ -269,6 +270,52 @@ Call aggregation(int64_t operation, Bytes& bytes) {
   return call;
 }
 
+Call corners(bool backward, Bytes& bytes) {
+  Sizes s{bytes.below(3), bytes.below(40),    bytes.below(70),    bytes.below(5),
+          bytes.below(9), 1 + bytes.below(3), 1 + bytes.below(3), 1 + bytes.below(9)};
+  if (bytes.next() > 240) s.points *= 16;  // more than a chunk holds
+  const XLA_FFI_DataType type = kTypes[bytes.below(2)];
+  const Shape pairs{s.batch, s.anchors, s.points, s.cameras};
+  Shape locations = pairs, weight = pairs,
+        centres{s.batch, s.anchors, s.points, 4, s.cameras, s.scales};
+  locations.push_back(2);
+  for (int64_t size : {s.scales, s.groups}) weight.push_back(size);
+  Shape of_corners = centres;
+  centres.push_back(2);
+  of_corners.push_back(s.groups);
+
+  Call call;
+  const auto bin = [&](Bytes& b) { return (s.channels + 2) * 1.0 * coordinate(b) - 1; };
+  const auto value = [](Bytes& b) { return b.rarely() ? b.number<float>() : b.next() / 64.0 - 2; };
+  const auto add = [&](XLA_FFI_DataType of, const Shape& shape, const auto& value) {
+    call.arguments.emplace_back(of, shape);
+    fill(call.arguments.back(), bytes, value);
+  };
+  add(type, {s.batch, s.rows, s.channels}, value);
+  add(XLA_FFI_DataType_S32, {s.cameras, s.scales, 2}, value);
+  add(XLA_FFI_DataType_S32, {s.cameras, s.scales}, value);
+  add(type, locations, coordinate);
+  add(type, weight, value);
+  add(type, pairs, bin);
+  fill_maps(call.arguments[1], call.arguments[2], s.rows, bytes);
+  if (backward) {
+    call.handler = jda_cpu_corners_backward;
+    add(type, of_corners, value);
+    const uint8_t wanted = bytes.next();
+    for (int i = 0; i < 4; ++i) {
+      const int of[] = {0, 3, 4, 5};
+      call.results.emplace_back(type, wanted >> i & 1 ? call.arguments[of[i]].shape : Shape{0});
+    }
+  } else {
+    call.handler = jda_cpu_corners;
+    call.results.emplace_back(type, centres);
+    call.results.emplace_back(type, of_corners);
+  }
+  const int64_t y_axis = bytes.rarely() ? bytes.number<int64_t>() : bytes.below(2);
+  call.attributes.push_back({"y_axis", XLA_FFI_DataType_S64, {y_axis}, false});
+  return call;
+}
+
 Call packing(bool packs, Bytes& bytes) {
   const int64_t batch = bytes.below(3), channels = bytes.below(40), count = bytes.below(4);
   const auto type = kTypes[bytes.below(4)];
@@ -363,9 +410,11 @@ int64_t computed_calls = 0;
 
 void one_input(const uint8_t* data, size_t size) {
   Bytes bytes(data, size);
-  const int64_t target = bytes.below(5);
+  const int64_t target = bytes.below(7);
   const bool is_spoiled = bytes.next() > 190;
-  Call call = target < 3 ? aggregation(target, bytes) : packing(target == 3, bytes);
+  Call call = target < 3   ? aggregation(target, bytes)
+              : target < 5 ? packing(target == 3, bytes)
+                           : corners(target == 6, bytes);
   if (is_spoiled) spoil(bytes.next() & 1 ? call.arguments : call.results, bytes);
   const bool computed = run(call, 1);
   computed_calls += computed;
