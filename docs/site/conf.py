@@ -39,6 +39,7 @@ nb_execution_mode = "off"  # they are committed with their results; a test runs 
 nb_merge_streams = True
 
 autodoc_member_order = "bysource"
+autodoc_mock_imports = ["torch"]  # large, and jda.torch is read here, not called
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
@@ -47,7 +48,7 @@ napoleon_use_ivar = True
 napoleon_attr_annotations = False  # the signature has them
 SHORT = {stringify_annotation(ArrayLike, "smart"): "ArrayLike", "<factory>": "..."}
 nitpick_ignore_regex = [  # what other packages document, and shorthands within jda
-    ("py:.*", r"(collections|jax|jnp|matplotlib|np|npt|numpy|typing)\..*"),
+    ("py:.*", r"(collections|jax|jnp|matplotlib|np|npt|numpy|torch|typing)\..*"),
     ("py:.*", r"(Any|Array|ArrayLike|Callable|Figure|Floats|Iterable|Iterator)"),
     ("py:.*", r"(Sequence|.*\b_\w+\.\w+)"),
 ]

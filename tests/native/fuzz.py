@@ -17,6 +17,15 @@ FOUND = cxx.TESTS.parent / "build" / "fuzz"
 FLAGS = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined"
 
 
+def clang() -> str:
+    """The newest Clang: packages of one version have its number in the name."""
+    names = ("clang++", *(f"clang++-{version}" for version in range(30, 12, -1)))
+    found = next(filter(None, map(cxx.tool, names)), None)
+    if found is None:
+        raise SystemExit("clang++ is not installed; libFuzzer comes with it")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=600)
@@ -26,8 +35,7 @@ def main() -> None:
         "border_fuzz",
         source=HERE,
         folder=cxx.BUILDS / "fuzz",
-        CMAKE_C_COMPILER="clang",
-        CMAKE_CXX_COMPILER="clang++",
+        CMAKE_CXX_COMPILER=clang(),
         CMAKE_CXX_FLAGS=FLAGS,
         JDA_LIBFUZZER="ON",
         JDA_XLA_FFI_INCLUDE=cxx.xla_headers(),
