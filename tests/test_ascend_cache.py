@@ -87,6 +87,19 @@ def test_kernels_of_the_cache_are_not_worth_a_word(compiler, launcher):
     assert told == []
 
 
+def test_compilations_that_fail_are_told_too(compiler, launcher, books, tmp_path):
+    """Two in a row; nothing says that they were done."""
+    one = launcher()
+    told = one.listen()
+    for _ in range(2):
+        books.fail("aclrtcCompileProg", 1, FAULT)
+        assert one.compute(Call(cases.case("one map"))) == INTERNAL
+    assert origin(one) == "compiled"
+    assert told[:3] == [f"{BEFORE}, once; kept in {tmp_path / 'cache' / 'deep'}"] * 3
+    assert re.fullmatch(AFTER, told[3])
+    assert len(told) == 4
+
+
 LOGGED = """
 import logging
 logging.basicConfig(format="%(name)s %(levelname)s %(message)s")

@@ -419,6 +419,27 @@ def test_npu_on_the_emulated_driver(name, order, on_npu):
     cases.assert_gradients_within((features, locations, weight), judged)
 
 
+def test_npu_after_two_failed_launches_in_a_row(on_npu):
+    require("ascend")
+    inputs, cotangent = problem("two cameras")
+    arrays = [*inputs, np.full_like(cotangent, np.nan)]
+    driver = EmulatedDriver()
+    driver.reset()
+    with driver.memory(arrays) as (pointers, stream, fetch):
+        on_npu(stream)
+        *given, out = map(over, pointers, arrays)
+        operands, outputs = dict(zip(inputs._fields, given, strict=True)), {"out": out}
+        for _ in range(2):
+            driver.fail("aclrtLaunchKernelWithHostArgs", 1, 507899)
+            with pytest.raises(RuntimeError, match="aclrtLaunchKernelWithHostArgs"):
+                jda_torch._run_on_npu("forward", operands, outputs, "yx")
+        jda_torch._run_on_npu("forward", operands, outputs, "yx")
+        *_, found = fetch()
+    assert not driver.findings()
+    judged = cases.judged_case("two cameras")
+    oracle.assert_within(found, judged.out, judged.out_scale)
+
+
 @pytest.mark.parametrize("types", ["bfloat16", "float16 beside float32"])
 def test_npu_computes_16_bits_in_float32(types, on_npu, monkeypatch):
     """By kernels that take float32: here the CPU's, which stand in for the card's."""
@@ -476,6 +497,14 @@ def test_shapes(message, changed, device):
 @pytest.mark.parametrize(("message", "changed"), VALUES.items(), ids=VALUES)
 def test_values_of_the_maps(message, changed):
     fails(ValueError, message, **changed)
+
+
+def test_two_wrong_calls_in_a_row_spoil_nothing():
+    message, changed = next(iter(VALUES.items()))
+    for _ in range(2):
+        fails(ValueError, message, **changed)
+    inputs, cotangent = problem("rig")
+    assert_same(there(inputs, cotangent), here(inputs, cotangent))
 
 
 def test_values_beyond_int32():
