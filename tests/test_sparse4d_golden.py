@@ -119,7 +119,11 @@ def test_first_frame(float64, known, state_dict):
 
 
 def test_float32(known, state_dict):
-    """One frame at a time, each from the golden cache of the frame before."""
+    """One frame at a time, each from the golden cache of the frame before.
+
+    Rounding parameters and inputs to float32 moves a velocity, of up to 73 m/s, by
+    1.5e-3 in itself: computed in float64 from there.
+    """
     narrow = {name: x.astype(np.float32) for name, x in state_dict.items()}
     params = sparse4d.params_from_state_dict(narrow, CONFIG)
     frames = [golden.inputs(frame) for frame in FRAMES]
@@ -137,7 +141,9 @@ def test_float32(known, state_dict):
         found = found_and_wanted(run(params, rows, here, state), known, frame)
         for name, (x, wanted) in found.items():
             if name.partition(".")[0] in ("prediction", "classification", "quality"):
-                assert_close(x, wanted, tolerance=1e-3)
+                error = np.abs(np.asarray(x, np.float64) - wanted)
+                assert np.quantile(error, 0.999) <= 1e-3
+                assert error.max() <= 4e-3
 
 
 def test_gradients(float64, known, state_dict):
