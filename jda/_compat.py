@@ -61,21 +61,24 @@ def with_automatic_axes(
         function: takes every array as an argument.
         results: arrays of the types that its results are to have.
     """
-    shardings = [jax.typeof(result).sharding for result in results]
-    if not any(sharding.mesh.explicit_axes for sharding in shardings):
+    if not has_explicit_axes(results):
         return function
+    shardings = [jax.typeof(result).sharding for result in results]
     automatic: Callable[..., Any] = jax.sharding.auto_axes(
         function, out_sharding=shardings
     )
     return automatic
 
 
+def has_explicit_axes(arrays: Sequence[jax.Array]) -> bool:
+    """Whether shardings are part of the types."""
+    return any(jax.typeof(array).sharding.mesh.explicit_axes for array in arrays)
+
+
 def is_plain(arrays: Sequence[jax.Array]) -> bool:
     """Whether the types have no mesh axes in them, and sizes are all numbers."""
-    return not any(
-        _varying_axes(array)
-        or jax.typeof(array).sharding.mesh.explicit_axes
-        or not all(isinstance(size, int) for size in array.shape)
+    return not has_explicit_axes(arrays) and not any(
+        _varying_axes(array) or not all(isinstance(size, int) for size in array.shape)
         for array in arrays
     )
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from jda import _compat, _corners, _operator
 from jda._corners import FLOATING, given
+from jda._dimensions import FLOATING as OPERATOR_FLOATING
 from jda._dimensions import INDEX, Operands
 from jda._make_primitive import define_primitive
 from jda.ffi import cpu
@@ -41,6 +42,25 @@ def aggregate(
     Returns:
         [bs, anchor, c].
     """
+    floats = (*operands.chosen(OPERATOR_FLOATING), depth_prob, depth)
+    if not _compat.has_explicit_axes(floats):
+        return _aggregate(operands, depth_prob, depth, **options)
+    # The result lies where the operator's does.
+    like = jax.eval_shape(
+        partial(_operator.deformable_aggregation, **options), *operands
+    )
+
+    def at_depth(*arrays: jax.Array) -> list[jax.Array]:
+        return [_aggregate(Operands(*arrays[:5]), *arrays[5:], **options)]
+
+    spread = _compat.with_automatic_axes(at_depth, [like])
+    result: jax.Array = spread(*operands, depth_prob, depth)[0]
+    return result
+
+
+def _aggregate(
+    operands: Operands, depth_prob: jax.Array, depth: jax.Array, **options: Any
+) -> jax.Array:
     features, spatial_shape, scale_start_index, locations, weight = operands
     bs, anchor, pts, cam, scale, group = weight.shape
     size, start = (

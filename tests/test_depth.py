@@ -253,23 +253,28 @@ def main_on_devices(count):
     with enable_x64():
         arguments, cotangent = problem(17, bs=count, anchor=8, pts=3, bins=4)
         right = pull_back(arguments, cotangent)
-        mesh = jax.sharding.Mesh(np.array(jax.devices()), ("x",))
-        whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-        for axis in (0, 1):
-            spec = jax.sharding.PartitionSpec(*[None] * axis, "x")
-            split = jax.sharding.NamedSharding(mesh, spec)
-            by_anchor = [3, 4, 6]
-            put = [
-                jax.device_put(
-                    x,
-                    split
-                    if i in by_anchor or (axis == 0 and i not in (1, 2))
-                    else whole,
-                )
-                for i, x in enumerate(arguments)
-            ]
-            assert_close(jax.jit(pull_back)(put, cotangent), right)
+        for kind in (jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit):
+            mesh = jax.make_mesh((count,), ("x",), axis_types=(kind,))
+            for axis in (0, 1):
+                given = spread(mesh, axis, arguments, cotangent)
+                assert_close(jax.jit(pull_back)(*given), right)
     print("the same")
+
+
+def spread(mesh, axis, arguments, cotangent):
+    """Split by batch elements or by anchors; what has no such axis is everywhere."""
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    spec = jax.sharding.PartitionSpec(*[None] * axis, "x")
+    split = jax.sharding.NamedSharding(mesh, spec)
+    by_anchor = [3, 4, 6]
+    put = [
+        jax.device_put(
+            x,
+            split if i in by_anchor or (axis == 0 and i not in (1, 2)) else whole,
+        )
+        for i, x in enumerate(arguments)
+    ]
+    return put, jax.device_put(cotangent, split)
 
 
 if __name__ == "__main__":
