@@ -9,28 +9,13 @@ against a copy, and aggregation with depth against the plain one.
 
 import argparse
 from dataclasses import replace
-from statistics import median
 
 from benchmarks import report
 from benchmarks.problems import PROBLEMS, Problem
-from benchmarks.timing import ONE_THREAD, REUSED_PAGES, Process
+from benchmarks.timing import ONE_THREAD, REUSED_PAGES, Process, cpu_times, ratio
 
 A = PROBLEMS["a"]
 UNSEEN = replace(A, visible=0.0)
-
-
-def cpu_times(
-    contestants: dict[str, tuple[Process, str]], rounds: int
-) -> dict[str, list[float]]:
-    """CPU seconds of a call, by name and round."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for process, task in contestants.values():
-        process.ask("cpu time", task=task, repeats=2)
-    for _ in range(rounds):
-        for name, (process, task) in contestants.items():
-            process.ask("cpu time", task=task)  # others emptied the caches
-            times[name].append(process.ask("cpu time", task=task, repeats=3))
-    return times
 
 
 def against(
@@ -40,7 +25,7 @@ def against(
     return [
         report.goal(
             f"{name} / {floor}",
-            median(x / y for x, y in zip(times[name], times[floor], strict=True)),
+            ratio(times[name], times[floor]),
             target,
         )
         for name, target in targets.items()

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 import jda
-from benchmarks.problems import Inputs
+from benchmarks.problems import FLOATS, Inputs
 
 LAYOUTS = ("bkhwc", "bkchw")
 
@@ -17,7 +17,7 @@ def moving_peer(inputs: Inputs) -> dict[str, Callable[[], object]]:
 
     The copy goes from one array for each scale into fresh pages, as packing does.
     """
-    sizes = [inputs[i].size for i in (0, 3, 4)]
+    sizes = [inputs[i].size for i in FLOATS]
     maps = pyramid(inputs, "bkhwc")
     bs, cam = maps[0].shape[:2]
     rows = [x.reshape(bs, cam, -1, x.shape[-1]) for x in maps]

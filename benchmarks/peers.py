@@ -20,10 +20,9 @@ import numpy as np
 
 import jda
 from benchmarks.moving import moving_peer, packing_peer
-from benchmarks.problems import Inputs, is_visible
+from benchmarks.problems import FLOATS, Inputs, is_visible
 
 Peer = dict[str, Callable[[], object]]
-FLOATS = (0, 3, 4)  # feature_maps, sample_locations, weight
 
 
 def naive_jnp(

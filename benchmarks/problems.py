@@ -75,6 +75,9 @@ class Inputs(NamedTuple):
     cotangent: np.ndarray
 
 
+FLOATS = (0, 3, 4)  # of Inputs: feature_maps, sample_locations, weight
+
+
 def make(problem: Problem, seed: int = 0) -> Inputs:
     """float32 inputs, the same for the same problem and seed."""
     rng = np.random.default_rng(seed)

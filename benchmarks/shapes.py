@@ -19,15 +19,15 @@ from typing import Any
 import matplotlib
 
 from benchmarks import report
-from benchmarks.peers import FLOATS
-from benchmarks.problems import PROBLEMS, Problem, is_visible, make
+from benchmarks.problems import FLOATS, PROBLEMS, Problem, is_visible, make
 from benchmarks.run import machine
 from benchmarks.timing import (
     ONE_THREAD,
     RETURNED_PAGES,
     REUSED_PAGES,
-    SHORTEST,
     Process,
+    cpu_times,
+    ratio,
 )
 
 matplotlib.use("Agg")
@@ -103,35 +103,23 @@ def measure(problem: Problem, unit: Process, rounds: int) -> Costs:
     of = dict.fromkeys(processes, terms(problem)) | {"unit": terms(A)}
     costs: Costs = {name: {task: [] for task in TASKS} for name in turns}
     for task in TASKS:
-        repeats = {}
-        for name, process in turns.items():
-            if task in process.tasks:
-                first = process.ask("cpu time", task=task)
-                repeats[name] = min(50, max(1, round(SHORTEST / max(first, 1e-6))))
-        for _ in range(rounds):
-            for name, times in repeats.items():
-                turns[name].ask("cpu time", task=task)  # others emptied the caches
-                spent = turns[name].ask("cpu time", task=task, repeats=times)
-                costs[name][task].append(spent / of[name])
+        able = {n: (p, task) for n, p in turns.items() if task in p.tasks}
+        for name, times in cpu_times(able, rounds).items():
+            costs[name][task] = [time / of[name] for time in times]
     for process in processes.values():
         process.close()
     return costs
-
-
-def ratio(costs: Costs, one: str, other: str, task: str) -> float:
-    pairs = zip(costs[one][task], costs[other][task], strict=True)
-    return median(x / y for x, y in pairs)
 
 
 def goals(name: str, costs: Costs) -> list[report.Result]:
     found = []
     for i, task in enumerate(TASKS):
         if name in AT_MOST:
-            cost = ratio(costs, "jda", "unit", task)
+            cost = ratio(costs["jda"][task], costs["unit"][task])
             what = f"{name}: {task}, cost / Sparse4D's"
             found.append(report.goal(what, cost, AT_MOST[name][i]))
         if name.startswith("warp"):
-            speed = ratio(costs, "torch", "jda", task)
+            speed = ratio(costs["torch"][task], costs["jda"][task])
             what = f"{name}: {task}, PyTorch / jda"
             found.append(report.goal(what, speed, AGAINST_TORCH, at_least=True))
     return found

@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +57,8 @@ class Process:
         return tasks
 
     def ask(self, what: str, **request: Any) -> Any:
+        if self.peer:
+            _ = self.tasks  # its answer comes first
         self.send(what, **request)
         return self.receive()
 
@@ -108,6 +111,28 @@ class Contestant:
     @property
     def time(self) -> float:
         return median(self.times.values())
+
+
+def cpu_times(
+    contestants: Mapping[str, tuple[Process, str]], rounds: int
+) -> dict[str, list[float]]:
+    """CPU seconds of one call, by name; everybody has a turn in each round."""
+    repeats = {}
+    for name, (process, task) in contestants.items():
+        first = process.ask("cpu time", task=task)
+        repeats[name] = min(50, max(1, round(SHORTEST / max(first, 1e-6))))
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, (process, task) in contestants.items():
+            process.ask("cpu time", task=task)  # others emptied the caches
+            spent = process.ask("cpu time", task=task, repeats=repeats[name])
+            times[name].append(spent)
+    return times
+
+
+def ratio(times: Iterable[float], others: Iterable[float]) -> float:
+    """The median over rounds of the ratio within a round."""
+    return median(x / y for x, y in zip(times, others, strict=True))
 
 
 def busy_seconds() -> float:
@@ -176,7 +201,8 @@ class Contest:
         if one not in self.contestants or other not in self.contestants:
             return None
         times, others = self.contestants[one].times, self.contestants[other].times
-        return median(times[r] / others[r] for r in times.keys() & others.keys())
+        both = sorted(times.keys() & others.keys())
+        return ratio([times[r] for r in both], [others[r] for r in both])
 
     def medians(self) -> dict[str, float]:
         return {name: c.time for name, c in self.contestants.items()}

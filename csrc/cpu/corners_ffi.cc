@@ -107,12 +107,10 @@ ffi::Error handle(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingR
 }  // namespace
 }  // namespace jda
 
-#define JDA_BIND \
-  xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>() JDA_BIND_ARRAYS.Attr<int64_t>("y_axis")
-
 #pragma GCC visibility push(default)
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_corners, jda::handle<jda::Forward>, JDA_BIND);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_corners_backward, jda::handle<jda::Backward>, JDA_BIND);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_corners, jda::handle<jda::Forward>, JDA_BIND_SAMPLING);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_corners_backward, jda::handle<jda::Backward>,
+                              JDA_BIND_SAMPLING);
 
 #pragma GCC visibility pop

@@ -101,14 +101,11 @@ ffi::Error handle(ffi::ThreadPool pool, ffi::RemainingArgs args, ffi::RemainingR
 }  // namespace
 }  // namespace jda
 
-#define JDA_BIND \
-  xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>() JDA_BIND_ARRAYS.Attr<int64_t>("y_axis")
-
 #pragma GCC visibility push(default)
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_forward, jda::handle<jda::Forward>, JDA_BIND);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_tangent, jda::handle<jda::Tangent>, JDA_BIND);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_backward, jda::handle<jda::Backward>, JDA_BIND);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_forward, jda::handle<jda::Forward>, JDA_BIND_SAMPLING);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_tangent, jda::handle<jda::Tangent>, JDA_BIND_SAMPLING);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_backward, jda::handle<jda::Backward>, JDA_BIND_SAMPLING);
 
 // The instruction set in use, or null if JDA_CPU_ISA names none.
 extern "C" const char* jda_cpu_isa() { return jda::isa_is_known() ? jda::isa_name() : nullptr; }

@@ -25,3 +25,8 @@ inline ffi::AnyBuffer fresh(ffi::AnyBuffer result) {
 }
 
 }  // namespace jda
+
+// What a target of this library takes: XLA's threads and any arrays; where it samples, also which of
+// two coordinates is y.
+#define JDA_BIND_ON_CPU xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>() JDA_BIND_ARRAYS
+#define JDA_BIND_SAMPLING JDA_BIND_ON_CPU.Attr<int64_t>("y_axis")

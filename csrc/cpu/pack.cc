@@ -208,15 +208,14 @@ ffi::Error Unpack(ffi::ThreadPool pool, ffi::RemainingArgs packed, ffi::Remainin
 }  // namespace
 }  // namespace jda
 
-#define JDA_BIND                                                               \
-  xla::ffi::Ffi::Bind()                                                        \
-      .Ctx<xla::ffi::ThreadPool>() JDA_BIND_ARRAYS.Attr<bool>("channels_last") \
-      .Attr<xla::ffi::Span<const int64_t>>("first")                            \
+#define JDA_BIND_PACKING                            \
+  JDA_BIND_ON_CPU.Attr<bool>("channels_last")       \
+      .Attr<xla::ffi::Span<const int64_t>>("first") \
       .Attr<xla::ffi::Span<const int64_t>>("stride")
 
 #pragma GCC visibility push(default)
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_pack, jda::Pack, JDA_BIND);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_unpack, jda::Unpack, JDA_BIND);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_pack, jda::Pack, JDA_BIND_PACKING);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jda_cpu_unpack, jda::Unpack, JDA_BIND_PACKING);
 
 #pragma GCC visibility pop
