@@ -218,8 +218,10 @@ def torch_peer(name: str, inputs: Inputs) -> Peer:
 
     torch.set_num_threads(int(os.environ.get("NPROC", "2")))
     forward = TORCH[name](inputs)
-    # Memory of NumPy, as JAX has it: tensors that PyTorch makes have small pages.
-    *floats, cotangent = (torch.from_numpy(inputs[i]) for i in (*FLOATS, 5))
+    # JAX's memory: NumPy's begins anywhere, and what PyTorch makes has small pages.
+    *floats, cotangent = (
+        torch.utils.dlpack.from_dlpack(jnp.asarray(inputs[i])) for i in (*FLOATS, 5)
+    )
 
     def forward_only():
         with torch.no_grad():

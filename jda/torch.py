@@ -7,9 +7,11 @@ order. It needs the extra ``torch``; ``import jda`` alone does not import PyTorc
 
 import functools
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from jda import _check
 from jda._dimensions import FLOATING, INDEX, Operands
@@ -83,13 +85,17 @@ def deformable_aggregation(
         tensor([[[0.2500, 0.2500, 0.2500, 0.2500]]])
     """
     _check.choice("coordinate_order", coordinate_order, _check.COORDINATE_ORDERS)
-    given = Operands(
-        feature_maps, spatial_shape, scale_start_index, sample_locations, weight
+    _require_tensor("feature_maps", feature_maps)
+    _require_tensor("sample_locations", sample_locations)
+    _require_tensor("weight", weight)
+    result: torch.Tensor = _forward(
+        feature_maps,
+        _index(spatial_shape, feature_maps),
+        _index(scale_start_index, feature_maps),
+        sample_locations,
+        weight,
+        coordinate_order,
     )
-    for name in FLOATING:
-        _require_tensor(name, getattr(given, name))
-    indices = {name: _index(getattr(given, name), feature_maps) for name in INDEX}
-    result: torch.Tensor = _forward(*given.replaced(indices), coordinate_order)
     return result
 
 
@@ -104,7 +110,7 @@ def _index(value: Any, feature_maps: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(value, device=feature_maps.device)
 
 
-class _Described(NamedTuple):
+class _Array(NamedTuple):
     """A tensor as the checks of JAX's arrays see one."""
 
     shape: tuple[int, ...]
@@ -119,73 +125,65 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _check_described(
-    shapes: Sequence[tuple[int, ...]],
-    dtypes: Sequence[torch.dtype],
-    coordinate_order: str,
-) -> None:
+_Described = tuple[tuple[Any, torch.dtype, torch.device], ...]
+
+
+def _describe(tensors: Operands) -> _Described:
+    return tuple([(x.shape, x.dtype, x.device) for x in tensors])
+
+
+def _check_described(described: _Described, coordinate_order: str) -> None:
     """All that is to be checked without a look at values."""
-    described = {
-        name: _Described(shape, jnp.dtype(_name(dtype)))
-        for name, shape, dtype in zip(Operands._fields, shapes, dtypes, strict=True)
+    named = dict(zip(Operands._fields, described, strict=True))
+    _, _, device = named["feature_maps"]
+    for name, (_, _, other) in named.items():
+        if other != device:
+            raise ValueError(
+                f"{name} is on {other} but feature_maps is on {device}; put them on "
+                "the same device by Tensor.to"
+            )
+    arrays = {
+        name: _Array(tuple(shape), jnp.dtype(_name(dtype)))
+        for name, (shape, dtype, _) in named.items()
     }
-    _check._shapes(described, coordinate_order)
+    _check._shapes(arrays, coordinate_order)
 
 
 _check_once = functools.lru_cache(maxsize=64)(_check_described)
 
 
-def _check_sizes(
-    tensors: Operands,
-    coordinate_order: str,
-    check: Callable[..., None] = _check_once,
-) -> None:
-    """Sizes that are symbols can be checked, but not be remembered."""
-    _devices(tensors)
-    shapes = tuple(tuple(x.shape) for x in tensors)
-    check(shapes, tuple(x.dtype for x in tensors), coordinate_order)
-
-
-def _devices(tensors: Operands) -> None:
-    device = tensors.feature_maps.device
-    for name, tensor in tensors._asdict().items():
-        if tensor.device != device:
-            raise ValueError(
-                f"{name} is on {tensor.device} but feature_maps is on {device}; put "
-                "them on the same device by Tensor.to"
-            )
-
-
 # The operator and its backward, as torch.library knows them; their schemas, at the end,
-# say which arguments come in which order.
+# say which arguments come in which order. Sizes that are symbols can be checked, but
+# not be remembered.
 
 
 def _compute_forward(*arguments: Any) -> torch.Tensor:
     *given, coordinate_order = arguments
     tensors = Operands(*given)
-    _check_sizes(tensors, coordinate_order)
+    _check_once(_describe(tensors), coordinate_order)
     out = _like_result(tensors)
     _run("forward", tensors._asdict(), {"out": out}, coordinate_order)
     return out
 
 
 def _fake_forward(*arguments: Any) -> torch.Tensor:
-    *tensors, coordinate_order = arguments
-    _check_sizes(Operands(*tensors), coordinate_order, _check_described)
-    return _like_result(Operands(*tensors))
+    *given, coordinate_order = arguments
+    tensors = Operands(*given)
+    _check_described(_describe(tensors), coordinate_order)
+    return _like_result(tensors)
 
 
 def _like_result(tensors: Operands) -> torch.Tensor:
     bs, _num_feat, c = tensors.feature_maps.shape
     anchor = tensors.sample_locations.shape[1]
-    result: torch.Tensor = tensors.feature_maps.new_empty((bs, anchor, c))
+    result: torch.Tensor = tensors.feature_maps.new_empty(bs, anchor, c)
     return result
 
 
 def _compute_backward(*arguments: Any) -> list[torch.Tensor]:
     cotangent, *given, coordinate_order, wanted = arguments
     tensors = Operands(*given)
-    _check_sizes(tensors, coordinate_order)
+    _check_once(_describe(tensors), coordinate_order)
     grads = _like_wanted(tensors, wanted)
     operands = tensors._asdict() | {"cotangent": cotangent}
     results = {f"grad_{name}": grad for name, grad in grads.items()}
@@ -201,7 +199,12 @@ def _fake_backward(*arguments: Any) -> list[torch.Tensor]:
 def _like_wanted(tensors: Operands, wanted: Sequence[bool]) -> _Tensors:
     """A contiguous tensor for each gradient that is wanted."""
     named = zip(FLOATING, tensors.chosen(FLOATING), wanted, strict=True)
-    return {name: x.new_empty(x.shape) for name, x, want in named if want}
+    dense = torch.contiguous_format
+    return {
+        name: torch.empty_like(x, memory_format=dense)
+        for name, x, want in named
+        if want
+    }
 
 
 def _run(
@@ -220,17 +223,48 @@ def _run_on_cpu(
     operation: str, operands: _Tensors, results: _Tensors, coordinate_order: str
 ) -> None:
     features, weight = operands["feature_maps"], operands["weight"]
-    shapes, starts = (operands[name].numpy() for name in INDEX)
-    _check._maps(shapes, starts, features.shape[1])
-    problem = c_api.CpuProblem(
-        c_api.sizes(features.shape, weight.shape),
-        coordinate_order.index("y"),
-        c_api.DTYPES[_name(features.dtype)],
-        c_api.DTYPES[_name(weight.dtype)],
+    problem = _cpu_problem(
+        (features.shape, weight.shape),
+        (features.dtype, weight.dtype),
+        coordinate_order,
         torch.get_num_threads(),
     )
-    arrays = _dense(operands) | results
+    values = [_values(operands[name]) for name in INDEX]
+    indices = dict(zip(INDEX, _known_maps(*values, features.shape[1]), strict=True))
+    arrays = _dense(operands | indices) | results
     c_api.compute(operation, problem, _pointers(arrays))
+
+
+@functools.lru_cache(maxsize=64)
+def _cpu_problem(
+    shapes: tuple[Any, Any],
+    dtypes: tuple[torch.dtype, torch.dtype],
+    coordinate_order: str,
+    threads: int,
+) -> c_api.CpuProblem:
+    numbers = [c_api.DTYPES[_name(dtype)] for dtype in dtypes]
+    return c_api.CpuProblem(
+        c_api.sizes(*shapes), coordinate_order.index("y"), *numbers, threads
+    )
+
+
+_Values = tuple[bytes, Any, tuple[int, ...]]  # dtype and shape in NumPy
+
+
+def _values(index: torch.Tensor) -> _Values:
+    array = index.numpy()
+    return array.tobytes(), array.dtype, array.shape
+
+
+@functools.lru_cache(maxsize=64)  # the same few pyramids come with every call
+def _known_maps(shapes: _Values, starts: _Values, num_feat: int) -> list[torch.Tensor]:
+    """The index arrays, checked, in int32."""
+    size, first = (
+        np.frombuffer(values, dtype).reshape(shape)
+        for values, dtype, shape in (shapes, starts)
+    )
+    _check._maps(size, first, num_feat)
+    return [torch.from_numpy(x.astype(np.int32)) for x in (size, first)]
 
 
 def _run_on_npu(
@@ -253,9 +287,10 @@ def _run_on_npu(
         coordinate_order.index("y"),
         exact or torch.are_deterministic_algorithms_enabled(),
     )
+    indices = {name: operands[name].to(torch.int32) for name in INDEX}
     wide = {
         name: x.float() if x.is_floating_point() else x
-        for name, x in _dense(operands).items()
+        for name, x in _dense(operands | indices).items()
     }
     written = {
         name: x
@@ -278,44 +313,79 @@ _RUNS: dict[str, Callable[..., None]] = {"cpu": _run_on_cpu, "npu": _run_on_npu}
 
 
 def _dense(operands: _Tensors) -> _Tensors:
-    """As a library takes them: contiguous, index arrays in int32."""
-    indices = {name: operands[name].to(torch.int32) for name in INDEX}
-    return {name: x.contiguous() for name, x in (operands | indices).items()}
+    return {name: x.contiguous() for name, x in operands.items()}
 
 
 def _pointers(arrays: _Tensors) -> dict[str, int]:
     return {name: x.data_ptr() for name, x in arrays.items()}
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-    *tensors, ctx.coordinate_order = inputs
-    ctx.save_for_backward(*tensors)
+def _below_autograd(operator: Any, arguments: Sequence[Any]) -> Any:
+    with torch._C._AutoDispatchBelowAutograd():
+        return operator(*arguments)
 
 
-def _pull_back(context: Any, cotangent: torch.Tensor) -> tuple[Any, ...]:
-    needed = dict(zip(Operands._fields, context.needs_input_grad, strict=False))
-    wanted = [needed[name] for name in FLOATING]
-    grads = iter(
-        _backward(cotangent, *context.saved_tensors, context.coordinate_order, wanted)
-    )
-    found = {name: next(grads) for name in FLOATING if needed[name]}
-    return (*(found.get(name) for name in Operands._fields), None)
+class _Aggregate(torch.autograd.Function):
+    """What autograd knows of the operator."""
+
+    @staticmethod
+    def forward(context: Any, *arguments: Any) -> Any:
+        *tensors, context.coordinate_order = arguments
+        context.save_for_backward(*tensors)
+        return _below_autograd(_forward, arguments)
+
+    @staticmethod
+    def backward(context: Any, cotangent: torch.Tensor) -> tuple[Any, ...]:
+        *needed, _ = context.needs_input_grad
+        wanted = Operands(*needed).chosen(FLOATING)
+        tensors, order = context.saved_tensors, context.coordinate_order
+        arguments = (cotangent, *tensors, order, wanted)
+        if torch.is_grad_enabled():  # somebody may want its derivative, and be told
+            grads = _backward(*arguments)
+        else:
+            grads = _below_autograd(_backward, arguments)
+        found = dict(zip(compress(FLOATING, wanted), grads, strict=True))
+        return (*map(found.get, Operands._fields), None)
+
+
+class _Gradients(torch.autograd.Function):
+    """The same of the backward, which has no derivative."""
+
+    @staticmethod
+    def forward(context: Any, *arguments: Any) -> tuple[torch.Tensor, ...]:
+        return tuple(_below_autograd(_backward, arguments))
+
+    @staticmethod
+    def backward(context: Any, *cotangents: torch.Tensor) -> Any:
+        raise RuntimeError("jda.deformable_aggregation_backward has no derivative")
+
+
+# Defined by hand: what `torch.library.custom_op` adds to each call costs more than a
+# small call itself.
+_torch_library: Any = torch.library  # has no types
+_library = _torch_library.Library("jda", "FRAGMENT")
+
+
+def _define(schema: str, compute: Any, fake: Any, differentiable: Any) -> Any:
+    name, _, _ = schema.partition("(")
+    _library.define(schema, tags=torch.Tag.pt2_compliant_tag)
+    _library.impl(name, compute, "CompositeExplicitAutograd")
+    _library.impl(name, differentiable, "Autograd")
+    _torch_library.register_fake(f"jda::{name}", fake, lib=_library)
+    return getattr(torch.ops.jda, name).default
 
 
 _ARGUMENTS = ", ".join(f"Tensor {name}" for name in Operands._fields)
-_forward = torch.library.custom_op(
-    "jda::deformable_aggregation",
+_forward = _define(
+    f"deformable_aggregation({_ARGUMENTS}, str coordinate_order) -> Tensor",
     _compute_forward,
-    mutates_args=(),
-    schema=f"({_ARGUMENTS}, str coordinate_order) -> Tensor",
+    _fake_forward,
+    _Aggregate.apply,
 )
-_backward = torch.library.custom_op(
-    "jda::deformable_aggregation_backward",
+_backward = _define(
+    f"deformable_aggregation_backward(Tensor cotangent, {_ARGUMENTS}, "
+    "str coordinate_order, bool[] wanted) -> Tensor[]",
     _compute_backward,
-    mutates_args=(),
-    schema=f"(Tensor cotangent, {_ARGUMENTS}, str coordinate_order, bool[] wanted)"
-    " -> Tensor[]",
+    _fake_backward,
+    lambda *arguments: list(_Gradients.apply(*arguments)),
 )
-_forward.register_fake(_fake_forward)
-_backward.register_fake(_fake_backward)
-_forward.register_autograd(_pull_back, setup_context=_save)

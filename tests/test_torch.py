@@ -282,6 +282,32 @@ def test_no_second_derivative():
         grad.sum().backward()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_no_forward_mode():
+    """A tangent is refused, and not taken for zero."""
+    inputs, _ = problem("one map")
+    tensors = tensors_of(inputs, ())
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(tensors.weight, tensors.weight)
+        with pytest.raises(NotImplementedError, match="forward mode AD"):
+            ours(*tensors._replace(weight=dual))
+
+
+def test_modes_of_dispatch_see_both_operators():
+    mode = torch.utils._python_dispatch.TorchDispatchMode
+
+    class Watch(mode):  # type: ignore[valid-type]
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            seen.append(function)
+            return function(*args, **(kwargs or {}))
+
+    seen = []
+    inputs, cotangent = problem("one map")
+    with Watch():
+        there(inputs, cotangent)
+    assert [x for x in seen if x.namespace == "jda"] == [OPERATOR, BACKWARD]
+
+
 def test_compiled():
     inputs, cotangent = problem("rig")
 
@@ -505,6 +531,37 @@ def test_two_wrong_calls_in_a_row_spoil_nothing():
         fails(ValueError, message, **changed)
     inputs, cotangent = problem("rig")
     assert_same(there(inputs, cotangent), here(inputs, cotangent))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_nothing_is_remembered_of_index_tensors_but_their_values(dtype):
+    inputs, cotangent = problem("rig")
+    tensors = tensors_of(inputs, ())
+    indices = [x.to(dtype) for x in (tensors.spatial_shape, tensors.scale_start_index)]
+    given = tensors._replace(spatial_shape=indices[0], scale_start_index=indices[1])
+    wanted = here(inputs, cotangent)[:1]
+    assert_same([ours(*given)], wanted)
+    indices[1] += 2**20
+    with pytest.raises(ValueError, match=r"^scale_start_index\[0, 0\] is 1048576"):
+        ours(*given)
+    indices[1] -= 2**20
+    assert_same([ours(*given)], wanted)
+    indices[0][0, 0, 0] = 1
+    smaller = inputs._replace(spatial_shape=indices[0].int().numpy())
+    assert_same([ours(*given)], here(smaller, cotangent)[:1])
+
+
+def test_what_was_right_once_is_checked_again():
+    inputs, _ = problem("rig")
+    tensors = tensors_of(inputs, ())
+    ours(*tensors)
+    for changed, error, name in (
+        (tensors.weight.double(), TypeError, "weight has dtype float64"),
+        (tensors.weight[:, :1], ValueError, "weight has anchor=1"),
+        (tensors.weight.to("meta"), ValueError, "weight is on meta"),
+    ):
+        with pytest.raises(error, match=f"^{name}"):
+            ours(*tensors._replace(weight=changed))
 
 
 def test_values_beyond_int32():
