@@ -270,7 +270,7 @@ def _known_maps(shapes: _Values, starts: _Values, num_feat: int) -> list[torch.T
 def _run_on_npu(
     operation: str, operands: _Tensors, results: _Tensors, coordinate_order: str
 ) -> None:
-    """In float32, on the stream that torch_npu works on; it is not waited for.
+    """On the stream that torch_npu works on; it is not waited for.
 
     What is allocated here may be freed while the card still works: torch_npu gives the
     memory to no one but later work of this stream.
@@ -282,28 +282,31 @@ def _run_on_npu(
             "float16"
         )
     exact = flag("JDA_ASCEND_DETERMINISTIC")
+    indices = {name: operands[name].to(torch.int32) for name in INDEX}
+    given, written = _dense(operands | indices), results
+    if operation == "backward":  # whose kernel takes float32 alone
+        given = {
+            name: x.float() if x.is_floating_point() else x for name, x in given.items()
+        }
+        written = {
+            name: x
+            if x.dtype == torch.float32
+            else torch.empty_like(x, dtype=torch.float32)
+            for name, x in results.items()
+        }
     problem = c_api.AscendProblem(
         c_api.sizes(features.shape, operands["weight"].shape),
         coordinate_order.index("y"),
+        c_api.DTYPES[_name(given["feature_maps"].dtype)],
+        c_api.DTYPES[_name(given["weight"].dtype)],
         exact or torch.are_deterministic_algorithms_enabled(),
     )
-    indices = {name: operands[name].to(torch.int32) for name in INDEX}
-    wide = {
-        name: x.float() if x.is_floating_point() else x
-        for name, x in _dense(operands | indices).items()
-    }
-    written = {
-        name: x
-        if x.dtype == torch.float32
-        else torch.empty_like(x, dtype=torch.float32)
-        for name, x in results.items()
-    }
     extended: Any = torch
     npu = extended.npu  # torch_npu's
     with npu.device(features.device):
         # Asked for its stream, torch_npu puts on it all that it has queued before.
         stream = npu.current_stream(features.device).npu_stream
-        c_api.enqueue(operation, problem, _pointers(wide | written), stream)
+        c_api.enqueue(operation, problem, _pointers(given | written), stream)
     for name, x in results.items():
         if written[name] is not x:
             x.copy_(written[name])

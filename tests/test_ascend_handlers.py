@@ -6,11 +6,12 @@ what a new process would: no card and no kernel is known yet.
 
 import ctypes
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from tests.launcher.calls import INVALID_ARGUMENT, OK, Call, OnCard, through_xla
-from tests.support import cases, cxx
+from tests.support import cases, cxx, oracle
 from tests.support.launched import both, bring_back, check, require_driver
 
 require_driver()
@@ -62,7 +63,18 @@ def test_only_what_is_wanted_moves(which, deterministic, launcher, books):
 
 
 WRONG = {
-    "must be float32 on Ascend": lambda x: x._replace(weight=np.float64(x.weight)),
+    "sample_locations must be float32 on Ascend": lambda x: x._replace(
+        sample_locations=np.float64(x.sample_locations)
+    ),
+    "feature_maps has dtype number 12 on Ascend, where 10 (float16), 11 (": lambda x: (
+        x._replace(feature_maps=np.float64(x.feature_maps))
+    ),
+    "weight has dtype number 12 on Ascend, where 11 (float32) and that of ": lambda x: (
+        x._replace(weight=np.float64(x.weight))
+    ),
+    "weight has dtype number 10 on Ascend, where 11 (float32) and that of ": lambda x: (
+        x._replace(weight=np.float16(x.weight))
+    ),
     "must be int32": lambda x: x._replace(spatial_shape=np.float32(x.spatial_shape)),
     "must have 3, 5 and 6 dim": lambda x: x._replace(feature_maps=x.feature_maps[0]),
     "must agree in their sizes": lambda x: x._replace(weight=x.weight[:, :2]),
@@ -75,11 +87,45 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize("where", ["host", "device"])
+@pytest.mark.parametrize("weights", [None, np.float32], ids=["narrow", "float32"])
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16])
+def test_forward_takes_16_bits(dtype, weights, where, frame, launcher, runtime, books):
+    inputs, _, judged = cases.half_case("batch of five", dtype, weights)
+    one, call = launcher(), Call(inputs)
+    on_card = OnCard(runtime, call)
+    stream = runtime.stream()
+    if where == "host":
+        told = through_xla(frame, one, where, call)
+        given, result = [x.nbytes for x in call.operands], call.results[0].nbytes
+        assert books.copies("host")[-5:] == given
+        assert books.copies("device") == [result]
+    else:
+        told = through_xla(frame, one, where, call, on_card, stream)
+        runtime.synchronise(stream)
+        bring_back([on_card])
+    assert told == (OK, "")
+    oracle.assert_rounded_once(call.results[0], judged.out, judged.out_scale)
+    if where == "host":
+        on_card.free()
+    runtime.destroy(stream)
+    one.trim()
+
+
+def test_gradients_take_float32_alone(frame, launcher, books):
+    inputs, cotangent, _ = cases.half_case("two cameras", np.float16)
+    message = "feature_maps has dtype float16 on Ascend, where gradients take float32"
+    code, told = through_xla(frame, launcher(), "host", Call(inputs, cotangent))
+    assert code == INVALID_ARGUMENT and message in told
+    assert not books.kernels()
+
+
 @pytest.mark.parametrize("message", WRONG)
 def test_wrong_arguments_are_refused(message, frame, launcher, books):
     one, right = launcher(), cases.case("two cameras")
     wrong = Call(right)
     wrong.inputs = WRONG[message](right)
+    wrong.results = [np.zeros_like(wrong.results[0], wrong.inputs[0].dtype)]
     code, told = through_xla(frame, one, "host", wrong)
     assert (code, told[:5]) == (INVALID_ARGUMENT, "jda: ")
     assert message in told

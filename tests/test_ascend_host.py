@@ -7,6 +7,7 @@ import ctypes
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from tests.launcher.calls import INTERNAL, OK, RESOURCE_EXHAUSTED, Call
@@ -84,6 +85,19 @@ def test_arrays_of_any_size_go_through_a_little_pinned_memory(launcher, books):
     assert one.compute(call) == OK, one.error()
     oracle.assert_within(call.results[0], judged.out, judged.out_scale)
     assert books.live()["pinned_bytes"] - before == 8 << 20
+
+
+@pytest.mark.parametrize("weights", [None, np.float32], ids=["narrow", "float32"])
+def test_chunks_of_a_batch_of_16_bits(weights, launcher, books):
+    """Elements of 4 MiB: each is found where its dtype says."""
+    shape = cases.Shape((((64, 128),),), batch=3, anchors=2, channels=256, groups=8)
+    narrow = cases.narrowed(cases.make(shape), np.float16, weights)
+    inputs, _, judged = cases.judge_widened(narrow)
+    assert inputs.feature_maps[0].nbytes == 4 << 20
+    one, call = launcher(), Call(inputs)
+    assert one.compute(call) == OK, one.error()
+    assert books.calls()["aclrtLaunchKernelWithHostArgs"] == 3
+    oracle.assert_rounded_once(call.results[0], judged.out, judged.out_scale)
 
 
 def test_chunks_of_a_batch_overlap(launcher, books):

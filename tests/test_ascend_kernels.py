@@ -5,6 +5,7 @@ emulator/, which also judges every access and every flag. The strictest mode is
 used: no synchronisation is inserted for the kernels.
 """
 
+import functools
 import itertools
 import re
 import shutil
@@ -13,6 +14,7 @@ import sys
 from typing import NamedTuple
 from zlib import crc32
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -24,6 +26,9 @@ from tests.support import cases, oracle
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 CORES = (1, 2, 3, 8, 40, 48)
+BFLOAT16, FLOAT16 = ml_dtypes.bfloat16, np.float16
+half = pytest.mark.parametrize("dtype", (BFLOAT16, FLOAT16))
+weights = pytest.mark.parametrize("weights", (None, np.float32))
 MODES = ("forward", "backward", "deterministic")
 
 
@@ -40,7 +45,7 @@ def library():
 def assert_forward(library, inputs, judged, **options):
     run = emulated.emulate(library, inputs, **options)
     assert not run.findings
-    oracle.assert_within(run.results[0], judged.out, judged.out_scale)
+    oracle.assert_right(run.results[0], judged.out, judged.out_scale)
     return run
 
 
@@ -79,6 +84,109 @@ def test_zoo(library, name, mode):
                 assert_equal(run, first)
 
 
+@half
+@weights
+@pytest.mark.parametrize("name", cases.ZOO)
+def test_zoo_of_16_bits(library, name, dtype, weights):
+    """Rounded once, from sums in float32."""
+    inputs, _, judged = cases.half_case(name, dtype, weights)
+    for cores in CORES:
+        first = None
+        for seed in orders(name)[:3]:
+            run = assert_forward(library, inputs, judged, cores=cores, seed=seed)
+            first = first or run
+            assert_equal(run, first)
+
+
+@half
+@pytest.mark.parametrize("name", limits.SHAPES)
+def test_corners_of_the_limits_in_16_bits(library, name, dtype):
+    inputs, judged = limits.half_case(name, dtype)
+    for options in ({"cores": 1}, {"cores": 3, "seed": 1}, {}, {"seed": 2}):
+        assert_forward(library, inputs, judged, **options)
+
+
+# c that a block of 32 bytes divides or not, in groups of odd and even sizes.
+@half
+@weights
+@pytest.mark.parametrize("groups", (1, 2, 3))
+@pytest.mark.parametrize("each", (1, 2, 7, 8, 15, 16, 17, 31, 33, 48, 65))
+def test_rows_of_any_size_in_16_bits(library, each, groups, dtype, weights):
+    """Where the last row of all ends, memory does: nothing is read behind it."""
+    shape = cases.Shape(
+        (((3, 4), (1, 2)),),
+        anchors=3,
+        points=4,
+        channels=each * groups,
+        groups=groups,
+        locate=cases.inside,
+    )
+    narrow = cases.narrowed(cases.make(shape), dtype, weights)
+    inputs, _, judged = cases.judge_widened(narrow)
+    for options in ({"cores": 1}, {"cores": 2, "seed": 1}):
+        assert_forward(library, inputs, judged, **options)
+
+
+@half
+@pytest.mark.parametrize("bad", (np.nan, np.inf))
+@pytest.mark.parametrize("name", cases.POISONABLE)
+def test_what_no_sample_uses_stays_out_in_16_bits(library, name, bad, dtype):
+    clean = cases.case(name)
+    inputs = cases.narrowed(cases.poisoned(clean, bad), dtype)
+    _, _, judged = cases.half_case(name, dtype)
+    assert_forward(library, inputs, judged)
+
+
+def one_pixel(library, values, weights, dtype):
+    """The sum of weights times a pixel's channels: one key point for each weight."""
+    points = len(weights)
+    inputs = cases.Inputs(
+        np.asarray(values).astype(dtype).reshape(1, 1, -1),
+        np.int32([[[1, 1]]]),
+        np.int32([[0]]),
+        np.full((1, 1, points, 1, 2), 0.5, np.float32),
+        np.asarray(weights).astype(dtype).reshape(1, 1, points, 1, 1, 1),
+    )
+    run = emulated.emulate(library, inputs, cores=1)
+    assert not run.findings
+    return run.results[0].ravel()
+
+
+@half
+def test_ties_go_to_even_numbers(library, dtype):
+    """Of n and n + 2, which are neighbours, n + 1 lies in the middle."""
+    n = int(2 / ml_dtypes.finfo(dtype).eps)
+    call = functools.partial(one_pixel, library, [1.0, -1.0], dtype=dtype)
+    assert call([n, 1]).tolist() == [n, -n]
+    assert call([n + 2, 1]).tolist() == [n + 4, -n - 4]
+    rounded_on_the_way = one_pixel(library, [1.0], [n] + 64 * [1], dtype)
+    assert rounded_on_the_way.tolist() == [n + 64]
+
+
+@half
+def test_largest_numbers_and_infinity(library, dtype):
+    largest = float(ml_dtypes.finfo(dtype).max)
+    values = [largest, -largest, np.inf, -np.inf, np.nan]
+    for weight, right in ([1.0], values), ([2.0], [np.inf, -np.inf, *values[2:]]):
+        got = one_pixel(library, values, weight, dtype)
+        np.testing.assert_array_equal(got.astype(np.float32), right)
+
+
+def test_float16_may_leave_its_range_on_the_way(library):
+    got = one_pixel(library, [65504, -65504], [2.0, -1.0], FLOAT16)
+    assert got.tolist() == [65504, -65504]
+
+
+@half
+def test_every_number_of_16_bits_comes_out_as_it_went_in(library, dtype):
+    values = np.arange(1 << 16, dtype=np.uint16).view(dtype)
+    values = values[np.isfinite(values.astype(np.float32))]
+    # 255 at a time, that c is odd.
+    for part in np.array_split(values[: len(values) // 255 * 255], 255):
+        got = one_pixel(library, part, [1.0], dtype)
+        np.testing.assert_array_equal(got.astype(np.float32), part.astype(np.float32))
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_more_batch_elements_than_cores(library, mode):
     inputs = cases.make(cases.Shape(cases.TWO_CAMERAS, batch=100, anchors=1, points=2))
@@ -97,6 +205,21 @@ def test_corners_of_the_limits(library, name):
         assert_forward(library, inputs, judged, **options)
         assert_backward(library, inputs, judged, **options)
     assert_mode(library, "deterministic", inputs, judged, cores=3)
+
+
+@half
+@pytest.mark.parametrize("channels", (2032, 2033))
+def test_widest_groups_in_16_bits(library, channels, dtype):
+    """Of 2032 channels: of 2033 a row would take more than 255 blocks of float32."""
+    shape = cases.Shape(cases.TWO_CAMERAS, channels=2 * channels, groups=2)
+    inputs = cases.narrowed(cases.make(shape), dtype)
+    if channels > 2032:
+        with pytest.raises(ValueError, match="c / group=2033 on Ascend"):
+            emulated.emulate(library, inputs)
+        return
+    inputs, _, judged = cases.judge_widened(inputs)
+    for options in ({}, {"cores": 2, "seed": 1}):
+        assert_forward(library, inputs, judged, **options)
 
 
 @pytest.mark.parametrize("channels", (2040, 4080, 100_000))

@@ -49,7 +49,9 @@ def calls(text):
 
 
 def type_of(array, dtype=None):
-    name = {"float32": "f32", "int32": "i32"}[dtype or array.dtype.name]
+    words = {"float": "f", "int": "i", "bfloat": "bf"}
+    word, bits = re.fullmatch(r"(\D+)(\d+)", dtype or array.dtype.name).groups()
+    name = words[word] + bits
     return "".join(f"{size}x" for size in array.shape) + name
 
 
@@ -107,14 +109,17 @@ def test_determinism_by_another_word_is_refused(monkeypatch):
         lower(lambda *x: gradient(*x), "ascend")
 
 
+@pytest.mark.parametrize("weights", [None, np.float32], ids=["narrow", "float32"])
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision_is_converted_at_the_border(dtype):
-    narrow = INPUTS._replace(
-        feature_maps=jnp.asarray(INPUTS.feature_maps, dtype),
-        weight=jnp.asarray(INPUTS.weight, dtype),
-    )
+def test_half_precision_is_converted_for_gradients_alone(dtype, weights):
+    narrow = cases.narrowed(INPUTS, dtype, weights)
+    result = type_of(np.empty((2, 5, 8), dtype))
+    forward = (TARGETS[0], [type_of(np.asarray(array)) for array in narrow], [result])
+    text = lower(operator, "ascend", inputs=narrow)
+    assert calls(text) == [forward]
+    assert "stablehlo.convert" not in text
     text = lower(gradient, "ascend", inputs=narrow)
-    assert calls(text) == [FORWARD, COTANGENT]
+    assert calls(text) == [forward, COTANGENT]
     assert text.count("stablehlo.convert") >= 4
 
 
@@ -219,19 +224,20 @@ def test_only_wanted_gradients_leave_the_card(books):
         assert books.copies("device") == home
 
 
-@on_emulation
 @pytest.mark.parametrize("weights", [None, np.float32], ids=["narrow", "float32"])
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision_is_rounded_once(dtype, weights):
+def test_half_precision_is_rounded_once(dtype, weights, books):
     inputs, cotangent = cases.case("rig"), cases.judged_case("rig").cotangent
     narrow = cases.narrowed(inputs, dtype, weights)
     bar = jnp.asarray(cotangent, dtype)
     call = on_card.program()
-    out, grads = call(tuple(narrow), bar)
+    out, grads = jax.block_until_ready(call(tuple(narrow), bar))
     dtypes = [array.dtype for array in (out, *grads)]
     assert dtypes == [dtype, dtype, "float32", weights or dtype]
     wide = [jnp.asarray(array, jnp.float32) for array in (*narrow, bar)]
     wide[1:3] = narrow[1:3]
+    sizes = [np.asarray(array).nbytes for array in (*narrow, bar)]
+    assert sizes[0] in books.copies("host"), "the maps go to the card as they are"
     wide_out, wide_grads = call(tuple(wide[:5]), wide[5])
     for got, exact in zip((out, *grads), (wide_out, *wide_grads), strict=True):
         np.testing.assert_array_equal(got, exact.astype(got.dtype))

@@ -4,7 +4,7 @@ Weights have their dtype, or float32, as people train. Whatever is returned is t
 float32 result for the same numbers, rounded once.
 """
 
-from functools import cache, partial
+from functools import partial
 from itertools import combinations
 
 import jax
@@ -15,6 +15,7 @@ import pytest
 import jda
 from tests.support import cases, oracle
 from tests.support.cases import FLOATS
+from tests.support.oracle import assert_rounded_once
 
 DTYPES = (jnp.bfloat16, jnp.float16)
 NAMES = (
@@ -40,32 +41,6 @@ weights = pytest.mark.parametrize(
 native = pytest.mark.parametrize("implementation", ["cpu"], indirect=True)
 
 
-@cache
-def half_case(name, dtype, weights=None):
-    """The inputs, and what the oracle says of the same numbers."""
-    inputs = cases.narrowed(cases.case(name), dtype, weights)
-    cotangent = cases.make_cotangent(inputs)
-    wide = cotangent.astype(np.float32)
-    judged = cases.judge(cases.widened(inputs), cotangent=wide)
-    return inputs, cotangent, judged
-
-
-def spacing(exact, dtype):
-    """How far apart numbers of the dtype are around each element."""
-    info = jnp.finfo(dtype)
-    size = np.maximum(np.abs(exact), float(info.tiny))
-    return 2.0 ** np.floor(np.log2(size)) * float(info.eps)
-
-
-def assert_rounded_once(got, exact, scale):
-    """The error that float32 explains, and half a unit in the last place."""
-    assert got.shape == exact.shape
-    in_float32 = 4 * np.finfo(np.float32).eps * scale
-    allowed = in_float32 + spacing(np.abs(exact) + in_float32, got.dtype) / 2
-    error = np.abs(np.asarray(got).astype(np.float64) - exact)
-    assert (error <= np.where(scale == 0, 0, allowed)).all()
-
-
 @partial(jax.jit, static_argnums=(2, 3))
 def value_and_gradients(inputs, cotangent, implementation, which=FLOATS):
     def call(*values):
@@ -85,7 +60,7 @@ def value_and_gradients(inputs, cotangent, implementation, which=FLOATS):
     indirect=["implementation"],
 )
 def test_zoo(name, dtype, weights, implementation):
-    inputs, cotangent, judged = half_case(name, dtype, weights)
+    inputs, cotangent, judged = cases.half_case(name, dtype, weights)
     out, grads = value_and_gradients(inputs, cotangent, implementation)
     of_weight = weights or dtype
     dtypes = [array.dtype for array in (out, *grads)]
@@ -109,7 +84,7 @@ def test_errors_are_those_of_the_reference(dtype, implementation):
 
     Gradients of locations are float32 and have no such rounding.
     """
-    inputs, cotangent, judged = half_case("page channels", dtype)
+    inputs, cotangent, judged = cases.half_case("page channels", dtype)
     right = judged.out, judged.grads.feature_maps, judged.grads.weight
     errors = {}
     for name in (implementation, "reference"):
@@ -128,7 +103,7 @@ def test_errors_are_those_of_the_reference(dtype, implementation):
     "which", [which for n in (1, 2) for which in combinations(FLOATS, n)], ids=str
 )
 def test_any_subset_of_the_gradients(which, dtype, weights, implementation):
-    inputs, cotangent, judged = half_case("rig clustered", dtype, weights)
+    inputs, cotangent, judged = cases.half_case("rig clustered", dtype, weights)
     _, grads = value_and_gradients(inputs, cotangent, implementation, which)
     for i, grad in zip(which, grads, strict=True):
         exact, scale = (
@@ -143,7 +118,7 @@ def test_any_subset_of_the_gradients(which, dtype, weights, implementation):
 @weights
 @native
 def test_forward_mode(dtype, weights, implementation):
-    inputs, _, _ = half_case("rig clustered", dtype, weights)
+    inputs, _, _ = cases.half_case("rig clustered", dtype, weights)
     tangents, wide = cases.make_tangents(inputs), cases.widened(inputs)
     exact = oracle.tangent(wide, tangents)
     scale = oracle.tangent_scale(wide, tangents)
@@ -164,7 +139,7 @@ def test_forward_mode(dtype, weights, implementation):
 @weights
 @native
 def test_vmap_over_queries_that_share_the_feature_maps(dtype, weights, implementation):
-    inputs = half_case("rig clustered", dtype, weights)[0]
+    inputs = cases.half_case("rig clustered", dtype, weights)[0]
     sets = [
         cases.narrowed(cases.make(cases.ZOO["rig clustered"], seed), dtype, weights)
         for seed in (1, 2, 3)

@@ -468,11 +468,16 @@ def test_npu_after_two_failed_launches_in_a_row(on_npu):
 
 @pytest.mark.parametrize("types", ["bfloat16", "float16 beside float32"])
 def test_npu_computes_16_bits_in_float32(types, on_npu, monkeypatch):
-    """By kernels that take float32: here the CPU's, which stand in for the card's."""
+    """Forward as they are, gradients by a kernel that takes float32.
+
+    Here the kernels of the CPU stand in for the card's.
+    """
+    called = {}
 
     def enqueue(operation, given, pointers, stream):
-        float32 = c_api.DTYPES["float32"]
-        call = c_api.CpuProblem(given.sizes, given.y_axis, float32, float32, 1)
+        dtypes = given.feature_maps_dtype, given.weight_dtype
+        called[operation] = dtypes
+        call = c_api.CpuProblem(given.sizes, given.y_axis, *dtypes, 1)
         c_api.compute(operation, call, pointers)
 
     on_npu(None)
@@ -484,6 +489,28 @@ def test_npu_computes_16_bits_in_float32(types, on_npu, monkeypatch):
     dtypes = [cotangent.dtype, *(x.dtype for x in inputs.chosen(FLOATING))]
     narrow = [x.astype(dtype) for x, dtype in zip(wanted, dtypes, strict=True)]
     assert_same(found, narrow)
+    numbers = [c_api.DTYPES[inputs[i].dtype.name] for i in (0, 4)]
+    assert called == {"forward": tuple(numbers), "backward": (11, 11)}
+
+
+@pytest.mark.parametrize("types", ["bfloat16", "float16", "float16 beside float32"])
+def test_npu_forward_on_arrays_of_16_bits(types, on_npu):
+    """By the kernel itself, on memory of the emulated card."""
+    require("ascend")
+    inputs, cotangent = problem("rig", types)
+    arrays = [*inputs, np.zeros_like(cotangent)]
+    driver = EmulatedDriver()
+    driver.reset()
+    with driver.memory(arrays) as (pointers, stream, fetch):
+        on_npu(stream)
+        *given, out = map(over, pointers, arrays)
+        operands = dict(zip(inputs._fields, given, strict=True))
+        jda_torch._run_on_npu("forward", operands, {"out": out}, "yx")
+        *_, found = fetch()
+    assert not driver.findings()
+    assert found.dtype == cotangent.dtype
+    judged = cases.judge(cases.widened(inputs))
+    oracle.assert_rounded_once(found, judged.out, judged.out_scale)
 
 
 def test_npu_takes_no_float64(on_npu, monkeypatch):

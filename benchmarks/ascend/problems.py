@@ -1,5 +1,7 @@
 """The shapes that modelled times are reported for."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from tests.support import cases
@@ -35,6 +37,10 @@ PAGE = cases.Shape(
     locate=lambda rng, shape, _: rng.uniform(0, 1, (*shape, 2)),
 )
 PROBLEMS = {"Sparse4D, a quarter visible": SPARSE4D, "page's example": PAGE}
+IN_16_BITS = {  # maps that L2 holds, and maps that it does not
+    "Sparse4D, one frame": SPARSE4D,
+    "Sparse4D, a batch of 6": replace(SPARSE4D, batch=6),
+}
 CYCLES_PER_MICROSECOND = 1850  # as in the cost model
 L2_BYTES_PER_CYCLE = 5.2e12 / 1.85e9  # ... of the card
 

@@ -6,6 +6,7 @@ emulator, whose cost model and its sources are in emulator/core/machine/cost.h.
 
 import ctypes
 
+import ml_dtypes
 import numpy as np
 
 from benchmarks.ascend import problems
@@ -90,7 +91,31 @@ def report(library: object, name: str, shape: cases.Shape) -> None:
             )
 
 
+def report_formats(library: object, name: str, shape: cases.Shape) -> None:
+    """The forward with maps and weights of 16 bits, against float32."""
+    wide = cases.make(shape)
+    print(f"\n{name}: forward, 48 cores (MODEL)")
+    print("| exposed latency | float32 us | bfloat16 us | ratio | MB | MB |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    narrow = cases.narrowed(wide, ml_dtypes.bfloat16)
+    for latency in LATENCIES:
+        runs = [
+            emulated.emulate(library, inputs, dma_latency=latency)
+            for inputs in (wide, narrow)
+        ]
+        assert not any(run.findings for run in runs)
+        a, b = (run.answer for run in runs)
+        moved = [f"{(x.bytes_in + x.bytes_out) / 1e6:.2f}" for x in (a, b)]
+        print(
+            f"| {latency} cycles | {a.microseconds:.1f} | {b.microseconds:.1f} | "
+            f"{b.microseconds / a.microseconds:.2f} | {' | '.join(moved)} |",
+            flush=True,
+        )
+
+
 if __name__ == "__main__":
     built = build()
     for title, problem in problems.PROBLEMS.items():
         report(built, title, problem)
+    for title, problem in problems.IN_16_BITS.items():
+        report_formats(built, title, problem)

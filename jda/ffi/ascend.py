@@ -200,7 +200,7 @@ BACKEND = Backend(
     name="ascend",
     platforms=(*CARDS, "cpu"),  # on "cpu" where it is asked for, through copies
     operations={
-        "forward": in_float32("forward", forward),
+        "forward": forward,
         "backward": in_float32("backward", backward),
     },
     find=driver,

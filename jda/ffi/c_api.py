@@ -46,6 +46,8 @@ class AscendProblem(ctypes.Structure):
     _fields_ = (
         ("sizes", Sizes),
         ("y_axis", ctypes.c_int64),
+        ("feature_maps_dtype", ctypes.c_int64),
+        ("weight_dtype", ctypes.c_int64),
         ("deterministic", ctypes.c_int64),
     )
 
@@ -89,7 +91,7 @@ def enqueue(
 
     Args:
         operation: ``"forward"`` or ``"backward"``.
-        problem: sizes and options; everything is float32.
+        problem: sizes, dtypes and options; gradients are of float32 alone.
         pointers: as for `compute`, in the memory of the thread's current card.
         stream: an ``aclrtStream``.
 

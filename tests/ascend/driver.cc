@@ -26,13 +26,14 @@ using jda_ascend::Tiling;
 struct Request {
   int64_t batch, rows, channels, anchors, points, cameras, scales, groups;
   int64_t y_axis, cores, automatic_sync, deterministic, naive;
+  int64_t maps_format, weight_format;
   uint64_t seed;
   double dma_latency;
   uint64_t l2_bytes;  // 0: those of the card
   // feature_maps, spatial_shape, scale_start_index, sample_locations, weight, cotangent: inputs
   const void* inputs[6];
   // out; or grad_feature_maps, grad_sample_locations, grad_weight: null if not wanted
-  float* outputs[3];
+  void* outputs[3];
   const char* trace;
 };
 
@@ -123,9 +124,12 @@ struct Emulation {
 };
 
 Call call_of(const Request& r) {
-  return {r.batch,   r.rows,   r.channels,
-          r.anchors, r.points, r.cameras,
-          r.scales,  r.groups, static_cast<int32_t>(r.y_axis)};
+  Call call{r.batch,   r.rows,   r.channels,
+            r.anchors, r.points, r.cameras,
+            r.scales,  r.groups, static_cast<int32_t>(r.y_axis)};
+  call.maps_format = static_cast<jda_ascend::Format>(r.maps_format);
+  call.weight_format = static_cast<jda_ascend::Format>(r.weight_format);
+  return call;
 }
 
 }  // namespace

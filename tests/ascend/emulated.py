@@ -17,12 +17,16 @@ KERNELS = ASCEND / "kernels"
 EMULATOR = ROOT / "emulator" / "core"
 
 
+FORMATS = ("float32", "float16", "bfloat16")  # numbered as in tiling.h
+
+
 class Request(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("batch", "rows", "channels", "anchors")),
         *((name, ctypes.c_int64) for name in ("points", "cameras", "scales", "groups")),
         *((name, ctypes.c_int64) for name in ("y_axis", "cores", "automatic_sync")),
         *((name, ctypes.c_int64) for name in ("deterministic", "naive")),
+        *((name, ctypes.c_int64) for name in ("maps_format", "weight_format")),
         ("seed", ctypes.c_uint64),
         ("dma_latency", ctypes.c_double),
         ("l2_bytes", ctypes.c_uint64),
@@ -74,6 +78,8 @@ def request_of(inputs: Sequence[np.ndarray], order: str, **options: object) -> R
         scales=spatial_shape.shape[1],
         groups=weight.shape[-1],
         y_axis={"yx": 0, "xy": 1}[order],
+        maps_format=FORMATS.index(features.dtype.name),
+        weight_format=FORMATS.index(weight.dtype.name),
         **fields,
     )
 
@@ -92,7 +98,7 @@ def emulate(
     features, _, _, locations, weight = arrays
     if cotangent is None:
         shape = (*weight.shape[:2], features.shape[2])
-        results = [np.empty(shape, np.float32), None, None]
+        results = [np.empty(shape, features.dtype), None, None]
     else:
         arrays.append(np.ascontiguousarray(cotangent))
         like = (features, locations, weight)

@@ -90,7 +90,12 @@ void check_sizes(const Call& call, const Tiling& t) {
   EXPECT(holds(t.bilinear, backward ? spread : 2 * spread + jda_ascend::kBankShift));
   EXPECT(holds(t.ring, 2LL * t.block_anchors * t.row_pitch));
   EXPECT(holds(t.zero, backward ? 512 : t.row_pitch));
-  EXPECT(holds(t.corners, backward && !others ? 0 : 2 * t.buffers * n * t.sample_pitch));
+  const bool narrow = call.maps_format != jda_ascend::kFloat32;
+  const int64_t anchors = 2LL * t.block_anchors + 1;
+  EXPECT(holds(t.rounded, narrow ? whole(anchors * t.row_pitch, 2) / 2 : 0));
+  EXPECT(holds(t.widened, narrow ? 2 * n * t.sample_pitch : 0));
+  const int64_t loaded = narrow ? 2 * n * t.tile_pitch : 2 * n * t.sample_pitch;
+  EXPECT(holds(t.corners, backward && !others ? 0 : t.buffers * loaded));
   EXPECT(holds(t.gradients, features ? 4 * n * t.tile_pitch : 0));
   EXPECT(holds(t.dots, others ? 4 * n * t.weight_pitch : 0));
   EXPECT(holds(t.dots_scratch, others ? 4 * n * t.weight_pitch : 0));
@@ -104,7 +109,8 @@ void check_sizes(const Call& call, const Tiling& t) {
 
 void check_cut(const Call& call, const Tiling& t) {
   EXPECT(int64_t{t.group_channels} * call.groups == call.channels);
-  EXPECT(t.group_pitch >= t.group_channels && t.group_pitch % 8 == 0);
+  const int64_t lanes = call.maps_format == jda_ascend::kFloat32 ? 8 : 16;
+  EXPECT(t.group_pitch == whole(t.group_channels, lanes));
   EXPECT(int64_t{t.tiles} * t.tile_groups >= call.groups);
   EXPECT((t.tiles - 1LL) * t.tile_groups < call.groups);
   EXPECT(t.block_pairs % 8 == 0 && t.block_pairs >= 8 && t.block_anchors >= 1);
@@ -114,6 +120,8 @@ void check_cut(const Call& call, const Tiling& t) {
   EXPECT(t.buffers >= 2 && t.buffers <= 3);
   EXPECT(t.scales * t.weight_pitch / 8 <= 255);
   EXPECT(t.sample_pitch >= 2 * t.tile_pitch && t.sample_pitch % 8 == 0);
+  // Rows of 16 bits are widened as one piece, or with strides of 8 bits.
+  EXPECT(lanes == 8 || t.sample_pitch == 2 * t.tile_pitch || t.sample_pitch / 8 <= 255);
   EXPECT(t.tile_pitch / 8 <= 255 && t.tile_groups <= 64);
   EXPECT(t.samples * t.weight_pitch / 8 <= 255);
   EXPECT(2 * call.groups <= 4095 && call.scales <= 4095);
@@ -122,6 +130,7 @@ void check_cut(const Call& call, const Tiling& t) {
 void check_work(const Call& call, const Card& card, const Tiling& t) {
   EXPECT(t.cores >= 1 && t.cores <= card.cores);
   EXPECT(t.deterministic == (call.deterministic ? 1 : 0) && t.y_axis == call.y_axis);
+  EXPECT(t.maps_format == call.maps_format && t.weight_format == call.weight_format);
   EXPECT(t.counted_granules * t.cores >= t.granules);
   EXPECT(t.granules * 64 >= t.pairs);
   // Areas in GM that follow each other in whole lines.
@@ -134,19 +143,25 @@ void check_work(const Call& call, const Card& card, const Tiling& t) {
   EXPECT(t.counted_granules * 8 % 32 == 0);
   if (call.operation == Operation::kBackward) {
     EXPECT(t.share_unit * 8 % 32 == 0 && t.share_unit * call.scales * call.groups * 4 % 32 == 0);
-  } else if (call.channels * 4 % 32 == 0) {
+    return;
+  }
+  const int64_t row = call.channels * (call.maps_format == jda_ascend::kFloat32 ? 4 : 2);
+  if (row % 32 == 0) {
     EXPECT(t.share_unit == 1);
   } else if (t.pairs > 0) {
     EXPECT(t.share_unit % t.anchor_pairs == 0);
-    EXPECT(t.share_unit / t.anchor_pairs * call.channels * 4 % 32 == 0);
+    EXPECT(t.share_unit / t.anchor_pairs * row % 32 == 0);
   }
 }
 
 void check_all(Call call, const Card& card, bool must_fit) {
-  for (int variant = 0; variant < 9; ++variant) {
-    call.operation = variant == 0 ? Operation::kForward : Operation::kBackward;
+  for (int variant = 0; variant < 11; ++variant) {
+    const bool narrow = variant > 8;
+    call.operation = variant == 0 || narrow ? Operation::kForward : Operation::kBackward;
+    call.maps_format = narrow ? jda_ascend::kBfloat16 : jda_ascend::kFloat32;
+    call.weight_format = variant == 10 ? jda_ascend::kBfloat16 : jda_ascend::kFloat32;
     call.deterministic = variant == 8;
-    const int wants = variant == 8 ? 1 : variant;
+    const int wants = variant == 8 ? 1 : narrow ? 0 : variant;
     call.wants_features = wants & 1;
     call.wants_locations = wants & 2;
     call.wants_weight = wants & 4;
@@ -256,6 +271,11 @@ void check_ends_of_limits() {
   EXPECT(error(call).empty());
   ++call.channels;
   EXPECT(error(call).find("c / group=2041 on Ascend, where a block of pairs") == 0);
+  call.maps_format = jda_ascend::kFloat16;
+  call.channels = 2032;
+  EXPECT(error(call).empty());
+  ++call.channels;
+  EXPECT(error(call).find("c / group=2033 on Ascend, where a block of pairs") == 0);
 }
 
 // ---- choices

@@ -15,7 +15,13 @@ OK, INVALID_ARGUMENT, RESOURCE_EXHAUSTED = 0, 3, 8
 FAILED_PRECONDITION, INTERNAL, UNAVAILABLE = 9, 13, 14
 HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2
 ALL = (True, True, True)
-DTYPES = {"float32": 11, "float64": 12, "int32": 4}  # XLA's numbers
+DTYPES = {  # XLA's numbers
+    "int32": 4,
+    "float16": 10,
+    "float32": 11,
+    "float64": 12,
+    "bfloat16": 16,
+}
 
 
 @dataclass
@@ -32,12 +38,12 @@ class Call:
     def __post_init__(self) -> None:
         features, _, _, locations, weight = self.inputs
         self.y_axis = self.order.index("y")
-        shapes = [(*locations.shape[:2], features.shape[2])]
+        found = [((*locations.shape[:2], features.shape[2]), features.dtype)]
         if self.cotangent is not None:
             arrays = (features, locations, weight)
             pairs = zip(arrays, self.wanted, strict=True)
-            shapes = [a.shape if wanted else (0,) for a, wanted in pairs]
-        self.results = [np.full(shape, np.nan, np.float32) for shape in shapes]
+            found = [(a.shape if wanted else (0,), a.dtype) for a, wanted in pairs]
+        self.results = [np.full(shape, np.nan, dtype) for shape, dtype in found]
 
     @property
     def operands(self) -> list[np.ndarray]:
@@ -51,8 +57,9 @@ class Call:
     def problem(self) -> ctypes.Array[ctypes.c_int64]:
         features, locations, weight = (self.inputs[i] for i in (0, 3, 4))
         sizes = (*features.shape, *locations.shape[1:4], *weight.shape[4:])
-        numbers = (*sizes, self.y_axis, self.deterministic)
-        return (ctypes.c_int64 * 10)(*numbers)
+        dtypes = (DTYPES[x.dtype.name] for x in (features, weight))
+        numbers = (*sizes, self.y_axis, *dtypes, self.deterministic)
+        return (ctypes.c_int64 * 12)(*numbers)
 
     def pointers(
         self, operands: Sequence[int], results: Sequence[int]

@@ -21,6 +21,9 @@ def enqueue(
         order: of the coordinates.
     """
     sizes = c_api.sizes(inputs.feature_maps.shape, inputs.weight.shape)
-    problem = c_api.AscendProblem(sizes, order.index("y"), 0)
+    maps, weight = (
+        c_api.DTYPES[x.dtype.name] for x in (inputs.feature_maps, inputs.weight)
+    )
+    problem = c_api.AscendProblem(sizes, order.index("y"), maps, weight, 0)
     for operation in ("forward", "backward"):
         c_api.enqueue(operation, problem, pointers, stream)

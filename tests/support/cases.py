@@ -306,6 +306,20 @@ def judged_case(name: str, dtype: type = np.float32) -> Judgement:
     return judge(case(name, dtype))
 
 
+def judge_widened(inputs: Inputs) -> tuple[Inputs, np.ndarray, Judgement]:
+    """Inputs of 16 bits, a cotangent, and what the oracle says of the same numbers."""
+    cotangent = make_cotangent(inputs)
+    wide = cotangent.astype(np.float32)
+    return inputs, cotangent, judge(widened(inputs), cotangent=wide)
+
+
+@cache
+def half_case(
+    name: str, dtype: type, weights: type | None = None
+) -> tuple[Inputs, np.ndarray, Judgement]:
+    return judge_widened(narrowed(case(name), dtype, weights))
+
+
 def assert_gradients_within(grads: Sequence[np.ndarray], judged: Judgement) -> None:
     """All three gradients are right; of locations, where there is one right value."""
     features, locations, weight = (np.asarray(grad) for grad in grads)

@@ -11,6 +11,7 @@ from functools import partial
 from math import floor
 from typing import NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 AXES = {"yx": (0, 1), "xy": (1, 0)}  # positions of y and x in the last axis
@@ -267,3 +268,29 @@ def assert_within(got: np.ndarray, exact: np.ndarray, scale: np.ndarray) -> None
             f"{wrong.sum()} of {wrong.size} elements are off; the first at {index}: "
             f"got {got[index]}, right is {exact[index]} ± {allowed[index]:.3g}"
         )
+
+
+def assert_right(got: np.ndarray, exact: np.ndarray, scale: np.ndarray) -> None:
+    """By what the dtype of `got` allows."""
+    narrow = np.asarray(got).dtype.itemsize == 2
+    check = assert_rounded_once if narrow else assert_within
+    check(got, exact, scale)
+
+
+def spacing(exact: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """How far apart numbers of the dtype are around each element."""
+    info = ml_dtypes.finfo(dtype)
+    size = np.maximum(np.abs(exact), float(info.tiny))
+    found: np.ndarray = 2.0 ** np.floor(np.log2(size)) * float(info.eps)
+    return found
+
+
+def assert_rounded_once(got: np.ndarray, exact: np.ndarray, scale: np.ndarray) -> None:
+    """`got` has 16 bits: float32 and one rounding explain how far it is off."""
+    got = np.asarray(got)
+    assert got.shape == exact.shape, (got.shape, exact.shape)
+    in_float32 = 4 * float(np.finfo(np.float32).eps) * scale
+    allowed = in_float32 + spacing(np.abs(exact) + in_float32, got.dtype) / 2
+    error = np.abs(got.astype(np.float64) - exact)
+    wrong = ~(error <= np.where(scale == 0, 0, allowed))
+    assert not wrong.any(), f"{wrong.sum()} of {wrong.size} elements are off"

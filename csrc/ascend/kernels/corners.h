@@ -4,6 +4,7 @@
 #define JDA_ASCEND_CORNERS_H_
 
 #include "geometry.h"
+#include "narrow.h"
 
 namespace jda_ascend {
 
@@ -26,13 +27,21 @@ class Corners {
  public:
   __aicore__ inline Corners(const Tiling& tiling, Memory& memory, Blocks& blocks,
                             Geometry& geometry, const Operands& operands)
-      : t(tiling), memory_(memory), blocks_(blocks), geometry_(geometry) {
+      : t(tiling),
+        memory_(memory),
+        blocks_(blocks),
+        geometry_(geometry),
+        narrow_(tiling.maps_format != kFloat32),
+        loaded_pitch_(narrow_ ? 2 * tiling.tile_pitch : tiling.sample_pitch) {
     gm_features_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(operands.feature_maps));
+    gm_narrow_.SetGlobalBuffer(reinterpret_cast<__gm__ Bits16*>(operands.feature_maps));
     corners_ = memory_.Get<float>(t.corners);
+    widened_ = memory_.Get<float>(t.widened);
   }
 
   __aicore__ inline void Clear() {
     Duplicate(corners_, 0.0f, static_cast<int32_t>(corners_.GetSize()));
+    if (narrow_) Duplicate(widened_, 0.0f, static_cast<int32_t>(widened_.GetSize()));
   }
 
   __aicore__ inline void Load(Packet& packet) {
@@ -55,22 +64,34 @@ class Corners {
   // Rows that were not loaded: copies of others, and zeros for corners that lie outside the map,
   // whatever the buffer held before. True if there are any.
   __aicore__ inline bool FillRows(const Packet& packet) {
-    const LocalTensor<float> rows = Rows(packet.corners);
-    for (int32_t i = 0; packet.missing != 0 && i < packet.count; ++i) {
-      for (int32_t corner = 0; corner < 4; ++corner) {
-        if ((packet.missing >> (4 * i + corner) & 1) == 0) continue;
-        Duplicate(rows[Row(corner / 2, i, corner % 2)], 0.0f, t.tile_pitch);
-      }
-    }
-    for (int32_t i = 1; packet.repeated != 0 && i < packet.count; ++i) {
-      const int32_t from = static_cast<int32_t>(packet.repeated >> (4 * i) & 15) - 8;
-      if (from >= 0) CopySample(rows, i, from);
+    if (narrow_) {
+      FillRows(packet, NarrowRows(packet.corners));
+    } else {
+      FillRows(packet, Rows(packet.corners));
     }
     return packet.missing != 0 || packet.repeated != 0;
   }
 
+  // Rows of 16 bits as float32, which the vector unit computes with; true if the maps have such.
+  __aicore__ inline bool WidenRows(const Packet& packet) {
+    if (!narrow_) return false;
+    const LocalTensor<Bits16> from = NarrowRows(packet.corners);
+    const int32_t rows = t.samples + packet.count;
+    if (loaded_pitch_ == t.sample_pitch) {
+      Widen(t.maps_format, widened_, from, rows * t.sample_pitch);
+      return true;
+    }
+    const UnaryRepeatParams strides{1, 1, static_cast<uint8_t>(t.sample_pitch / kLanes),
+                                    static_cast<uint8_t>(loaded_pitch_ / kLanes16)};
+    for (int32_t c = 0; c < loaded_pitch_; c += kRepeat) {
+      jda_ascend::WidenRows(t.maps_format, widened_[c], from[c], kRepeat,
+                            static_cast<uint8_t>(rows), strides);
+    }
+    return true;
+  }
+
   __aicore__ inline LocalTensor<float> Rows(int32_t buffer) const {
-    return corners_[buffer * CornerFloats()];
+    return narrow_ ? widened_ : corners_[buffer * CornerNumbers()];
   }
 
   // Row of corner (y, x) of sample i of a packet.
@@ -79,9 +100,7 @@ class Corners {
   }
 
   // Blocks between the upper and the lower rows of a sample.
-  __aicore__ inline uint32_t RowsApart() const {
-    return static_cast<uint32_t>((t.samples * t.sample_pitch - 2 * t.tile_pitch) / kLanes);
-  }
+  __aicore__ inline uint32_t RowsApart() const { return LoadedApart<float>(t.sample_pitch); }
 
   // Of the samples of a packet, in order; `two` is what the sample before fetched.
   __aicore__ inline Place PlaceOf(const Packet& packet, int64_t element, int32_t i,
@@ -98,7 +117,7 @@ class Corners {
   // The gap in GM between the corner pairs of a map's two rows, or -1 where one copy cannot do it.
   __aicore__ inline int64_t RowGap(const Place& place) const {
     if (place.flags != kInside || !memory_.dense || !memory_.whole_rows) return -1;
-    const int64_t bytes = (place.width - 2) * t.channels * static_cast<int64_t>(sizeof(float));
+    const int64_t bytes = (place.width - 2) * t.channels * NumberBytes();
     return bytes <= 0xffffffffLL ? bytes : -1;
   }
 
@@ -109,9 +128,29 @@ class Corners {
   }
 
  private:
-  // Floats of all corner rows of a packet.
-  __aicore__ inline uint32_t CornerFloats() const {
-    return static_cast<uint32_t>(2 * t.samples * t.sample_pitch);
+  // Numbers of all corner rows of a packet.
+  __aicore__ inline uint32_t CornerNumbers() const {
+    return static_cast<uint32_t>(2 * t.samples * loaded_pitch_);
+  }
+
+  // Row() among rows as they come.
+  __aicore__ inline uint32_t LoadedRow(int32_t y, int32_t i, int32_t x) const {
+    return static_cast<uint32_t>((y * t.samples + i) * loaded_pitch_ + x * t.tile_pitch);
+  }
+
+  // RowsApart() of rows of T with such a pitch.
+  template <typename T>
+  __aicore__ inline uint32_t LoadedApart(int32_t pitch) const {
+    constexpr int32_t lanes = 32 / sizeof(T);
+    return static_cast<uint32_t>((t.samples * pitch - 2 * t.tile_pitch) / lanes);
+  }
+
+  __aicore__ inline int64_t NumberBytes() const {
+    return static_cast<int64_t>(narrow_ ? sizeof(Bits16) : sizeof(float));
+  }
+
+  __aicore__ inline LocalTensor<Bits16> NarrowRows(int32_t buffer) const {
+    return corners_.ReinterpretCast<Bits16>()[buffer * CornerNumbers()];
   }
 
   __aicore__ inline uint64_t Two(const Packet& packet, int32_t plane, int32_t at) const {
@@ -131,43 +170,85 @@ class Corners {
 
   __aicore__ inline void LoadInside(const Packet& packet, const Place& place, int32_t i,
                                     int64_t gap) {
-    const uint32_t bytes = static_cast<uint32_t>(2 * t.channels * sizeof(float));
-    DataCopyPad(Rows(packet.corners)[Row(0, i, 0)], gm_features_[Element(place, 0, 0, 0)],
-                DataCopyExtParams{2, bytes, static_cast<uint32_t>(gap), RowsApart(), 0},
-                DataCopyPadExtParams<float>{false, 0, 0, 0.0f});
+    if (narrow_) {
+      LoadInside(NarrowRows(packet.corners), gm_narrow_, place, i, gap);
+    } else {
+      LoadInside(Rows(packet.corners), gm_features_, place, i, gap);
+    }
+  }
+
+  template <typename T>
+  __aicore__ inline void LoadInside(const LocalTensor<T>& corners, const GlobalTensor<T>& features,
+                                    const Place& place, int32_t i, int64_t gap) {
+    const uint32_t bytes = static_cast<uint32_t>(2 * t.channels * sizeof(T));
+    const uint32_t apart = LoadedApart<T>(loaded_pitch_);
+    DataCopyPad(corners[LoadedRow(0, i, 0)], features[Element(place, 0, 0, 0)],
+                DataCopyExtParams{2, bytes, static_cast<uint32_t>(gap), apart, 0},
+                DataCopyPadExtParams<T>{false, 0, 0, T(0)});
   }
 
   __aicore__ inline void LoadAtBorder(Packet& packet, const Place& place, int32_t i) {
-    const LocalTensor<float> corners = Rows(packet.corners);
+    if (narrow_) {
+      LoadAtBorder(packet, NarrowRows(packet.corners), gm_narrow_, place, i);
+    } else {
+      LoadAtBorder(packet, Rows(packet.corners), gm_features_, place, i);
+    }
+  }
+
+  template <typename T>
+  __aicore__ inline void LoadAtBorder(Packet& packet, const LocalTensor<T>& corners,
+                                      const GlobalTensor<T>& features, const Place& place,
+                                      int32_t i) {
     const int32_t groups = memory_.GroupsOf(packet.tile);
     for (int32_t y = 0; y < 2; ++y) {
       const bool row_inside = (place.flags >> y & 1) != 0;
       const bool both = memory_.whole_rows && (place.flags & 12) == 12;
       for (int32_t x = 0; x < 2; ++x) {
-        const LocalTensor<float> to = corners[Row(y, i, x)];
+        const LocalTensor<T> to = corners[LoadedRow(y, i, x)];
         if (!row_inside || (place.flags >> (2 + x) & 1) == 0) {
           packet.missing |= uint64_t{1} << (4 * i + 2 * y + x);
         } else if (!both) {
-          memory_.LoadRows(to, gm_features_[Element(place, packet.tile, y, x)], 1, groups);
+          memory_.LoadRows(to, features[Element(place, packet.tile, y, x)], 1, groups);
         } else if (x == 0) {
-          memory_.LoadRows(to, gm_features_[Element(place, packet.tile, y, 0)], 2, groups);
+          memory_.LoadRows(to, features[Element(place, packet.tile, y, 0)], 2, groups);
         }
       }
     }
   }
 
-  __aicore__ inline void CopySample(const LocalTensor<float>& rows, int32_t i, int32_t from) {
-    const uint16_t blocks = static_cast<uint16_t>(2 * t.tile_pitch / kLanes);
-    const uint16_t gap = static_cast<uint16_t>(RowsApart());
-    DataCopy(rows[Row(0, i, 0)], rows[Row(0, from, 0)], DataCopyParams{2, blocks, gap, gap});
+  template <typename T>
+  __aicore__ inline void FillRows(const Packet& packet, const LocalTensor<T>& rows) {
+    for (int32_t i = 0; packet.missing != 0 && i < packet.count; ++i) {
+      for (int32_t corner = 0; corner < 4; ++corner) {
+        if ((packet.missing >> (4 * i + corner) & 1) == 0) continue;
+        Duplicate(rows[LoadedRow(corner / 2, i, corner % 2)], T(0), t.tile_pitch);
+      }
+    }
+    for (int32_t i = 1; packet.repeated != 0 && i < packet.count; ++i) {
+      const int32_t from = static_cast<int32_t>(packet.repeated >> (4 * i) & 15) - 8;
+      if (from >= 0) CopySample(rows, i, from);
+    }
+  }
+
+  template <typename T>
+  __aicore__ inline void CopySample(const LocalTensor<T>& rows, int32_t i, int32_t from) {
+    constexpr int32_t lanes = 32 / sizeof(T);
+    const uint16_t blocks = static_cast<uint16_t>(2 * t.tile_pitch / lanes);
+    const uint16_t gap = static_cast<uint16_t>(LoadedApart<T>(loaded_pitch_));
+    DataCopy(rows[LoadedRow(0, i, 0)], rows[LoadedRow(0, from, 0)],
+             DataCopyParams{2, blocks, gap, gap});
   }
 
   const Tiling& t;
   Memory& memory_;
   Blocks& blocks_;
   Geometry& geometry_;
+  const bool narrow_;
+  const int32_t loaded_pitch_;  // as sample_pitch, of rows as they come
   GlobalTensor<float> gm_features_;
-  LocalTensor<float> corners_;
+  GlobalTensor<Bits16> gm_narrow_;
+  LocalTensor<float> corners_;  // as they come
+  LocalTensor<float> widened_;  // of one packet
 };
 
 }  // namespace jda_ascend

@@ -9,16 +9,19 @@ class Forward : PacketKernel {
  public:
   __aicore__ inline Forward(const Tiling& tiling, TPipe& pipe, const Operands& operands,
                             GM_ADDR out)
-      : PacketKernel(tiling, pipe, operands, true) {
+      : PacketKernel(tiling, pipe, operands, true), narrow_(tiling.maps_format != kFloat32) {
+    gm_rounded_out_.SetGlobalBuffer(reinterpret_cast<__gm__ Bits16*>(out));
     gm_out_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(out));
     gm_partials_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(operands.workspace + t.partials));
     spread_ = memory_.Get<float>(t.spread);
     bilinear_ = memory_.Get<float>(t.bilinear);
     samples_ = memory_.Get<float>(t.scratch);
     sums_ = memory_.Get<float>(t.ring);
+    rounded_ = memory_.Get<Bits16>(t.rounded);
     zero_ = memory_.Get<float>(t.zero);
     Duplicate(zero_, 0.0f, t.row_pitch);
     Duplicate(sums_, 0.0f, static_cast<int32_t>(sums_.GetSize()));
+    if (narrow_) Duplicate(Rounded(kNoSlot), Bits16(0), t.row_pitch);
   }
 
   __aicore__ inline void Run() {
@@ -53,12 +56,17 @@ class Forward : PacketKernel {
     if (packet.opens_step) weights_.Pick(packet);
     const bool filled = corners_.FillRows(packet);
     if (spread || filled) PipeBarrier<PIPE_V>();
+    const bool widened = corners_.WidenRows(packet);
+    if (widened) {
+      schedule_.Release(packet);
+      PipeBarrier<PIPE_V>();
+    }
     const LocalTensor<float> rows = corners_.Rows(packet.corners);
     AddColumns(packet, rows);
     weights_.Spread(packet, spread_);
     PipeBarrier<PIPE_V>();
     AddRows(rows, packet.count);
-    schedule_.Release(packet);
+    if (!widened) schedule_.Release(packet);
     PipeBarrier<PIPE_V>();
     weights_.Multiply(samples_, samples_, t.tile_pitch, spread_, packet.count);
     PipeBarrier<PIPE_V>();
@@ -153,7 +161,16 @@ class Forward : PacketKernel {
 
   // ---- sums of anchors and where they go
 
-  __aicore__ inline LocalTensor<float> Sum(int32_t slot) const { return sums_[slot * t.row_pitch]; }
+  static constexpr int32_t kNoSlot = -1;  // zero_, where sums of several cores come together
+
+  __aicore__ inline LocalTensor<float> Sum(int32_t slot) const {
+    return slot == kNoSlot ? zero_ : sums_[slot * t.row_pitch];
+  }
+
+  // The sum as it is stored, where that is in 16 bits.
+  __aicore__ inline LocalTensor<Bits16> Rounded(int32_t slot) const {
+    return rounded_[(slot - kNoSlot) * t.row_pitch];
+  }
 
   // Sums of anchors that the block is the first to touch start at zero.
   __aicore__ inline void OpenBlock(const Packet& packet) {
@@ -167,39 +184,53 @@ class Forward : PacketKernel {
   // Stores the anchors that are complete: all but the last, if the next block goes on with it.
   __aicore__ inline void CloseBlock(const Packet& packet) {
     const Block& block = blocks_[packet.block];
-    SetFlag<HardEvent::V_MTE3>(kSumsEvent + packet.block);
-    WaitFlag<HardEvent::V_MTE3>(kSumsEvent + packet.block);
     const int64_t following = schedule_.AnchorAfter(packet);
     open_anchor_ = block.anchor[block.runs - 1] == following ? following : -1;
+    if (narrow_) RoundSums(block);
+    SetFlag<HardEvent::V_MTE3>(kSumsEvent + packet.block);
+    WaitFlag<HardEvent::V_MTE3>(kSumsEvent + packet.block);
     for (int32_t run = 0; run < block.runs; ++run) {
       if (block.anchor[run] == open_anchor_) continue;
       StoreEmptyBefore(block.anchor[run]);
-      Store(block.anchor[run], Sum(block.slot[run]));
+      Store(block.anchor[run], block.slot[run]);
       next_out_ = block.anchor[run] + 1;
     }
     SetFlag<HardEvent::MTE3_V>(kSumsEvent + packet.block);
   }
 
+  __aicore__ inline void RoundSums(const Block& block) {
+    PipeBarrier<PIPE_V>();
+    for (int32_t run = 0; run < block.runs; ++run) {
+      if (block.anchor[run] == open_anchor_) continue;
+      Round(t.maps_format, Rounded(block.slot[run]), Sum(block.slot[run]), t.row_pitch);
+    }
+  }
+
   __aicore__ inline void StoreEmptyBefore(int64_t anchor) {
-    for (; next_out_ < anchor; ++next_out_) Store(next_out_, zero_);
+    for (; next_out_ < anchor; ++next_out_) Store(next_out_, kNoSlot);
   }
 
   // An anchor that began before this core's share belongs to another core, which finds the sum in
   // the workspace. One that goes on after it waits for the others' sums.
-  __aicore__ inline void Store(int64_t anchor, const LocalTensor<float>& sum) {
+  __aicore__ inline void Store(int64_t anchor, int32_t slot) {
     if (anchor * t.anchor_pairs < shares_.begin()) {
-      memory_.StoreRows(gm_partials_[Partial(shares_.core())], sum, 1,
+      memory_.StoreRows(gm_partials_[Partial(shares_.core())], Sum(slot), 1,
                         static_cast<int32_t>(t.groups));
     } else if ((anchor + 1) * t.anchor_pairs > shares_.end()) {
-      unfinished_ = sum;
+      unfinished_ = Sum(slot);
     } else {
-      StoreOut(anchor, sum);
+      StoreOut(anchor, slot);
     }
   }
 
-  __aicore__ inline void StoreOut(int64_t anchor, const LocalTensor<float>& sum) {
-    memory_.StoreRows(gm_out_[static_cast<uint64_t>(anchor * t.channels)], sum, 1,
-                      static_cast<int32_t>(t.groups));
+  __aicore__ inline void StoreOut(int64_t anchor, int32_t slot) {
+    const uint64_t at = static_cast<uint64_t>(anchor * t.channels);
+    const int32_t groups = static_cast<int32_t>(t.groups);
+    if (narrow_) {
+      memory_.StoreRows(gm_rounded_out_[at], Rounded(slot), 1, groups);
+    } else {
+      memory_.StoreRows(gm_out_[at], Sum(slot), 1, groups);
+    }
   }
 
   __aicore__ inline uint64_t Partial(int32_t core) const {
@@ -209,11 +240,16 @@ class Forward : PacketKernel {
   // Zeros for every anchor, in ranges of whole blocks.
   __aicore__ inline void StoreNothing() {
     const int64_t all = t.batch * t.anchors * t.channels;
-    const int64_t each = AlignUp((all + t.cores - 1) / t.cores, kLanes);
+    const int64_t each = AlignUp((all + t.cores - 1) / t.cores, kLanes16);
     const int64_t first = Smaller(shares_.core() * each, all);
     SetFlag<HardEvent::V_MTE3>(kZeroEvent);
     WaitFlag<HardEvent::V_MTE3>(kZeroEvent);
-    memory_.StoreZeros(gm_out_, first, Smaller(first + each, all) - first, zero_);
+    const int64_t count = Smaller(first + each, all) - first;
+    if (narrow_) {
+      memory_.StoreZeros(gm_rounded_out_, first, count, zero_.ReinterpretCast<Bits16>());
+    } else {
+      memory_.StoreZeros(gm_out_, first, count, zero_);
+    }
   }
 
   // The core that has an anchor's first pairs adds what the others found, in their order: results
@@ -229,9 +265,13 @@ class Forward : PacketKernel {
     int32_t core = shares_.core() + 1;
     while (core < t.cores && shares_.Slot(core) < (anchor + 1) * t.anchor_pairs)
       AddPartials(anchor, core);
+    if (narrow_) {
+      PipeBarrier<PIPE_V>();
+      Round(t.maps_format, Rounded(kNoSlot), zero_, t.row_pitch);
+    }
     SetFlag<HardEvent::V_MTE3>(kCombinedEvent);
     WaitFlag<HardEvent::V_MTE3>(kCombinedEvent);
-    StoreOut(anchor, zero_);
+    StoreOut(anchor, kNoSlot);
   }
 
   // Adds the sums of `core` and those after it to zero_, as many as the ring holds.
@@ -258,9 +298,12 @@ class Forward : PacketKernel {
     }
   }
 
+  const bool narrow_;  // results have 16 bits
   GlobalTensor<float> gm_out_;
+  GlobalTensor<Bits16> gm_rounded_out_;
   GlobalTensor<float> gm_partials_;
   LocalTensor<float> spread_, bilinear_, samples_, sums_, zero_, unfinished_;
+  LocalTensor<Bits16> rounded_;
   int64_t next_out_ = 0;      // the first anchor that is not stored yet
   int64_t open_anchor_ = -1;  // whose sum the next block goes on with
 };

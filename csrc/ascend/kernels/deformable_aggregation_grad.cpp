@@ -225,7 +225,7 @@ class Backward : PacketKernel {
     WaitFlag<HardEvent::V_MTE3>(kStoredWeightsEvent + packet.weights);
     for (int32_t i = 0; i < block.pairs;) {
       const int32_t run = blocks_.RunOfPairs(block, i, block.pairs);
-      DataCopyExtParams copy = weights_.Copy(groups, run);
+      DataCopyExtParams copy = weights_.Copy(groups, run, t.weight_pitch);
       const uint32_t others = copy.srcStride;  // the other way round from UB to GM
       copy.srcStride = copy.dstStride;
       copy.dstStride = others;

@@ -19,6 +19,7 @@ using jda::Operation;
 struct Call : jda::Sizes {
   int32_t y_axis;  // 0: locations are (y, x), 1: (x, y)
   Operation operation = Operation::kForward;
+  Format maps_format = kFloat32, weight_format = kFloat32;  // float32 for the backward kernel
   // Of the backward kernel. A deterministic gradient of the feature maps is a launch of its own,
   // which wants nothing else.
   bool wants_features = false, wants_locations = false, wants_weight = false;
@@ -38,8 +39,12 @@ constexpr int64_t kMaxCopyBlocks = 4095;
 constexpr int64_t kZeroBytes = 2048;  // what the backward kernel clears at once
 constexpr int64_t kBlockWords = 4;    // granules whose bits fill a block
 constexpr int64_t kLine = 512;        // bytes: what GM transfers like to be aligned to
+constexpr int64_t kBytes16 = 2;
 
 inline int64_t Up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+// Numbers of a format in a 32-byte block.
+inline int64_t LanesOf(int32_t format) { return format == kFloat32 ? kLanes : kLanes16; }
 
 inline std::string Limit(const char* name, int64_t value, const std::string& allowed) {
   return std::string(name) + "=" + std::to_string(value) + " on Ascend, where " + allowed;
@@ -72,7 +77,10 @@ inline void ApplyCut(const Call& call, const Cut& cut, Tiling& t) {
   // coefficients do. The backward kernel needs all rows at the same distance.
   const bool forward = call.operation == Operation::kForward;
   t.planes = forward ? kForwardPlanes : kBackwardPlanes;
-  t.sample_pitch = 2 * t.tile_pitch + (forward && t.tile_pitch % kRepeat == 0 ? kLanes : 0);
+  // What rows of 16 bits are widened to is written row by row where there is such a block.
+  const bool steps = call.maps_format == kFloat32 || 2 * t.tile_pitch / kLanes < kMaxStride;
+  const bool apart = forward && t.tile_pitch % kRepeat == 0 && steps;
+  t.sample_pitch = 2 * t.tile_pitch + (apart ? kLanes : 0);
   t.row_pitch = t.tiles * t.tile_pitch;
   t.samples = static_cast<int32_t>(cut.samples);
   t.buffers = static_cast<int32_t>(cut.buffers);
@@ -101,7 +109,9 @@ inline int64_t LayOut(const Call& call, Tiling& t) {
   const int64_t f = sizeof(float), bank = kBankFloats * f, shift = kBankShift * f;
   const int64_t pairs = t.block_pairs, samples = t.samples, scales = call.scales;
   const int64_t maps = call.cameras * scales;
+  const bool narrow = t.maps_format != kFloat32;
   const int64_t corners = 2 * samples * t.sample_pitch * f;
+  const int64_t loaded = narrow ? 4 * samples * t.tile_pitch * kBytes16 : corners;
   const int64_t copies = backward ? 1 : 2;
 
   put(t.slots, int64_t{t.cores} * 32);
@@ -109,12 +119,15 @@ inline int64_t LayOut(const Call& call, Tiling& t) {
   put(t.words, 2 * kWords * static_cast<int64_t>(sizeof(uint64_t)));
   const int64_t before_share = end;
   end = 0;
-  put(t.corners, reads_features ? t.buffers * corners : 0);
+  put(t.corners, reads_features ? t.buffers * loaded : 0);
   end = Up(std::max(end, before_share), bank);
   put(t.scratch, std::max({(backward ? 8 : 10) * scales * pairs * f, 2 * kChunk * f,
                            reduces && !writes_features ? 0 : samples * t.tile_pitch * f}));
   end = Up(end, bank) + shift;  // sums are read along with what lies at the start of a bank
   put(t.ring, 2 * int64_t{t.block_anchors} * t.row_pitch * f);
+  put(t.rounded, narrow ? (2 * t.block_anchors + 1) * t.row_pitch * kBytes16 : 0);
+  end = Up(end, bank);
+  if (narrow) put(t.widened, corners);
   end = Up(end, bank);
   put(t.bilinear, copies * (4 * kSpread * kLanes * f) + (copies - 1) * shift);
   end = Up(end, bank);
@@ -182,11 +195,13 @@ inline bool ChooseCut(const Call& call, const Card& card, int64_t least_tiles, T
 
 // No two cores write into one 32-byte block of GM: no document says what becomes of it.
 inline int64_t ShareUnit(const Call& call, const Tiling& t) {
-  const auto whole_blocks = [](int64_t floats) { return kLanes / std::gcd(floats, kLanes); };
+  const auto whole_blocks = [](int64_t numbers, int64_t lanes = kLanes) {
+    return lanes / std::gcd(numbers, lanes);
+  };
   if (call.operation == Operation::kBackward) {  // gradients of locations and of weights
     return std::max(whole_blocks(2), whole_blocks(call.scales * call.groups));
   }
-  const int64_t anchors = whole_blocks(call.channels);
+  const int64_t anchors = whole_blocks(call.channels, LanesOf(call.maps_format));
   return anchors == 1 ? 1 : anchors * t.anchor_pairs;  // a row may be the sum of several cores
 }
 
@@ -215,13 +230,15 @@ inline std::string MakeTiling(const Call& call, const Card& card, Tiling& t) {
   const std::string error = in::CheckLimits(call);
   if (!error.empty()) return error;
   t.y_axis = call.y_axis;
+  t.maps_format = call.maps_format;
+  t.weight_format = call.weight_format;
   t.deterministic = call.deterministic ? 1 : 0;
   t.anchor_pairs = call.points * call.cameras;
   t.pairs = call.scales == 0 ? 0 : call.batch * call.anchors * t.anchor_pairs;
   t.granules = in::Up(t.pairs, kGranule) / kGranule;
   t.share_unit = in::ShareUnit(call, t);
   t.group_channels = static_cast<int32_t>(call.channels / call.groups);
-  t.group_pitch = static_cast<int32_t>(in::Up(t.group_channels, kLanes));
+  t.group_pitch = static_cast<int32_t>(in::Up(t.group_channels, in::LanesOf(t.maps_format)));
 
   int64_t pieces = t.pairs == 0 ? call.batch * call.anchors : t.granules;
   int64_t least_tiles = 1;

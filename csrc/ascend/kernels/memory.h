@@ -39,24 +39,31 @@ class Memory {
   // Rows of `groups` groups, one after the other both in GM and in UB. Groups of a whole number of
   // blocks need no padding, so such rows are one piece; others are copied group by group and the
   // copy itself pads them with zeros.
-  __aicore__ inline void LoadRows(const LocalTensor<float>& to, const GlobalTensor<float>& from,
+  template <typename T>
+  __aicore__ inline void LoadRows(const LocalTensor<T>& to, const GlobalTensor<T>& from,
                                   int32_t rows, int32_t groups) {
-    const uint8_t padding = static_cast<uint8_t>(t.group_pitch - t.group_channels);
-    DataCopyPad(to, from, RowCopy(rows, groups),
-                DataCopyPadExtParams<float>{padding != 0, 0, padding, 0.0f});
+    const int64_t bytes = t.group_channels * static_cast<int64_t>(sizeof(T));
+    const uint8_t padding = static_cast<uint8_t>((AlignUp(bytes, 32) - bytes) / sizeof(T));
+    DataCopyPad(to, from, RowCopy<T>(rows, groups),
+                DataCopyPadExtParams<T>{padding != 0, 0, padding, T(0)});
   }
 
-  __aicore__ inline void StoreRows(const GlobalTensor<float>& to, const LocalTensor<float>& from,
+  template <typename T>
+  __aicore__ inline void StoreRows(const GlobalTensor<T>& to, const LocalTensor<T>& from,
                                    int32_t rows, int32_t groups) {
-    DataCopyPad(to, from, RowCopy(rows, groups));
+    DataCopyExtParams copy = RowCopy<T>(rows, groups);
+    copy.srcStride = copy.dstStride;  // the gaps are those of UB
+    copy.dstStride = 0;
+    DataCopyPad(to, from, copy);
   }
 
   // `zeros` again and again.
-  __aicore__ inline void StoreZeros(const GlobalTensor<float>& to, int64_t first, int64_t count,
-                                    const LocalTensor<float>& zeros) {
+  template <typename T>
+  __aicore__ inline void StoreZeros(const GlobalTensor<T>& to, int64_t first, int64_t count,
+                                    const LocalTensor<T>& zeros) {
     const int64_t most = zeros.GetSize();
     for (int64_t done = 0; done < count; done += most) {
-      const uint32_t bytes = static_cast<uint32_t>(Smaller(most, count - done) * sizeof(float));
+      const uint32_t bytes = static_cast<uint32_t>(Smaller(most, count - done) * sizeof(T));
       DataCopyPad(to[static_cast<uint64_t>(first + done)], zeros,
                   DataCopyExtParams{1, bytes, 0, 0, 0});
     }
@@ -71,10 +78,13 @@ class Memory {
   const bool whole_rows;  // a tile is all groups
 
  private:
+  // From GM to UB. Where maps have 16 bits, a group of float32 may end blocks before the next one.
+  template <typename T>
   __aicore__ inline DataCopyExtParams RowCopy(int32_t rows, int32_t groups) const {
-    const uint32_t group_bytes = t.group_channels * sizeof(float);
+    const uint32_t group_bytes = t.group_channels * sizeof(T);
     if (dense) return {1, rows * groups * group_bytes, 0, 0, 0};
-    return {static_cast<uint16_t>(rows * groups), group_bytes, 0, 0, 0};
+    const uint32_t gap = (t.group_pitch * sizeof(T) - group_bytes) / 32;
+    return {static_cast<uint16_t>(rows * groups), group_bytes, 0, gap, 0};
   }
 
   const Tiling& t;

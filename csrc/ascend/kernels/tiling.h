@@ -9,7 +9,8 @@
 // the channel groups that are processed together.
 //
 // A row in UB holds `tile_groups` groups, each padded to whole 32-byte blocks: every group starts
-// aligned, whatever the number of channels.
+// aligned, whatever the number of channels. Rows of 16 bits have the same pitch in numbers as the rows
+// of float32 that they are widened to, so a row is widened as one piece.
 //
 // In a deterministic launch a core adds to the tiles of grad_feature_maps that it owns, alone and in
 // order. It adds atomically even so: where tiles do not fill whole 32-byte blocks of a row, two cores
@@ -35,8 +36,12 @@ constexpr int32_t kRepeat = 64;  // floats in one repeat
 constexpr int32_t kMaxRepeats = 255;
 constexpr int32_t kSpread = 32;  // samples whose coefficients are spread over blocks at once
 constexpr int32_t kForwardPlanes = 7, kBackwardPlanes = 11;  // of the geometry of a block
+constexpr int32_t kLanes16 = 16;                             // 16-bit numbers in a 32-byte block
 constexpr int32_t kBankFloats = 128;  // UB addresses this far apart share a group of banks
 constexpr int32_t kBankShift = kBankFloats / 2;  // to where a repeat's operands do not meet
+
+// How numbers are stored in GM. All are computed with in float32.
+enum Format : int32_t { kFloat32, kFloat16, kBfloat16 };
 
 struct Area {
   uint32_t offset;  // bytes from the start of UB
@@ -51,6 +56,8 @@ struct Tiling : jda::Sizes {
   int64_t share_unit;  // pairs: shares end at multiples of it, so that results fill whole blocks
 
   int32_t cores;
+  int32_t maps_format;     // a Format: of feature maps and results
+  int32_t weight_format;   // a Format
   int32_t y_axis;          // position of y in a location
   int32_t deterministic;   // 1: cores own tiles of grad_feature_maps
   int32_t samples;         // of a packet at most: 1, 2, 4 or 8
@@ -76,7 +83,7 @@ struct Tiling : jda::Sizes {
   Area maps, map_rows, slot;
   Area raw, bits_held, compact, iota, offsets, pairs_held, place;
   Area geometry, scratch, weights, step_weights, spread, bilinear;
-  Area corners, ring, zero;
+  Area corners, widened, ring, rounded, zero;
   Area gradients, dots, dots_scratch, edges, location_gradient, location_rows;
   uint32_t ub_bytes, unused;
 };

@@ -4,6 +4,7 @@
 #define JDA_ASCEND_WEIGHTS_H_
 
 #include "blocks.h"
+#include "narrow.h"
 
 namespace jda_ascend {
 
@@ -11,8 +12,9 @@ class Weights {
  public:
   __aicore__ inline Weights(const Tiling& tiling, Memory& memory, Blocks& blocks,
                             const Operands& operands)
-      : t(tiling), memory_(memory), blocks_(blocks) {
+      : t(tiling), memory_(memory), blocks_(blocks), narrow_(tiling.weight_format != kFloat32) {
     gm_weight_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(operands.weight));
+    gm_narrow_.SetGlobalBuffer(reinterpret_cast<__gm__ Bits16*>(operands.weight));
     weights_ = memory_.Get<float>(t.weights);
   }
 
@@ -37,15 +39,17 @@ class Weights {
     }
   }
 
-  // Weights of `pairs` pairs from GM to UB.
-  __aicore__ inline DataCopyExtParams Copy(int32_t groups, int32_t pairs) const {
+  // Weights of `pairs` pairs from GM to UB, in rows of `pitch` numbers.
+  template <typename T = float>
+  __aicore__ inline DataCopyExtParams Copy(int32_t groups, int32_t pairs, int64_t pitch) const {
+    constexpr int32_t lanes = 32 / sizeof(T);
     const int64_t rows = pairs * t.scales;
-    const uint32_t bytes = static_cast<uint32_t>(groups * sizeof(float));
-    if (groups == t.groups && groups == t.weight_pitch) {
+    const uint32_t bytes = static_cast<uint32_t>(groups * sizeof(T));
+    if (groups == t.groups && groups == pitch) {
       return {1, static_cast<uint32_t>(rows * bytes), 0, 0, 0};
     }
-    const uint32_t others = static_cast<uint32_t>((t.groups - groups) * sizeof(float));
-    const uint32_t gap = static_cast<uint32_t>((t.weight_pitch - AlignUp(groups, kLanes)) / kLanes);
+    const uint32_t others = static_cast<uint32_t>((t.groups - groups) * sizeof(T));
+    const uint32_t gap = static_cast<uint32_t>((pitch - groups) / lanes);
     return {static_cast<uint16_t>(rows), bytes, others, gap, 0};
   }
 
@@ -54,8 +58,9 @@ class Weights {
                                  static_cast<int64_t>(tile) * t.tile_groups);
   }
 
-  // The weights of the step without those of other scales: Brcb knows no gaps.
+  // The weights of the step, in float32 and without those of other scales: Brcb knows no gaps.
   __aicore__ inline void Pick(const Packet& packet) {
+    if (narrow_) return PickNarrow(packet);
     step_weights_ = At(packet.weights, 0, 0);
     if (t.scales == 1) return;
     step_weights_ = memory_.Get<float>(t.step_weights);
@@ -95,18 +100,49 @@ class Weights {
   __aicore__ inline const LocalTensor<float>& OfStep() const { return step_weights_; }
 
  private:
+  // Numbers of a row of 16 bits. It takes no more blocks than one of float32.
+  __aicore__ inline int64_t NarrowPitch() const { return AlignUp(t.tile_groups, kLanes16); }
+
+  __aicore__ inline LocalTensor<Bits16> NarrowAt(int32_t buffer, int32_t i, int32_t scale) const {
+    const int64_t row = (static_cast<int64_t>(buffer) * t.block_pairs + i) * t.scales + scale;
+    return weights_.ReinterpretCast<Bits16>()[static_cast<uint32_t>(row * NarrowPitch())];
+  }
+
+  __aicore__ inline void PickNarrow(const Packet& packet) {
+    step_weights_ = memory_.Get<float>(t.step_weights);
+    const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
+    const uint8_t apart = static_cast<uint8_t>(t.scales * NarrowPitch() / kLanes16);
+    const int32_t pairs = blocks_[packet.block].pairs;
+    for (int32_t i = 0; i < pairs; i += kMaxRepeats) {
+      WidenRows(t.weight_format, step_weights_[i * t.weight_pitch],
+                NarrowAt(packet.weights, i, packet.scale), static_cast<uint64_t>(t.weight_pitch),
+                static_cast<uint8_t>(Smaller(kMaxRepeats, pairs - i)),
+                UnaryRepeatParams{1, 1, pitch, apart});
+    }
+  }
+
   __aicore__ inline void LoadRun(const Step& step, int32_t i, int32_t run) {
     const int64_t pair = blocks_.Pair(blocks_[step.block], i);
     const int32_t groups = memory_.GroupsOf(step.tile);
-    const uint8_t padding = static_cast<uint8_t>(AlignUp(groups, kLanes) - groups);
-    DataCopyPad(At(step.weights, i, 0), gm_weight_[Element(pair, step.tile)], Copy(groups, run),
-                DataCopyPadExtParams<float>{padding != 0, 0, padding, 0.0f});
+    const int32_t lanes = narrow_ ? kLanes16 : kLanes;
+    const uint8_t padding = static_cast<uint8_t>(AlignUp(groups, lanes) - groups);
+    if (narrow_) {
+      DataCopyPad(NarrowAt(step.weights, i, 0), gm_narrow_[Element(pair, step.tile)],
+                  Copy<Bits16>(groups, run, NarrowPitch()),
+                  DataCopyPadExtParams<Bits16>{padding != 0, 0, padding, 0});
+    } else {
+      DataCopyPad(At(step.weights, i, 0), gm_weight_[Element(pair, step.tile)],
+                  Copy(groups, run, t.weight_pitch),
+                  DataCopyPadExtParams<float>{padding != 0, 0, padding, 0.0f});
+    }
   }
 
   const Tiling& t;
   Memory& memory_;
   Blocks& blocks_;
+  const bool narrow_;
   GlobalTensor<float> gm_weight_;
+  GlobalTensor<Bits16> gm_narrow_;
   LocalTensor<float> weights_, step_weights_;
 };
 

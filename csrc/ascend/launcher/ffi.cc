@@ -17,20 +17,20 @@ struct Options {
 };
 
 jda_ascend_problem ReadProblem(const Operands& operands, const Options& options) {
-  for (const auto& buffer : {operands.feature_maps, operands.sample_locations, operands.weight}) {
-    jda::require(buffer.element_type() == ffi::F32,
-                 "feature_maps, sample_locations and weight must be float32 on Ascend");
-  }
-  return {jda::read_sizes(operands), jda::read_y_axis(options.y_axis), options.deterministic};
+  jda::require(operands.sample_locations.element_type() == ffi::F32,
+               "sample_locations must be float32 on Ascend");
+  return {jda::read_sizes(operands), jda::read_y_axis(options.y_axis),
+          static_cast<int64_t>(operands.feature_maps.element_type()),
+          static_cast<int64_t>(operands.weight.element_type()), options.deterministic};
 }
 
 jda_ascend_arrays ArraysOf(const Operands& operands) {
   jda_ascend_arrays arrays = {};
-  arrays.feature_maps = jda::data<float>(operands.feature_maps);
+  arrays.feature_maps = jda::data<void>(operands.feature_maps);
   arrays.spatial_shape = jda::data<int32_t>(operands.spatial_shape);
   arrays.scale_start_index = jda::data<int32_t>(operands.scale_start_index);
   arrays.sample_locations = jda::data<float>(operands.sample_locations);
-  arrays.weight = jda::data<float>(operands.weight);
+  arrays.weight = jda::data<void>(operands.weight);
   return arrays;
 }
 
@@ -51,8 +51,8 @@ struct Call {
         problem(ReadProblem(operands, options)),
         arrays(ArraysOf(operands)) {}
 
-  float* LikeResult(const ffi::AnyBuffer& buffer) const {
-    return jda::data_like_result<float>(buffer, operands, problem.sizes);
+  void* LikeResult(const ffi::AnyBuffer& buffer) const {
+    return jda::data_like_result<void>(buffer, operands, problem.sizes);
   }
 };
 
@@ -75,10 +75,10 @@ ffi::Error Backward(const ffi::RemainingArgs& args, const ffi::RemainingRets& re
     jda::require_count(results, jda::kFloating);
     const jda::Floating of = call.operands.floating(), grads = jda::read_floating(results, 0);
     call.arrays.cotangent = call.LikeResult(jda::array(args, jda::kOperands));
-    call.arrays.grad_feature_maps = jda::data_if_any<float>(grads.feature_maps, of.feature_maps);
+    call.arrays.grad_feature_maps = jda::data_if_any<void>(grads.feature_maps, of.feature_maps);
     call.arrays.grad_sample_locations =
         jda::data_if_any<float>(grads.sample_locations, of.sample_locations);
-    call.arrays.grad_weight = jda::data_if_any<float>(grads.weight, of.weight);
+    call.arrays.grad_weight = jda::data_if_any<void>(grads.weight, of.weight);
     return Told(compute(&call.problem, &call.arrays));
   });
 }

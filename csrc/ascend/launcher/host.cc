@@ -19,13 +19,14 @@ struct Chunk {
 
 template <typename T>
 T* Skip(T* array, int64_t elements, size_t bytes_of_element) {
-  return array == nullptr ? nullptr : array + elements * (bytes_of_element / sizeof(T));
+  if (array == nullptr) return nullptr;
+  return reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(array) + elements * bytes_of_element);
 }
 
 Chunk Cut(const jda_ascend_problem& problem, const jda_ascend_arrays& arrays, int64_t begin,
           int64_t end) {
-  Sizes element = problem.sizes;
-  element.batch = 1;
+  jda_ascend_problem element = problem;
+  element.sizes.batch = 1;
   const Bytes one(element);
   Chunk chunk = {problem, arrays};
   chunk.problem.sizes.batch = end - begin;
@@ -50,7 +51,7 @@ class Passage {
       : operation_(operation),
         host_(chunk.arrays),
         problem_(chunk.problem),
-        of_(chunk.problem.sizes),
+        of_(chunk.problem),
         plan_(MakePlan(operation, chunk.problem, chunk.arrays, cores)) {
     const auto add = [this](auto, size_t bytes) { bytes_ += Up(bytes); };
     VisitInputs(add);
@@ -175,8 +176,8 @@ void ComputeOnCard(Device& device, Operation operation, const jda_ascend_problem
 
 void FillZeros(Operation operation, const jda_ascend_problem& problem,
                const jda_ascend_arrays& arrays) {
-  const Bytes of(problem.sizes);
-  const auto fill = [](float* array, size_t bytes) {
+  const Bytes of(problem);
+  const auto fill = [](void* array, size_t bytes) {
     if (array != nullptr && bytes != 0) std::memset(array, 0, bytes);
   };
   if (operation == Operation::kForward) return fill(arrays.out, of.out);

@@ -10,11 +10,29 @@
 namespace jda_ascend {
 namespace {
 
+struct Dtype {
+  int64_t number;  // XLA's
+  const char* name;
+  Format format;
+  size_t bytes;
+};
+const Dtype kDtypes[] = {
+    {10, "float16", kFloat16, 2}, {11, "float32", kFloat32, 4}, {16, "bfloat16", kBfloat16, 2}};
+
+const Dtype* Find(int64_t number) {
+  for (const Dtype& dtype : kDtypes) {
+    if (dtype.number == number) return &dtype;
+  }
+  return nullptr;
+}
+
 Call CallOf(Operation operation, const jda_ascend_problem& p) {
   Call call = {};
   static_cast<Sizes&>(call) = p.sizes;
   call.y_axis = static_cast<int32_t>(p.y_axis);
   call.operation = operation;
+  call.maps_format = Find(p.feature_maps_dtype)->format;
+  call.weight_format = Find(p.weight_dtype)->format;
   return call;
 }
 
@@ -72,16 +90,35 @@ class Parameters {
 
 }  // namespace
 
-Bytes::Bytes(const Sizes& p) {
-  const auto floats = [](auto... dimensions) {
-    return sizeof(float) * (size_t{1} * ... * dimensions);
-  };
-  feature_maps = floats(p.batch, p.rows, p.channels);
-  spatial_shape = floats(p.cameras, p.scales, 2);
-  scale_start_index = floats(p.cameras, p.scales);
-  sample_locations = floats(p.batch, p.anchors, p.points, p.cameras, 2);
-  weight = floats(p.batch, p.anchors, p.points, p.cameras, p.scales, p.groups);
-  out = floats(p.batch, p.anchors, p.channels);
+std::string WrongDtypes(Operation operation, const jda_ascend_problem& problem) {
+  const Dtype* const maps = Find(problem.feature_maps_dtype);
+  const Dtype* const weight = Find(problem.weight_dtype);
+  if (maps == nullptr) {
+    return "feature_maps has dtype number " + std::to_string(problem.feature_maps_dtype) +
+           " on Ascend, where 10 (float16), 11 (float32) and 16 (bfloat16) are allowed";
+  }
+  if (weight == nullptr || (weight != maps && weight->format != kFloat32)) {
+    return "weight has dtype number " + std::to_string(problem.weight_dtype) +
+           " on Ascend, where 11 (float32) and that of feature_maps are allowed";
+  }
+  if (operation == Operation::kBackward && maps->format != kFloat32) {
+    return std::string("feature_maps has dtype ") + maps->name +
+           " on Ascend, where gradients take float32 alone";
+  }
+  return "";
+}
+
+Bytes::Bytes(const jda_ascend_problem& problem) {
+  const Sizes& p = problem.sizes;
+  const auto product = [](auto... factors) { return (size_t{1} * ... * factors); };
+  const size_t of_maps = Find(problem.feature_maps_dtype)->bytes;
+  const size_t of_weight = Find(problem.weight_dtype)->bytes;
+  feature_maps = product(of_maps, p.batch, p.rows, p.channels);
+  spatial_shape = product(sizeof(int32_t), p.cameras, p.scales, 2);
+  scale_start_index = product(sizeof(int32_t), p.cameras, p.scales);
+  sample_locations = product(sizeof(float), p.batch, p.anchors, p.points, p.cameras, 2);
+  weight = product(of_weight, p.batch, p.anchors, p.points, p.cameras, p.scales, p.groups);
+  out = product(of_maps, p.batch, p.anchors, p.channels);
 }
 
 bool HasSamples(const Sizes& p) {
@@ -118,7 +155,7 @@ Plan MakePlan(Operation operation, const jda_ascend_problem& problem,
 
 void Enqueue(const Plan& plan, const Kernels& kernels, const jda_ascend_problem& problem,
              const jda_ascend_arrays& arrays, void* workspace, aclrtStream stream) {
-  const Bytes bytes(problem.sizes);
+  const Bytes bytes(problem);
   for (const Launch& launch : plan.launches) {
     Clear(workspace, static_cast<size_t>(launch.tiling.workspace_zeroed), stream);
     Parameters parameters;
@@ -144,7 +181,7 @@ void Enqueue(const Plan& plan, const Kernels& kernels, const jda_ascend_problem&
 
 void EnqueueZeros(Operation operation, const jda_ascend_problem& problem,
                   const jda_ascend_arrays& arrays, aclrtStream stream) {
-  const Bytes bytes(problem.sizes);
+  const Bytes bytes(problem);
   if (operation == Operation::kForward) {
     Clear(arrays.out, bytes.out, stream);
   } else {

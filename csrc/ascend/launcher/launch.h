@@ -3,6 +3,7 @@
 #ifndef JDA_ASCEND_LAUNCHER_LAUNCH_H_
 #define JDA_ASCEND_LAUNCHER_LAUNCH_H_
 
+#include <string>
 #include <vector>
 
 #include "acl.h"
@@ -15,9 +16,12 @@ namespace jda_ascend {
 using jda::Operation;
 using jda::Sizes;
 
-// Of the arrays of a call.
+// What is wrong with the dtypes of a call, "" if nothing is.
+std::string WrongDtypes(Operation operation, const jda_ascend_problem& problem);
+
+// Of the arrays of a call; those of gradients are as large as those of their arguments.
 struct Bytes {
-  explicit Bytes(const Sizes& sizes);
+  explicit Bytes(const jda_ascend_problem& problem);
   size_t feature_maps, spatial_shape, scale_start_index, sample_locations, weight, out;
 };
 

@@ -59,23 +59,26 @@ int jda_ascend_describe(jda_ascend_description* description);
 
 typedef struct jda_ascend_problem {
   jda_sizes sizes;
-  int64_t y_axis;         // 0: locations are (y, x), 1: (x, y)
-  int64_t deterministic;  // 1: grad_feature_maps does not depend on which core adds first
+  int64_t y_axis;  // 0: locations are (y, x), 1: (x, y)
+  // Numbers of dtypes, which are XLA's: 10 float16, 11 float32, 16 bfloat16. Backward takes float32 alone.
+  int64_t feature_maps_dtype;  // and of `out` and `cotangent`
+  int64_t weight_dtype;        // that of feature_maps, or float32
+  int64_t deterministic;       // 1: grad_feature_maps does not depend on which core adds first
 } jda_ascend_problem;
 
 // The arrays of a call, dense. Forward reads all but `cotangent` and writes `out`. Backward writes
 // those of the gradients that are not null.
 typedef struct jda_ascend_arrays {
-  const float* feature_maps;         // [batch, rows, channels]
+  const void* feature_maps;          // [batch, rows, channels]
   const int32_t* spatial_shape;      // [cameras, scales, 2]
   const int32_t* scale_start_index;  // [cameras, scales]
   const float* sample_locations;     // [batch, anchors, points, cameras, 2]
-  const float* weight;               // [batch, anchors, points, cameras, scales, groups]
-  const float* cotangent;            // [batch, anchors, channels]
-  float* out;                        // [batch, anchors, channels]
-  float* grad_feature_maps;
+  const void* weight;                // [batch, anchors, points, cameras, scales, groups]
+  const void* cotangent;             // [batch, anchors, channels]
+  void* out;                         // [batch, anchors, channels]
+  void* grad_feature_maps;
   float* grad_sample_locations;
-  float* grad_weight;
+  void* grad_weight;
 } jda_ascend_arrays;
 
 // Arrays in the memory of the thread's current card; the work is enqueued on `stream` and not waited
