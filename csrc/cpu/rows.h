@@ -116,6 +116,7 @@ struct Dot {
 template <typename F, typename Groups, bool kDots>
 struct Row {
   using T = Real<F>;
+  static constexpr bool kWidens = sizeof(F) < sizeof(T);
   Groups layout;
   const RowGradient<F>& row;
   int64_t channels, groups;
@@ -127,6 +128,11 @@ struct Row {
     if (row.sum)
 #pragma GCC unroll 16
       for (int j = 0; j < M; ++j) sum[j] = load<N>(row.sum + c + j * N, used);
+    [[maybe_unused]] T feature[N * M];  // widened once for all entries
+    if constexpr (kDots && kWidens)
+#pragma GCC unroll 16
+      for (int j = 0; j < M; ++j)
+        store_lanes<N>(feature + j * N, load<N>(row.feature + c + j * N, used));
     for (int64_t i = 0; i < row.count; ++i) {
       const int64_t e = row.entries[i];
       const F* bar = row.cotangent + row.anchor[e] * channels + c;
@@ -140,7 +146,10 @@ struct Row {
         for (int j = 0; j < M; ++j) {
           const Vector<T, N> v = load<N>(bar + j * N, used);
           sum[j] += block.spread(q, j) * v;
-          product[j] = v * load<N>(row.feature + c + j * N, used);
+          if constexpr (kWidens)
+            product[j] = v * load_lanes<N>(feature + j * N);
+          else
+            product[j] = v * load<N>(row.feature + c + j * N, used);
         }
         block.sum(product, row.coefficient + e * groups);
       } else {

@@ -131,6 +131,13 @@ JDA_INLINE Vector<T, N> add_halves(Vector<T, N> a, Vector<T, N> b, Lanes<I...>) 
          __builtin_shufflevector(a, b, (first_half<N, S>(I) + S / 2)...);
 }
 
+// Adds to each lane the one that lies H lanes from it, where pairs swap. Where H is below 4, float
+// stays within 128 bits, which costs a processor less.
+template <typename T, int N, int H, int... I>
+JDA_INLINE Vector<T, N> add_swapped(Vector<T, N> x, Lanes<I...>) {
+  return x + __builtin_shufflevector(x, x, (I ^ H)...);
+}
+
 // The sums of the lanes of each of M vectors, where a sum is still spread over S lanes.
 template <typename T, int N, int M, int S = N>
 JDA_INLINE void lane_sums(Vector<T, N>* v, T* sums) {
@@ -141,13 +148,13 @@ JDA_INLINE void lane_sums(Vector<T, N>* v, T* sums) {
       v[i] = add_halves<T, N, S>(v[2 * i], v[2 * i + 1], LanesTo<N>{});
     lane_sums<T, N, M / 2, S / 2>(v, sums);
   } else {
-    Vector<T, N> x = v[0];  // the sums gather in its first lanes
-    if constexpr (S >= 2) x = add_halves<T, N, S>(x, x, LanesTo<N>{});
-    if constexpr (S >= 4) x = add_halves<T, N, S / 2>(x, x, LanesTo<N>{});
-    if constexpr (S >= 8) x = add_halves<T, N, S / 4>(x, x, LanesTo<N>{});
-    if constexpr (S >= 16) x = add_halves<T, N, S / 8>(x, x, LanesTo<N>{});
+    Vector<T, N> x = v[0];  // the sums gather in the first lane of each segment
+    if constexpr (S >= 16) x = add_swapped<T, N, 8>(x, LanesTo<N>{});
+    if constexpr (S >= 8) x = add_swapped<T, N, 4>(x, LanesTo<N>{});
+    if constexpr (S >= 4) x = add_swapped<T, N, 2>(x, LanesTo<N>{});
+    if constexpr (S >= 2) x = add_swapped<T, N, 1>(x, LanesTo<N>{});
     static_assert(S <= 16);
-    for (int i = 0; i < N / S; ++i) sums[i] = x[i];
+    for (int i = 0; i < N / S; ++i) sums[i] = x[i * S];
   }
 }
 
