@@ -7,7 +7,7 @@ MACHINE := $(shell uname -m)
 NATIVE := CMakeLists.txt $(wildcard csrc/* csrc/*/* csrc/*/*/* emulator/*/* emulator/core/*/*)
 CXX_FILES := $(shell git ls-files "*.h" "*.cc" "*.cpp")
 
-.PHONY: demo docs notebooks test torch test-sanitized test-mutants test-oldest test-newest test-npu fuzz build lint benchmark wheel wheels release-check test-pure test-aarch64 clean tools check-tools
+.PHONY: demo docs notebooks test torch test-sanitized test-mutants test-oldest test-newest test-npu fuzz build lint benchmark wheel wheels release-check test-pure test-sdist test-aarch64 clean tools check-tools
 
 demo: build  ## deformable aggregation on a six-camera scene, forward and backward, on the CPU
 	$(BIN)/python examples/six_cameras.py
@@ -48,11 +48,21 @@ $(PYTHON) -m venv build/pure
 build/pure/bin/pip install -q dist/*-any.whl
 build/pure/bin/python release/smoke.py reference
 endef
+define test_sdist
+rm -rf build/sdist
+$(PYTHON) -m venv build/sdist
+build/sdist/bin/pip install -q dist/*.tar.gz
+build/sdist/bin/python release/smoke.py kernels
+endef
 test_aarch64 = release/aarch64.sh dist/*_aarch64.whl build/aarch64 release/smoke.py kernels
 
 test-pure: $(RELEASE)/.tools  ## the wheel without kernels, as other platforms get it
 	$(RELEASE)/bin/python release/build.py --outdir dist --only any
 	$(test_pure)
+
+test-sdist: $(RELEASE)/.tools  ## the source distribution, built where there is nothing but Python and g++
+	$(RELEASE)/bin/python release/build.py --outdir dist --only any
+	$(test_sdist)
 
 test-aarch64: $(RELEASE)/.tools  ## the aarch64 wheel by qemu, on Debian: apt-get install qemu-user g++-aarch64-linux-gnu
 	$(RELEASE)/bin/python release/build.py --outdir dist --only aarch64
@@ -64,8 +74,8 @@ test-oldest: wheel  ## the wheel on the oldest JAX that is supported
 test-newest: wheel  ## the wheel on the newest JAX for a Python: make test-newest PYTHON=python3.13
 	$(call test_wheel,build/newest,jax jaxlib)
 
-fuzz: tools  ## calls that nobody meant, on the border of the CPU library: make fuzz SECONDS=3600 (needs clang)
-	$(BIN)/python -m tests.native.fuzz --seconds $(or $(SECONDS),600)
+fuzz: tools  ## calls that nobody meant, on the border of a library: make fuzz SECONDS=3600 LIBRARY=ascend (needs clang)
+	$(BIN)/python -m tests.native.fuzz --seconds $(or $(SECONDS),600) --library $(or $(LIBRARY),cpu)
 
 test-npu: tools  ## what needs an Ascend card; docs/ascend.md says what to install
 	JDA_REQUIRE_NPU=1 $(BIN)/python -m pytest tests/npu -rPs $(PYTEST_ARGS)
@@ -98,6 +108,7 @@ release-check: wheels  ## the release: the same bytes twice, what it holds and n
 	$(RELEASE)/bin/python release/build.py --outdir build/again
 	$(RELEASE)/bin/python release/check.py dist --same-as build/again
 	$(test_pure)
+	$(test_sdist)
 	$(test_aarch64)
 	$(call test_wheel,build/oldest,$(OLDEST))
 	$(call test_wheel,build/newest,jax jaxlib)

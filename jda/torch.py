@@ -90,8 +90,8 @@ def deformable_aggregation(
     _require_tensor("weight", weight)
     result: torch.Tensor = _forward(
         feature_maps,
-        _index(spatial_shape, feature_maps),
-        _index(scale_start_index, feature_maps),
+        _index("spatial_shape", spatial_shape, feature_maps),
+        _index("scale_start_index", scale_start_index, feature_maps),
         sample_locations,
         weight,
         coordinate_order,
@@ -104,10 +104,16 @@ def _require_tensor(name: str, value: Any) -> None:
         raise TypeError(f"{name} is a {type(value).__name__}, it must be a tensor")
 
 
-def _index(value: Any, feature_maps: torch.Tensor) -> torch.Tensor:
+def _index(name: str, value: Any, feature_maps: torch.Tensor) -> torch.Tensor:
     if isinstance(value, torch.Tensor):
         return value
-    return torch.as_tensor(value, device=feature_maps.device)
+    try:
+        return torch.as_tensor(value, device=feature_maps.device)
+    except (RuntimeError, TypeError, ValueError) as error:
+        kind = type(value).__name__
+        raise TypeError(
+            f"{name} is a {kind} of which no tensor can be made: {error}"
+        ) from error
 
 
 class _Array(NamedTuple):

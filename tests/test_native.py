@@ -13,7 +13,8 @@ from typing import NoReturn
 import pytest
 
 from tests.support import cxx
-from tests.support.implementations import REQUIRE_CPU
+from tests.support.emulated_books import FOLDER
+from tests.support.implementations import REQUIRE_CPU, require
 
 SOURCE = Path(__file__).parent / "native"
 
@@ -76,10 +77,11 @@ def check_flags(build: Build, folder: Path) -> None:
             give_up(build, f"{build.compiler} {build.flags} fails: {lines[-1]}")
 
 
-def built(build: Build, folder: Path) -> Path:
+def built(build: Build, folder: Path, *targets: str) -> Path:
     check_flags(build, folder)
     headers = "" if build.cmake else cxx.xla_headers()  # cross-compiled: without XLA
     return cxx.build(
+        *targets,
         source=SOURCE,
         folder=cxx.BUILDS / build.name,
         CMAKE_CXX_COMPILER=build.compiler,
@@ -105,6 +107,14 @@ def test_sanitized(build: Build, isa: str, tmp_path: Path) -> None:
 def test_calls_that_nobody_meant(tmp_path: Path) -> None:
     """They are refused or computed, and touch no byte beside their arrays."""
     told = cxx.ctest(built(SANITIZED[0], tmp_path), "^border$")
+    assert "100% tests passed" in told
+
+
+def test_calls_of_the_launcher_that_nobody_meant(tmp_path: Path) -> None:
+    """With arrays of the host and of a card, under the eyes of the emulated driver."""
+    require("ascend")
+    folder = built(SANITIZED[0], tmp_path, "ascend_border_fuzz")
+    told = cxx.ctest(folder, "^ascend_border$", JDA_ASCEND_DRIVER=str(FOLDER))
     assert "100% tests passed" in told
 
 

@@ -1,20 +1,36 @@
-"""Changed calls of the CPU library's border for as long as one likes, under Clang.
+"""Changed calls of a library's border for as long as one likes, under Clang.
 
-libFuzzer keeps what reaches new code in build/fuzz; `--merge` takes over into
-tests/native/corpus, which the test suite runs, what the corpus does not reach yet.
+libFuzzer keeps what reaches new code in build/fuzz; `--merge` takes over into the
+corpus, which the test suite runs, what the corpus does not reach yet.
 
     python -m tests.native.fuzz --seconds 3600
+    python -m tests.native.fuzz --seconds 3600 --library ascend
 """
 
 import argparse
+import os
 import subprocess
 from pathlib import Path
 
 from tests.support import cxx
+from tests.support.emulated_books import FOLDER
 
 HERE = Path(__file__).parent
 FOUND = cxx.TESTS.parent / "build" / "fuzz"
-FLAGS = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined"
+PROGRAMS = {"cpu": "border_fuzz", "ascend": "ascend_border_fuzz"}
+CORPORA = {"cpu": HERE / "corpus", "ascend": HERE / "ascend_corpus"}
+# Of the Ascend launcher, which needs a driver.
+ENVIRONMENT = {
+    "JDA_ASCEND_DRIVER": str(FOLDER),
+    "JDA_ASCEND_CACHE": str(cxx.TESTS.parent / "build" / "ascend" / "cache"),
+}
+# Less what AddressSanitizer sees as well, in code that is inlined a thousand times: a
+# file of kernels then takes one minute, and not five. The test suite has all, by g++.
+FLAGS = (
+    "-O1 -gline-tables-only -fsanitize=address,undefined"
+    " -fno-sanitize=null,alignment,object-size,pointer-overflow"
+    " -fno-sanitize-recover=undefined"
+)
 
 
 def clang() -> str:
@@ -28,11 +44,13 @@ def clang() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--library", choices=PROGRAMS, default="cpu")
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--merge", action="store_true")
     arguments = parser.parse_args()
+    name = PROGRAMS[arguments.library]
     built = cxx.build(
-        "border_fuzz",
+        name,
         source=HERE,
         folder=cxx.BUILDS / "fuzz",
         CMAKE_CXX_COMPILER=clang(),
@@ -40,13 +58,18 @@ def main() -> None:
         JDA_LIBFUZZER="ON",
         JDA_XLA_FFI_INCLUDE=cxx.xla_headers(),
     )
-    FOUND.mkdir(parents=True, exist_ok=True)
-    program, corpus = built / "border_fuzz", HERE / "corpus"
-    limits = ("-rss_limit_mb=4096", "-max_len=8192", f"-artifact_prefix={FOUND}/")
-    spent = f"-max_total_time={arguments.seconds}"
-    subprocess.run([program, FOUND, corpus, spent, *limits], check=True)
+    corpus, found = CORPORA[arguments.library], FOUND / arguments.library
+    found.mkdir(parents=True, exist_ok=True)
+    limits = ("-rss_limit_mb=4096", "-max_len=8192", f"-artifact_prefix={found}/")
+    environment = ENVIRONMENT | os.environ
+
+    def fuzz(*options: str | Path) -> None:
+        command = [built / name, *options, *limits]
+        subprocess.run(command, check=True, env=environment)
+
+    fuzz(found, corpus, f"-max_total_time={arguments.seconds}")
     if arguments.merge:
-        subprocess.run([program, "-merge=1", corpus, FOUND, *limits], check=True)
+        fuzz("-merge=1", corpus, found)
 
 
 if __name__ == "__main__":
