@@ -31,6 +31,15 @@ PROBLEMS = {  # each more than a million multiply-adds, so that the work is spli
     "few anchors, many points": cases.Shape(
         ((LEVELS[0],),), anchors=3, points=700, channels=256, locate=cases.inside
     ),
+    "more samples than rows": cases.Shape(
+        ((LEVELS[1],),) * 2,
+        batch=2,
+        anchors=7,
+        points=400,
+        channels=128,
+        groups=8,
+        locate=cases.inside,
+    ),
     "one anchor": cases.Shape(
         (LEVELS,) * 2, anchors=1, points=300, channels=256, locate=cases.inside
     ),

@@ -96,6 +96,21 @@ def test_what_no_sample_uses_cannot_hurt(name, bad, aggregate):
     cases.assert_gradients_within(grads, judged)
 
 
+def test_a_bad_cotangent_spoils_only_the_rows_that_its_anchor_samples(aggregate):
+    inputs = cases.case("table")
+    cotangent = cases.make_cotangent(inputs)
+    first = np.arange(cotangent.shape[1])[:, None] == 0
+    alone = cases.judge(inputs, cotangent=np.where(first, cotangent, 0))
+    others = cases.judge(inputs, cotangent=np.where(first, 0, cotangent))
+    reached = alone.grads.feature_maps.any(axis=-1)
+    assert reached.any() and not reached.all()
+    bad = np.where(first, np.float32(np.nan), cotangent)
+    got = np.asarray(gradient(aggregate, bad)(*inputs)[0])
+    assert np.isnan(got[reached]).all()
+    right, scale = others.grads.feature_maps, others.grad_scales.feature_maps
+    oracle.assert_within(got[~reached], right[~reached], scale[~reached])
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_locations_that_are_no_numbers_get_zero(bad, aggregate):
     inputs = cases.case("rig clustered")

@@ -31,6 +31,8 @@ NAMES = (
     "24 channels a group",
     "warp",
     "65 points",
+    "table",
+    "table of odd channels",
 )
 FEW = ("rows and columns", "no points")  # the reference takes long to compile
 

@@ -18,6 +18,7 @@
 #include "passes.h"
 #include "samples.h"
 #include "scratch.h"
+#include "table.h"
 
 namespace jda {
 namespace {
@@ -281,6 +282,7 @@ bool goes_past_caches(const Problem<F, W>& problem) {
 // All gradients. That of the feature maps is written, or added to sums if there are any.
 template <typename F, typename W>
 void backward_features(const Problem<F, W>& problem, Real<F>* sums, bool past_caches, Team& team) {
+  if (table_pays(problem, team) && backward_by_table(problem, sums, past_caches, team)) return;
   using T = Real<F>;
   const bool dots = problem.grad_locations || problem.grad_weight;
   const Plan plan = make_plan(problem, problem.locations, team);

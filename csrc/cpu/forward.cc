@@ -4,6 +4,7 @@
 #include "passes.h"
 #include "samples.h"
 #include "scratch.h"
+#include "table.h"
 
 namespace jda {
 namespace {
@@ -72,9 +73,16 @@ void over_anchors(const Problem<F, W>& problem, int64_t pass_bytes, const Run& r
 
 template <typename F, typename W>
 void forward(const Problem<F, W>& problem, Team& team, int64_t pass_bytes) {
-  over_anchors(problem, pass_bytes, [&](const auto& pass, bool) {
-    aggregate<F, W>(pass, pass.feature_maps, nullptr, team);
-  });
+  const auto merge = [&](const Problem<F, W>& whole) {
+    over_anchors(whole, pass_bytes, [&](const auto& pass, bool) {
+      aggregate<F, W>(pass, pass.feature_maps, nullptr, team);
+    });
+  };
+  if (!table_pays(problem, team)) return merge(problem);
+  in_passes(problem, pass_bytes + share_of_arguments(problem), {&Sizes::batch, &Sizes::anchors},
+            table_bytes<F, W>, [&](const auto& pass, bool fits) {
+              if (!fits || !forward_by_table(pass, team)) merge(pass);
+            });
 }
 
 template <typename F, typename W>

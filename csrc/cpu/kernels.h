@@ -88,6 +88,18 @@ struct Gathering {
   Real<F>* parts;  // [parts, channels]: or a part, not rounded
 };
 
+// Rows times the coefficients that each of some anchors has for them.
+template <typename F>
+struct Multiplication {
+  const F* features;  // [rows, channels]
+  int64_t rows;
+  const Real<F>* coefficient;  // [anchors, rows, groups], and 64 bytes that may be read
+  int64_t anchors;
+  int64_t coefficient_stride;  // from one anchor to the next
+  Real<F>* sums;               // [anchors, channels]
+  int64_t sums_stride;
+};
+
 // One row of the gradient of the feature maps, and the dots of the entries that it is made of.
 template <typename F>
 struct RowGradient {
@@ -120,6 +132,9 @@ struct SampleKernels {
   // `grad_locations` and `grad_weight` are laid out as in `samples`; null where not wanted.
   void (*finish)(const Samples<W>& samples, const uint32_t* corners, const T* dots,
                  T* grad_locations, W* grad_weight);
+  // Adds the samples' coefficients to those of their rows in table[1 + row, groups], and writes where in
+  // it their corners are, [samples, scales, 4]. Corners outside are in place 0. Either may be null.
+  void (*tabulate)(const Samples<W>& samples, T* table, uint32_t* corners);
 };
 
 // What reads and writes rows of channels.
@@ -136,6 +151,8 @@ struct RowKernels {
   void (*dot)(const Visited& entries, const F* features, int64_t channels, int64_t groups,
               const F* cotangent, T* dots);
   void (*row_gradient)(const RowGradient<F>& row, int64_t channels, int64_t groups);
+  // sums[a, c] = sum over rows r of coefficient[a, r, g(c)] * features[r, c].
+  void (*multiply)(const Multiplication<F>& of, int64_t channels, int64_t groups);
 };
 
 // The widest instruction set of this machine, or what the environment variable JDA_CPU_ISA names.

@@ -4,12 +4,13 @@
 #include "groups.h"
 #include "merge.h"
 #include "rows.h"
+#include "tabulate.h"
 
 namespace jda::JDA_ISA {
 
 template <typename W, int G>
 SampleKernels<W> with_groups() {
-  return {merge<W, G, false>, merge<W, G, true>, finish<W, G>};
+  return {merge<W, G, false>, merge<W, G, true>, finish<W, G>, tabulate<W, G>};
 }
 
 template <typename W>
@@ -21,7 +22,8 @@ SampleKernels<W> sample_kernels(int64_t groups) {
 
 template <typename F, typename Groups>
 RowKernels<F> with_layout() {
-  return {gather<F, Groups>, add_parts<F>, zero<F>, dot<F, Groups>, row_gradient<F, Groups>};
+  return {gather<F, Groups>,       add_parts<F>,       zero<F>, dot<F, Groups>,
+          row_gradient<F, Groups>, multiply<F, Groups>};
 }
 
 template <typename F>

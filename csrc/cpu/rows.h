@@ -176,6 +176,43 @@ struct Zero {
   }
 };
 
+// The sums of K anchors over rows that are loaded once for all of them.
+template <typename F, typename Groups, int K>
+struct Multiply {
+  using T = Real<F>;
+  Groups layout;
+  const Multiplication<F>& of;
+  int64_t channels, groups, anchor;
+
+  template <int N, int M>
+  JDA_INLINE void block(int64_t c, int used) const {
+    const typename Groups::template Block<T, N, M> block(layout, c);
+    Vector<T, N> sum[K][M] = {};
+    const T* q = of.coefficient + anchor * of.coefficient_stride;
+    const F* feature = of.features + c;
+    for (int64_t r = 0; r < of.rows; ++r, q += groups, feature += channels) {
+      Vector<T, N> v[M];
+#pragma GCC unroll 16
+      for (int j = 0; j < M; ++j) v[j] = load<N>(feature + j * N, used);
+#pragma GCC unroll 8
+      for (int k = 0; k < K; ++k)
+#pragma GCC unroll 16
+        for (int j = 0; j < M; ++j)
+          sum[k][j] += block.spread(q + k * of.coefficient_stride, j) * v[j];
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < K; ++k)
+      put<N, M>(of.sums + (anchor + k) * of.sums_stride + c, sum[k], used);
+  }
+
+  // As many vectors at a time as registers allow for K anchors.
+  JDA_INLINE void run() const {
+    constexpr int N = Groups::kSize > 1 && Groups::kSize < kLanes<T> ? Groups::kSize : kLanes<T>;
+    narrowing_blocks<N, (K > 1 ? JDA_VECTORS / 4 : JDA_VECTORS), (Groups::kSize > 1 ? N : 1), T>(
+        *this, channels, 0);
+  }
+};
+
 template <typename F, typename Groups>
 void gather(const Gathering<F>& gathering, int64_t channels, int64_t groups) {
   over_channels<Real<F>, Groups>(
@@ -212,6 +249,14 @@ void row_gradient(const RowGradient<F>& row, int64_t channels, int64_t groups) {
     over_channels<Real<F>, Groups>(Row<F, Groups, true>{layout, row, channels, groups}, channels);
   else
     over_channels<Real<F>, Groups>(Row<F, Groups, false>{layout, row, channels, groups}, channels);
+}
+
+template <typename F, typename Groups>
+void multiply(const Multiplication<F>& of, int64_t channels, int64_t groups) {
+  const Groups layout(channels, groups);
+  int64_t a = 0;
+  for (; a + 5 <= of.anchors; a += 5) Multiply<F, Groups, 5>{layout, of, channels, groups, a}.run();
+  for (; a < of.anchors; ++a) Multiply<F, Groups, 1>{layout, of, channels, groups, a}.run();
 }
 
 }  // namespace jda::JDA_ISA

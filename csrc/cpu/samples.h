@@ -10,24 +10,35 @@
 
 namespace jda {
 
+// Those of some key points in one camera, which belong to no visit.
 template <typename F, typename W>
-Samples<W> samples_of(const Problem<F, W>& problem, const Plan& plan, const Cluster& cluster,
-                      int32_t* found) {
+Samples<W> samples_in(const Problem<F, W>& problem, int64_t camera, const int32_t* points,
+                      int64_t count) {
   const int64_t weights = problem.scales * problem.groups;
-  return {plan.visits.data() + cluster.visit,
-          cluster.visits,
-          key_points(problem, plan, cluster, found),
-          cluster.count,
-          problem.locations + cluster.camera * 2,
-          problem.weight + cluster.camera * weights,
+  return {nullptr,
+          0,
+          points,
+          count,
+          problem.locations + camera * 2,
+          problem.weight + camera * weights,
           problem.cameras * 2,
           problem.cameras * weights,
-          problem.maps + cluster.camera * problem.scales,
+          problem.maps + camera * problem.scales,
           problem.scales,
           problem.groups,
           problem.y_axis,
-          at(problem.tangent_locations, cluster.camera * 2),
-          at(problem.tangent_weight, cluster.camera * weights)};
+          at(problem.tangent_locations, camera * 2),
+          at(problem.tangent_weight, camera * weights)};
+}
+
+template <typename F, typename W>
+Samples<W> samples_of(const Problem<F, W>& problem, const Plan& plan, const Cluster& cluster,
+                      int32_t* found) {
+  Samples<W> samples =
+      samples_in(problem, cluster.camera, key_points(problem, plan, cluster, found), cluster.count);
+  samples.visits = plan.visits.data() + cluster.visit;
+  samples.visits_count = cluster.visits;
+  return samples;
 }
 
 // The first feature row of the batch element that a cluster belongs to.

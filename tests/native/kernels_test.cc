@@ -736,6 +736,10 @@ const Sizes kUgly[] = {
     {"a cluster larger than a chunk", 1, 2, 130, 1, 40, 4, 2, 9, 9, 0.9, kOverlapping},
     {"many chunks", 2, 40, 20, 2, 2, 8, 4, 16, 16, 0.9},
     {"wide buckets", 1, 20, 20, 1, 1, 1, 1, 400, 330, 0.9, kWithGaps},
+    {"more samples than rows", 2, 6, 60, 2, 2, 8, 4, 5, 6, 0.9},
+    {"more samples than rows, odd groups", 1, 8, 90, 1, 1, 3, 7, 9, 7, 0.9, kOverlapping, 1},
+    {"more samples than rows, 21 anchors", 1, 21, 90, 1, 1, 1, 3, 7, 9, 0.9},
+    {"more samples than rows, rows of no map", 1, 8, 90, 1, 2, 8, 8, 9, 7, 0.9, kWithGaps},
     {"passes over the batch", 3, 10, 340, 4, 16, 1, 4, 8, 8, 0.01},
     {"rows past the caches", 1, 6, 12, 2, 1, 8, 32, 50, 44, 0.8},
     {"rows past the caches, odd groups", 3, 4, 12, 1, 1, 4, 24, 66, 56, 0.8, kWithGaps}};

@@ -262,6 +262,32 @@ ZOO: dict[str, Shape] = {
     ),
     "many anchors of one pair": Shape(ONE, anchors=210, points=1),
     "seven groups": Shape(TWO_CAMERAS, channels=56, groups=7),
+    # More samples than rows: these have a table of the coefficients of all rows.
+    "table": Shape(
+        (((8, 17),),), anchors=11, points=100, channels=72, groups=8, locate=inside
+    ),
+    "table in two cameras": Shape(
+        TWO_CAMERAS, batch=2, anchors=4, points=90, channels=16, groups=4, locate=inside
+    ),
+    "table of half of the samples": Shape(
+        TWO_CAMERAS, anchors=8, points=250, channels=3, groups=1
+    ),
+    "table of odd channels": Shape(
+        ONE, anchors=9, points=90, channels=37, locate=inside, groups=37
+    ),
+    "table of odd groups": Shape(
+        ONE, anchors=8, points=90, channels=33, locate=inside, groups=3
+    ),
+    "table of shared rows": Shape(
+        TWO_CAMERAS, anchors=8, points=90, channels=4, layout="shared", locate=inside
+    ),
+    "table with rows of no map": Shape(
+        TWO_CAMERAS, anchors=8, points=250, channels=4, layout="gaps"
+    ),
+    "table of one row": Shape((((1, 1),),), anchors=8, points=90, locate=inside),
+    "table of edges": Shape(
+        (((4, 8),),), anchors=8, points=250, channels=12, groups=1, locate=remarkable
+    ),
 } | {
     f"{width} channels a group": Shape(TWO_CAMERAS, channels=3 * width, groups=3)
     for width in (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64)
@@ -336,7 +362,13 @@ def assert_gradients_within(grads: Sequence[np.ndarray], judged: Judgement) -> N
     assert np.isfinite(locations).all()
 
 
-POISONABLE = ("rows of no map", "rig clustered", "two cameras", "all invisible")
+POISONABLE = (
+    "rows of no map",
+    "rig clustered",
+    "two cameras",
+    "all invisible",
+    "table with rows of no map",
+)
 
 
 # (H, W) and start of the map of camera 1, scale 0, from those of a good one.
