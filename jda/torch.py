@@ -289,22 +289,12 @@ def _run_on_npu(
         )
     exact = flag("JDA_ASCEND_DETERMINISTIC")
     indices = {name: operands[name].to(torch.int32) for name in INDEX}
-    given, written = _dense(operands | indices), results
-    if operation == "backward":  # whose kernel takes float32 alone
-        given = {
-            name: x.float() if x.is_floating_point() else x for name, x in given.items()
-        }
-        written = {
-            name: x
-            if x.dtype == torch.float32
-            else torch.empty_like(x, dtype=torch.float32)
-            for name, x in results.items()
-        }
+    weight = operands["weight"]
     problem = c_api.AscendProblem(
-        c_api.sizes(features.shape, operands["weight"].shape),
+        c_api.sizes(features.shape, weight.shape),
         coordinate_order.index("y"),
-        c_api.DTYPES[_name(given["feature_maps"].dtype)],
-        c_api.DTYPES[_name(given["weight"].dtype)],
+        c_api.DTYPES[_name(features.dtype)],
+        c_api.DTYPES[_name(weight.dtype)],
         exact or torch.are_deterministic_algorithms_enabled(),
     )
     extended: Any = torch
@@ -312,10 +302,8 @@ def _run_on_npu(
     with npu.device(features.device):
         # Asked for its stream, torch_npu puts on it all that it has queued before.
         stream = npu.current_stream(features.device).npu_stream
-        c_api.enqueue(operation, problem, _pointers(given | written), stream)
-    for name, x in results.items():
-        if written[name] is not x:
-            x.copy_(written[name])
+        arrays = _dense(operands | indices) | results
+        c_api.enqueue(operation, problem, _pointers(arrays), stream)
 
 
 _RUNS: dict[str, Callable[..., None]] = {"cpu": _run_on_cpu, "npu": _run_on_npu}

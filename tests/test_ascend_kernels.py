@@ -50,7 +50,8 @@ def assert_forward(library, inputs, judged, **options):
 
 
 def assert_backward(library, inputs, judged, **options):
-    run = emulated.emulate(library, inputs, judged.cotangent, **options)
+    cotangent = judged.cotangent.astype(inputs.feature_maps.dtype)
+    run = emulated.emulate(library, inputs, cotangent, **options)
     assert not run.findings
     cases.assert_gradients_within(run.results, judged)
     return run
@@ -86,16 +87,23 @@ def test_zoo(library, name, mode):
 
 @half
 @weights
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", cases.ZOO)
-def test_zoo_of_16_bits(library, name, dtype, weights):
+def test_zoo_of_16_bits(library, name, mode, dtype, weights):
     """Rounded once, from sums in float32."""
     inputs, _, judged = cases.half_case(name, dtype, weights)
-    for cores in CORES:
-        first = None
+    of_every_run = None
+    for cores in CORES if mode == "forward" else (1, 3, 48):
+        of_these_cores = None
         for seed in orders(name)[:3]:
-            run = assert_forward(library, inputs, judged, cores=cores, seed=seed)
-            first = first or run
-            assert_equal(run, first)
+            options = {"cores": cores, "seed": seed}
+            run = assert_mode(library, mode, inputs, judged, **options)
+            of_these_cores = of_these_cores or run
+            of_every_run = of_every_run or run
+            if mode != "backward":
+                assert_equal(run, of_these_cores)
+            if mode == "deterministic":
+                assert_equal(run, of_every_run)
 
 
 @half
@@ -104,6 +112,8 @@ def test_corners_of_the_limits_in_16_bits(library, name, dtype):
     inputs, judged = limits.half_case(name, dtype)
     for options in ({"cores": 1}, {"cores": 3, "seed": 1}, {}, {"seed": 2}):
         assert_forward(library, inputs, judged, **options)
+        assert_backward(library, inputs, judged, **options)
+    assert_mode(library, "deterministic", inputs, judged, cores=3)
 
 
 # c that a block of 32 bytes divides or not, in groups of odd and even sizes.
@@ -124,7 +134,8 @@ def test_rows_of_any_size_in_16_bits(library, each, groups, dtype, weights):
     narrow = cases.narrowed(cases.make(shape), dtype, weights)
     inputs, _, judged = cases.judge_widened(narrow)
     for options in ({"cores": 1}, {"cores": 2, "seed": 1}):
-        assert_forward(library, inputs, judged, **options)
+        for mode in MODES:
+            assert_mode(library, mode, inputs, judged, **options)
 
 
 @half
@@ -134,22 +145,37 @@ def test_what_no_sample_uses_stays_out_in_16_bits(library, name, bad, dtype):
     clean = cases.case(name)
     inputs = cases.narrowed(cases.poisoned(clean, bad), dtype)
     _, _, judged = cases.half_case(name, dtype)
-    assert_forward(library, inputs, judged)
+    for mode in MODES:
+        assert_mode(library, mode, inputs, judged)
 
 
-def one_pixel(library, values, weights, dtype):
-    """The sum of weights times a pixel's channels: one key point for each weight."""
+def pixel_inputs(values, weights, dtype):
+    """A map of one pixel with such channels, and one key point for each weight."""
     points = len(weights)
-    inputs = cases.Inputs(
+    return cases.Inputs(
         np.asarray(values).astype(dtype).reshape(1, 1, -1),
         np.int32([[[1, 1]]]),
         np.int32([[0]]),
         np.full((1, 1, points, 1, 2), 0.5, np.float32),
         np.asarray(weights).astype(dtype).reshape(1, 1, points, 1, 1, 1),
     )
+
+
+def one_pixel(library, values, weights, dtype):
+    """The sum of weights times a pixel's channels."""
+    inputs = pixel_inputs(values, weights, dtype)
     run = emulated.emulate(library, inputs, cores=1)
     assert not run.findings
     return run.results[0].ravel()
+
+
+def one_pixel_gradients(library, values, weights, cotangent, dtype, **options):
+    """Of the pixel: weights times cotangent. Of a weight: pixel times cotangent."""
+    inputs = pixel_inputs(values, weights, dtype)
+    bar = np.asarray(cotangent).astype(dtype).reshape(1, 1, -1)
+    run = emulated.emulate(library, inputs, bar, **options)
+    assert not run.findings
+    return run.results[0].ravel(), run.results[2].ravel()
 
 
 @half
@@ -161,6 +187,28 @@ def test_ties_go_to_even_numbers(library, dtype):
     assert call([n + 2, 1]).tolist() == [n + 4, -n - 4]
     rounded_on_the_way = one_pixel(library, [1.0], [n] + 64 * [1], dtype)
     assert rounded_on_the_way.tolist() == [n + 64]
+
+
+@half
+@pytest.mark.parametrize("deterministic", (0, 1))
+def test_ties_of_gradients_go_to_even_numbers(library, dtype, deterministic):
+    n = int(2 / ml_dtypes.finfo(dtype).eps)
+    for cores in (1, 3):
+        call = functools.partial(
+            one_pixel_gradients,
+            library,
+            dtype=dtype,
+            deterministic=deterministic,
+            cores=cores,
+        )
+        for even, right in ((n, n), (n + 2, n + 4)):
+            of_pixel, _ = call([0.0, 0.0], [even, 1], [1.0, -1.0])
+            assert of_pixel.tolist() == [right, -right]
+            _, of_weights = call([even, 1.0], [0.0, 0.0], [1.0, 1.0])
+            assert of_weights.tolist() == [right, right]
+        # Sums of many, on many cores: no part of them is rounded.
+        of_pixel, _ = call([0.0], [n] + 640 * [1], [1.0])
+        assert of_pixel.tolist() == [n + 640]
 
 
 @half
@@ -220,6 +268,28 @@ def test_widest_groups_in_16_bits(library, channels, dtype):
     inputs, _, judged = cases.judge_widened(inputs)
     for options in ({}, {"cores": 2, "seed": 1}):
         assert_forward(library, inputs, judged, **options)
+        assert_backward(library, inputs, judged, **options)
+
+
+@pytest.mark.parametrize("deterministic", (0, 1))
+def test_sums_of_a_large_batch_take_turns(library, deterministic):
+    """Elements with 48 MiB of sums each: of three, two go into one launch."""
+    shape = cases.Shape((((128, 384),),), batch=3, anchors=2, channels=256, groups=8)
+    inputs = cases.narrowed(cases.make(shape), FLOAT16)
+    cotangent = cases.make_cotangent(inputs)
+    assert 4 * inputs.feature_maps[0].size == 48 << 20
+    options = {"cores": 1, "deterministic": deterministic}
+    run = emulated.emulate(library, inputs, cotangent, **options)
+    assert not run.findings
+    for i in range(3):
+        one = inputs._replace(
+            feature_maps=inputs.feature_maps[i : i + 1],
+            sample_locations=inputs.sample_locations[i : i + 1],
+            weight=inputs.weight[i : i + 1],
+        )
+        alone = emulated.emulate(library, one, cotangent[i : i + 1], **options)
+        for got, right in zip(run.results, alone.results, strict=True):
+            np.testing.assert_array_equal(got[i : i + 1], right)
 
 
 @pytest.mark.parametrize("channels", (2040, 4080, 100_000))
@@ -264,6 +334,24 @@ def test_only_wanted_gradients(library, name, wants):
         filled = [
             right.astype(np.float32) if got is None else got
             for got, right in zip(run.results, judged.grads, strict=True)
+        ]
+        cases.assert_gradients_within(filled, judged)
+
+
+@half
+@weights
+@pytest.mark.parametrize("wants", WANTED)
+@pytest.mark.parametrize("name", ("rig", "odd channels", "batch of five"))
+def test_only_wanted_gradients_in_16_bits(library, name, wants, dtype, weights):
+    inputs, cotangent, judged = cases.half_case(name, dtype, weights)
+    like = (inputs.feature_maps, inputs.sample_locations, inputs.weight)
+    for cores, seed, deterministic in itertools.product((1, 3), (0, 1), (0, 1)):
+        options = {"cores": cores, "seed": seed, "deterministic": deterministic}
+        run = emulated.emulate(library, inputs, cotangent, wants=wants, **options)
+        assert not run.findings
+        filled = [
+            right.astype(x.dtype) if got is None else got
+            for got, right, x in zip(run.results, judged.grads, like, strict=True)
         ]
         cases.assert_gradients_within(filled, judged)
 

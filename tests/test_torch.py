@@ -468,10 +468,7 @@ def test_npu_after_two_failed_launches_in_a_row(on_npu):
 
 @pytest.mark.parametrize("types", ["bfloat16", "float16 beside float32"])
 def test_npu_computes_16_bits_in_float32(types, on_npu, monkeypatch):
-    """Forward as they are, gradients by a kernel that takes float32.
-
-    Here the kernels of the CPU stand in for the card's.
-    """
+    """Arrays go as they are. Here the kernels of the CPU stand in for the card's."""
     called = {}
 
     def enqueue(operation, given, pointers, stream):
@@ -490,7 +487,7 @@ def test_npu_computes_16_bits_in_float32(types, on_npu, monkeypatch):
     narrow = [x.astype(dtype) for x, dtype in zip(wanted, dtypes, strict=True)]
     assert_same(found, narrow)
     numbers = [c_api.DTYPES[inputs[i].dtype.name] for i in (0, 4)]
-    assert called == {"forward": tuple(numbers), "backward": (11, 11)}
+    assert called == dict.fromkeys(("forward", "backward"), tuple(numbers))
 
 
 @pytest.mark.parametrize("types", ["bfloat16", "float16", "float16 beside float32"])

@@ -5,6 +5,7 @@ emulator, whose cost model and its sources are in emulator/core/machine/cost.h.
 """
 
 import ctypes
+import itertools
 
 import ml_dtypes
 import numpy as np
@@ -92,23 +93,29 @@ def report(library: object, name: str, shape: cases.Shape) -> None:
 
 
 def report_formats(library: object, name: str, shape: cases.Shape) -> None:
-    """The forward with maps and weights of 16 bits, against float32."""
+    """Maps and weights of 16 bits, against float32; with what is cleared before."""
     wide = cases.make(shape)
-    print(f"\n{name}: forward, 48 cores (MODEL)")
-    print("| exposed latency | float32 us | bfloat16 us | ratio | MB | MB |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print(f"\n{name}: 48 cores (MODEL)")
+    print("| pass | exposed latency | float32 us | bfloat16 us | ratio | MB | MB |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     narrow = cases.narrowed(wide, ml_dtypes.bfloat16)
-    for latency in LATENCIES:
+    for label, latency in itertools.product(("forward", "backward"), LATENCIES):
         runs = [
-            emulated.emulate(library, inputs, dma_latency=latency)
+            emulated.emulate(
+                library,
+                inputs,
+                cases.make_cotangent(inputs) if label == "backward" else None,
+                dma_latency=latency,
+            )
             for inputs in (wide, narrow)
         ]
         assert not any(run.findings for run in runs)
-        a, b = (run.answer for run in runs)
-        moved = [f"{(x.bytes_in + x.bytes_out) / 1e6:.2f}" for x in (a, b)]
+        answers = [run.answer for run in runs]
+        a, b = (x.microseconds + x.set_microseconds for x in answers)
+        moved = [f"{(x.bytes_in + x.bytes_out) / 1e6:.2f}" for x in answers]
         print(
-            f"| {latency} cycles | {a.microseconds:.1f} | {b.microseconds:.1f} | "
-            f"{b.microseconds / a.microseconds:.2f} | {' | '.join(moved)} |",
+            f"| {label} | {latency} cycles | {a:.1f} | {b:.1f} | {b / a:.2f} | "
+            f"{' | '.join(moved)} |",
             flush=True,
         )
 

@@ -23,7 +23,6 @@ import numpy as np
 
 from jda._backend import Backend, Found
 from jda._environment import flag
-from jda._precision import in_float32
 from jda.ffi import call, open_library
 
 LIBRARY = "libjda_ascend.so"
@@ -201,7 +200,7 @@ BACKEND = Backend(
     platforms=(*CARDS, "cpu"),  # on "cpu" where it is asked for, through copies
     operations={
         "forward": forward,
-        "backward": in_float32("backward", backward),
+        "backward": backward,
     },
     find=driver,
     dtypes=("float32", "bfloat16", "float16"),

@@ -91,7 +91,7 @@ def enqueue(
 
     Args:
         operation: ``"forward"`` or ``"backward"``.
-        problem: sizes, dtypes and options; gradients are of float32 alone.
+        problem: sizes, dtypes and options.
         pointers: as for `compute`, in the memory of the thread's current card.
         stream: an ``aclrtStream``.
 

@@ -60,6 +60,7 @@ struct Emulation {
   emulator::Gm gm;
   uint8_t* inputs[6] = {};
   uint8_t* outputs[3] = {};
+  int64_t input_steps[6] = {}, output_steps[3] = {};  // bytes of a batch element
   std::string text;
 
   void add(const emulator::Report& report) {
@@ -99,15 +100,28 @@ struct Emulation {
     answer.set_microseconds += options().cost.set_microseconds(bytes, gm.bytes());
   }
 
-  std::string launch(const Call& call) {
+  // In as many launches as the sums of a gradient need.
+  std::string launch_all(Call call) {
+    const int64_t batch = call.batch, at_once = jda_ascend::ElementsAtOnce(call, card());
+    std::string error;
+    for (int64_t first = 0; error.empty() && (first == 0 || first < batch); first += at_once) {
+      call.batch = std::min(at_once, batch - first);
+      error = launch(call, first);
+    }
+    return error;
+  }
+
+  jda_ascend::Card card() const { return {static_cast<int32_t>(request.cores)}; }
+
+  std::string launch(const Call& call, int64_t first) {
     Tiling tiling;
-    const std::string error =
-        jda_ascend::MakeTiling(call, {static_cast<int32_t>(request.cores)}, tiling);
+    const std::string error = jda_ascend::MakeTiling(call, card(), tiling);
     if (!error.empty()) return error;
     auto* workspace = static_cast<uint8_t*>(gm.allocate(tiling.workspace_bytes, "workspace"));
     set(workspace, 0, tiling.workspace_zeroed);
-    const auto* in = inputs;
-    const auto* out = outputs;
+    uint8_t *in[6], *out[3];
+    for (int i = 0; i < 6; ++i) in[i] = inputs[i] + first * input_steps[i];
+    for (int i = 0; i < 3; ++i) out[i] = outputs[i] + first * output_steps[i];
     add(emulator::launch(gm, options(), tiling.cores, [&] {
       soil_stack();
       if (call.operation == jda_ascend::Operation::kForward) {
@@ -119,6 +133,7 @@ struct Emulation {
                                     call.wants_weight ? out[2] : nullptr, workspace, tiling);
       }
     }));
+    gm.release(workspace);
     return "";
   }
 };
@@ -152,7 +167,10 @@ extern "C" int jda_emulate(const Request* request, const int64_t* input_bytes,
     e.outputs[i] = static_cast<uint8_t*>(e.gm.allocate(output_bytes[i], "output"));
     e.gm.fill(e.outputs[i], 0xff, output_bytes[i]);  // NaN shows what was never written
   }
-  if (e.outputs[0] && backward) e.set(e.outputs[0], 0, output_bytes[0]);  // is added to
+  for (int i : {0, 3, 4, 5}) e.input_steps[i] = input_bytes[i] / std::max<int64_t>(r.batch, 1);
+  for (int i = 0; i < 3; ++i) e.output_steps[i] = output_bytes[i] / std::max<int64_t>(r.batch, 1);
+  const bool sums = r.maps_format != jda_ascend::kFloat32;  // in the workspace
+  if (e.outputs[0] && backward && !sums) e.set(e.outputs[0], 0, output_bytes[0]);  // is added to
 
   Call call = call_of(r);
   std::string error;
@@ -169,7 +187,7 @@ extern "C" int jda_emulate(const Request* request, const int64_t* input_bytes,
   } else
 #endif
       if (!backward) {
-    error = e.launch(call);
+    error = e.launch_all(call);
   } else {
     call.operation = jda_ascend::Operation::kBackward;
     call.wants_features = r.outputs[0] != nullptr;
@@ -177,11 +195,11 @@ extern "C" int jda_emulate(const Request* request, const int64_t* input_bytes,
     call.wants_weight = r.outputs[2] != nullptr;
     if (r.deterministic && call.wants_features) {
       call.wants_features = false;
-      if (call.wants_locations || call.wants_weight) error = e.launch(call);
+      if (call.wants_locations || call.wants_weight) error = e.launch_all(call);
       call.wants_features = call.deterministic = true;
       call.wants_locations = call.wants_weight = false;
     }
-    if (error.empty()) error = e.launch(call);
+    if (error.empty()) error = e.launch_all(call);
   }
   for (int i = 0; i < 3; ++i) {
     if (r.outputs[i] != nullptr) e.gm.read(r.outputs[i], e.outputs[i], output_bytes[i]);

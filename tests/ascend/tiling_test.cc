@@ -91,9 +91,9 @@ void check_sizes(const Call& call, const Tiling& t) {
   EXPECT(holds(t.ring, 2LL * t.block_anchors * t.row_pitch));
   EXPECT(holds(t.zero, backward ? 512 : t.row_pitch));
   const bool narrow = call.maps_format != jda_ascend::kFloat32;
-  const int64_t anchors = 2LL * t.block_anchors + 1;
-  EXPECT(holds(t.rounded, narrow ? whole(anchors * t.row_pitch, 2) / 2 : 0));
-  EXPECT(holds(t.widened, narrow ? 2 * n * t.sample_pitch : 0));
+  const int64_t anchors = 2LL * t.block_anchors + (backward ? 0 : 1);
+  EXPECT(holds(t.narrow_ring, narrow ? whole(anchors * t.row_pitch, 2) / 2 : 0));
+  EXPECT(holds(t.widened, narrow && (others || !backward) ? 2 * n * t.sample_pitch : 0));
   const int64_t loaded = narrow ? 2 * n * t.tile_pitch : 2 * n * t.sample_pitch;
   EXPECT(holds(t.corners, backward && !others ? 0 : t.buffers * loaded));
   EXPECT(holds(t.gradients, features ? 4 * n * t.tile_pitch : 0));
@@ -135,14 +135,25 @@ void check_work(const Call& call, const Card& card, const Tiling& t) {
   EXPECT(t.granules * 64 >= t.pairs);
   // Areas in GM that follow each other in whole lines.
   const int64_t blocks = whole(32 * t.cores, 512);
-  EXPECT(t.sync == 0 && t.workspace_zeroed == blocks && t.totals == blocks);
-  EXPECT(t.begins == 2 * blocks && t.bits == 3 * blocks);
+  const bool sums = call.operation == Operation::kBackward && call.wants_features &&
+                    call.maps_format != jda_ascend::kFloat32;
+  const int64_t zeroed =
+      blocks + (sums ? whole(4 * call.batch * call.rows * call.channels, 512) : 0);
+  EXPECT(t.sync == 0 && t.sums == blocks && t.workspace_zeroed == zeroed && t.totals == zeroed);
+  EXPECT(t.begins == zeroed + blocks && t.bits == zeroed + 2 * blocks);
+  // Two pieces of sums in UB, each as float32 and as 16 bits, in whole lines of GM.
+  const int64_t piece = sums ? t.ub_bytes / 12 / 256 * 256 : 0;
+  EXPECT(t.rounded_at_once == piece && (piece > 0) == sums);
+  EXPECT(t.sums_held.offset == 0 && t.sums_held.bytes == 8 * piece);
+  EXPECT(t.sums_rounded.offset == 8 * piece && t.sums_rounded.bytes == 4 * piece);
   EXPECT(t.partials == t.bits + whole(8 * t.granules, 512));
   EXPECT(t.workspace_bytes == t.partials + whole(4 * t.cores * whole(call.channels, 8), 512));
   // Where one core's part of an array ends and the next one's begins, whole blocks end too.
   EXPECT(t.counted_granules * 8 % 32 == 0);
   if (call.operation == Operation::kBackward) {
-    EXPECT(t.share_unit * 8 % 32 == 0 && t.share_unit * call.scales * call.groups * 4 % 32 == 0);
+    const int64_t weight = call.weight_format == jda_ascend::kFloat32 ? 4 : 2;
+    EXPECT(t.share_unit * 8 % 32 == 0);
+    EXPECT(t.share_unit * call.scales * call.groups * weight % 32 == 0);
     return;
   }
   const int64_t row = call.channels * (call.maps_format == jda_ascend::kFloat32 ? 4 : 2);
@@ -155,20 +166,25 @@ void check_work(const Call& call, const Card& card, const Tiling& t) {
 }
 
 void check_all(Call call, const Card& card, bool must_fit) {
-  for (int variant = 0; variant < 11; ++variant) {
+  // What is wanted: forward, gradients, and 8 for a deterministic launch; then some in 16 bits.
+  constexpr int kWhich[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 6, 7, 8, 0, 7};
+  for (int variant = 0; variant < 16; ++variant) {
+    const int which = kWhich[variant];
     const bool narrow = variant > 8;
-    call.operation = variant == 0 || narrow ? Operation::kForward : Operation::kBackward;
+    call.operation = which == 0 ? Operation::kForward : Operation::kBackward;
     call.maps_format = narrow ? jda_ascend::kBfloat16 : jda_ascend::kFloat32;
-    call.weight_format = variant == 10 ? jda_ascend::kBfloat16 : jda_ascend::kFloat32;
-    call.deterministic = variant == 8;
-    const int wants = variant == 8 ? 1 : narrow ? 0 : variant;
+    call.weight_format = variant > 13 ? jda_ascend::kBfloat16 : jda_ascend::kFloat32;
+    call.deterministic = which == 8;
+    const int wants = which == 8 ? 1 : which;
     call.wants_features = wants & 1;
     call.wants_locations = wants & 2;
     call.wants_weight = wants & 4;
     Tiling t;
     const std::string error = jda_ascend::MakeTiling(call, card, t);
     if (!error.empty()) {
-      expect(!must_fit, error.c_str(), call, t);
+      // A group takes 16 numbers of a row at least where maps have 16 bits.
+      const bool may_not = narrow && call.groups > 512 && call.channels < 16 * call.groups;
+      expect(!must_fit || may_not, error.c_str(), call, t);
       continue;
     }
     check_areas(call, card, t);
@@ -413,6 +429,58 @@ void check_cores() {
   EXPECT(cores(call, 48) == 1);
 }
 
+// Sums of as many elements as 96 MiB hold, one at least; and in a deterministic launch, one element for
+// every core whose groups are too few.
+void check_elements_at_once() {
+  const Tiling t{};
+  Call call{100, 8192, 256, 70, 64, 1, 1, 8, 0};
+  call.operation = Operation::kBackward;
+  call.wants_features = true;
+  const auto at_once = [&call](int32_t cores) { return jda_ascend::ElementsAtOnce(call, {cores}); };
+  EXPECT(at_once(48) == 100);
+  call.maps_format = jda_ascend::kFloat16;
+  EXPECT(at_once(48) == 12);
+  call.rows = 49152;
+  EXPECT(at_once(48) == 2);
+  ++call.rows;
+  EXPECT(at_once(48) == 1);
+  // Gradients of an element end in whole blocks, or those of some elements do.
+  call.wants_weight = call.wants_locations = true;
+  EXPECT(at_once(48) == 1);
+  call.points = 1;
+  call.anchors = 33;
+  EXPECT(at_once(48) == 4);
+  call.scales = call.groups = 1;
+  EXPECT(at_once(48) == 8);
+  call.weight_format = jda_ascend::kFloat16;
+  EXPECT(at_once(48) == 16);
+  call.wants_weight = call.wants_locations = false;
+  EXPECT(at_once(48) == 1);
+  call.channels = 257;
+  EXPECT(at_once(48) == 16);
+  call.channels = 256;
+  call.groups = 8;
+  call.deterministic = true;
+  EXPECT(at_once(48) == 6 && at_once(49) == 7 && at_once(8) == 1);
+  call.wants_features = false;
+  EXPECT(at_once(48) == 100);
+  call = {0, 0, 0, 0, 0, 0, 0, 1, 0};
+  EXPECT(at_once(48) == 1);
+}
+
+// More cores than samples need, where sums are many.
+void check_cores_that_round() {
+  Tiling t;
+  Call call{1, 640, 256, 1, 64, 1, 1, 8, 0};
+  call.operation = Operation::kBackward;
+  call.wants_features = true;
+  EXPECT(jda_ascend::MakeTiling(call, {48}, t).empty() && t.cores == 1);
+  call.maps_format = jda_ascend::kFloat16;
+  EXPECT(jda_ascend::MakeTiling(call, {48}, t).empty() && t.cores == 10);
+  call.deterministic = true;
+  EXPECT(jda_ascend::MakeTiling(call, {48}, t).empty() && t.cores == 10);
+}
+
 // Without scales there is nothing to sample, and zeros of anchors to write.
 void check_no_scales() {
   const Call call{2, 100, 40, 3, 64, 1, 0, 8, 0};
@@ -428,6 +496,8 @@ void check_named_cases() {
   check_touched_anchors();
   check_instruction_limits();
   check_cores();
+  check_elements_at_once();
+  check_cores_that_round();
   check_no_scales();
 }
 

@@ -350,8 +350,8 @@ def assert_gradients_within(grads: Sequence[np.ndarray], judged: Judgement) -> N
     """All three gradients are right; of locations, where there is one right value."""
     features, locations, weight = (np.asarray(grad) for grad in grads)
     right, scale = judged.grads, judged.grad_scales
-    oracle.assert_within(features, right.feature_maps, scale.feature_maps)
-    oracle.assert_within(weight, right.weight, scale.weight)
+    oracle.assert_right(features, right.feature_maps, scale.feature_maps)
+    oracle.assert_right(weight, right.weight, scale.weight)
     one_value = judged.settled
     assert locations.shape == right.sample_locations.shape
     oracle.assert_within(

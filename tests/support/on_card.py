@@ -56,6 +56,19 @@ def check_zoo(name: str) -> None:
     cases.assert_gradients_within(grads, judged)
 
 
+def check_16_bits(name: str, dtype: type) -> None:
+    """Feature maps and weights of 16 bits: sums in float32, rounded once."""
+    inputs, cotangent, judged = cases.half_case(name, dtype)
+    assert_rounded_once(value_and_gradients(inputs, cotangent), judged)
+
+
+def assert_rounded_once(results: Results, judged: cases.Judgement) -> None:
+    out, grads = results
+    assert out.dtype.itemsize == grads[0].dtype.itemsize == 2
+    oracle.assert_rounded_once(out, judged.out, judged.out_scale)
+    cases.assert_gradients_within(grads, judged)
+
+
 def check_other_order(name: str) -> None:
     """The same with x before y, in the locations and in their gradient."""
     judged, inputs = cases.judged_case(name), cases.swap_order(cases.case(name))

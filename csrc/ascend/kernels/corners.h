@@ -50,7 +50,7 @@ class Corners {
     Place places[kMaxSamples];
     for (int32_t i = 0; i < packet.count; ++i) {
       places[i] = PlaceOf(packet, element, i, two);
-      const int64_t gap = RowGap(places[i]);
+      const int64_t gap = RowGap(places[i], NumberBytes());
       if (gap < 0) {
         LoadAtBorder(packet, places[i], i);
       } else if (const int32_t same = FirstLike(places, i); same < i) {
@@ -90,6 +90,9 @@ class Corners {
     return true;
   }
 
+  // Where rows of 16 bits become float32 from now on.
+  __aicore__ inline void WidenTo(const LocalTensor<float>& widened) { widened_ = widened; }
+
   __aicore__ inline LocalTensor<float> Rows(int32_t buffer) const {
     return narrow_ ? widened_ : corners_[buffer * CornerNumbers()];
   }
@@ -114,10 +117,11 @@ class Corners {
             static_cast<int32_t>(two.widths >> shift), static_cast<int32_t>(two.flags >> shift)};
   }
 
-  // The gap in GM between the corner pairs of a map's two rows, or -1 where one copy cannot do it.
-  __aicore__ inline int64_t RowGap(const Place& place) const {
+  // The gap in GM between the corner pairs of two rows of a map of such numbers, or -1 where one copy
+  // cannot do it.
+  __aicore__ inline int64_t RowGap(const Place& place, int64_t number_bytes) const {
     if (place.flags != kInside || !memory_.dense || !memory_.whole_rows) return -1;
-    const int64_t bytes = (place.width - 2) * t.channels * NumberBytes();
+    const int64_t bytes = (place.width - 2) * t.channels * number_bytes;
     return bytes <= 0xffffffffLL ? bytes : -1;
   }
 

@@ -17,7 +17,7 @@ class Forward : PacketKernel {
     bilinear_ = memory_.Get<float>(t.bilinear);
     samples_ = memory_.Get<float>(t.scratch);
     sums_ = memory_.Get<float>(t.ring);
-    rounded_ = memory_.Get<Bits16>(t.rounded);
+    rounded_ = memory_.Get<Bits16>(t.narrow_ring);
     zero_ = memory_.Get<float>(t.zero);
     Duplicate(zero_, 0.0f, t.row_pitch);
     Duplicate(sums_, 0.0f, static_cast<int32_t>(sums_.GetSize()));

@@ -11,6 +11,7 @@
 
 #include "feature_gradient.h"
 #include "packet_kernel.h"
+#include "rounding.h"
 #include "vector_kernel.h"
 
 namespace jda_ascend {
@@ -26,9 +27,15 @@ class Backward : PacketKernel {
         wants_weight_(gradients.weight != nullptr),
         wants_products_(wants_locations_ || wants_weight_),
         cotangents_(tiling, parts_.memory, gradients.cotangent),
-        features_(tiling, parts_, cotangents_, gradients.feature_maps) {
+        narrow_weight_(tiling.weight_format != kFloat32),
+        keeps_sums_(wants_features_ && tiling.maps_format != kFloat32),
+        features_(tiling, parts_, cotangents_,
+                  keeps_sums_ ? operands.workspace + t.sums : gradients.feature_maps,
+                  keeps_sums_ && wants_products_),
+        rounding_(tiling, memory_, shares_.core(), operands.workspace, gradients.feature_maps) {
     gm_grad_locations_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gradients.sample_locations));
     gm_grad_weight_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(gradients.weight));
+    gm_narrow_grad_weight_.SetGlobalBuffer(reinterpret_cast<__gm__ Bits16*>(gradients.weight));
     bilinear_ = memory_.Get<float>(t.bilinear);
     zero_ = memory_.Get<float>(t.zero);
     scratch_ = memory_.Get<float>(t.scratch);
@@ -47,15 +54,10 @@ class Backward : PacketKernel {
   }
 
   __aicore__ inline void Run() {
-    if (t.pairs == 0) return;
-    parts_.Prepare(t);
-    if (t.deterministic != 0) {
-      RunOwnChannels();
-      return;
-    }
-    shares_.Find();
-    if (shares_.begin() < shares_.end())
-      schedule_.Run(*this, shares_.begin(), shares_.end(), 0, t.tiles);
+    if (t.pairs != 0) FindGradients();
+    if (!keeps_sums_) return;
+    if (t.cores > 1) shares_.Meet();
+    rounding_.Run();
   }
 
   __aicore__ inline void OnStart() {
@@ -63,23 +65,26 @@ class Backward : PacketKernel {
     SetFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent);
     SetFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent + 1);
     SetFlag<HardEvent::MTE3_V>(kLocationGradientEvent);
-    SetFlag<HardEvent::MTE3_V>(kFeatureGradientEvent);
+    features_.Start();
   }
 
   __aicore__ inline void OnFinish() {
     WaitFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent);
     WaitFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent + 1);
     WaitFlag<HardEvent::MTE3_V>(kLocationGradientEvent);
-    WaitFlag<HardEvent::MTE3_V>(kFeatureGradientEvent);
+    features_.Finish();
   }
 
   // Gradients of what is not visible are zero.
   __aicore__ inline void OnChunk() {
     if (blocks_.visible() == locations_.chunk_pairs()) return;
     const int64_t weights = t.scales * t.groups;
-    if (wants_weight_)
-      memory_.StoreZeros(gm_grad_weight_, locations_.chunk() * weights,
-                         locations_.chunk_pairs() * weights, zero_);
+    const int64_t first = locations_.chunk() * weights, count = locations_.chunk_pairs() * weights;
+    if (wants_weight_ && narrow_weight_) {
+      memory_.StoreZeros(gm_narrow_grad_weight_, first, count, zero_.ReinterpretCast<Bits16>());
+    } else if (wants_weight_) {
+      memory_.StoreZeros(gm_grad_weight_, first, count, zero_);
+    }
     if (wants_locations_)
       memory_.StoreZeros(gm_grad_locations_, locations_.chunk() * 2, locations_.chunk_pairs() * 2,
                          zero_);
@@ -96,6 +101,7 @@ class Backward : PacketKernel {
     schedule_.Await(packet);
     PipeBarrier<PIPE_V>();  // what used the buffers before
     if (packet.opens_block && wants_products_) Clear(location_);
+    if (packet.opens_block) cotangents_.WidenRows(blocks_[packet.block]);
     geometry_.SpreadBilinear(packet, bilinear_, 1);
     if (packet.opens_step) weights_.Pick(packet);
     if (wants_features_) features_.Add(packet);
@@ -112,6 +118,17 @@ class Backward : PacketKernel {
   }
 
  private:
+  __aicore__ inline void FindGradients() {
+    parts_.Prepare(t);
+    if (t.deterministic != 0) {
+      RunOwnChannels();
+      return;
+    }
+    shares_.Find();
+    if (shares_.begin() < shares_.end())
+      schedule_.Run(*this, shares_.begin(), shares_.end(), 0, t.tiles);
+  }
+
   __aicore__ inline void Clear(const LocalTensor<float>& area) {
     Duplicate(area, 0.0f, static_cast<int32_t>(area.GetSize()));
   }
@@ -133,9 +150,11 @@ class Backward : PacketKernel {
 
   // D of all corners of the packet in dots_.
   __aicore__ inline void GroupProducts(const Packet& packet) {
-    const LocalTensor<float> rows = corners_.Rows(packet.corners);
     corners_.FillRows(packet);
     PipeBarrier<PIPE_V>();
+    if (keeps_sums_) corners_.WidenTo(features_.Turn());
+    if (corners_.WidenRows(packet)) PipeBarrier<PIPE_V>();
+    const LocalTensor<float> rows = corners_.Rows(packet.corners);
     MultiplyByCotangent(packet, rows);
     PipeBarrier<PIPE_V>();
     for (int32_t c = 0; c < t.group_pitch; c += kRepeat) {
@@ -201,8 +220,6 @@ class Backward : PacketKernel {
 
   // Takes the place of the weights themselves, which nothing reads after this.
   __aicore__ inline void WeightGradient(const Packet& packet) {
-    const LocalTensor<float> weights = weights_.At(packet.weights, packet.first, packet.scale);
-    const uint8_t apart = static_cast<uint8_t>(t.scales * t.weight_pitch / kLanes);
     const uint64_t lanes = static_cast<uint64_t>(t.weight_pitch);
     const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
     const uint8_t two = static_cast<uint8_t>(2 * pitch);
@@ -214,23 +231,16 @@ class Backward : PacketKernel {
     PipeBarrier<PIPE_V>();
     Add(products_, products_, products_[DotRow(1, 0, 0)], 2 * packet.count * t.weight_pitch);
     PipeBarrier<PIPE_V>();
-    Add(weights, products_, products_[t.weight_pitch], lanes, static_cast<uint8_t>(packet.count),
-        BinaryRepeatParams{1, 1, 1, apart, two, two});
+    weights_.Replace(packet, products_, products_[t.weight_pitch], 2);
   }
 
   __aicore__ inline void StoreWeightGradient(const Packet& packet) {
     const Block& block = blocks_[packet.block];
-    const int32_t groups = memory_.GroupsOf(packet.tile);
     SetFlag<HardEvent::V_MTE3>(kStoredWeightsEvent + packet.weights);
     WaitFlag<HardEvent::V_MTE3>(kStoredWeightsEvent + packet.weights);
     for (int32_t i = 0; i < block.pairs;) {
       const int32_t run = blocks_.RunOfPairs(block, i, block.pairs);
-      DataCopyExtParams copy = weights_.Copy(groups, run, t.weight_pitch);
-      const uint32_t others = copy.srcStride;  // the other way round from UB to GM
-      copy.srcStride = copy.dstStride;
-      copy.dstStride = others;
-      DataCopyPad(gm_grad_weight_[weights_.Element(blocks_.Pair(block, i), packet.tile)],
-                  weights_.At(packet.weights, i, 0), copy);
+      weights_.StoreRun(gm_grad_weight_, gm_narrow_grad_weight_, packet, i, run);
       i += run;
     }
     SetFlag<HardEvent::MTE3_MTE2>(kWeightGradientEvent + packet.weights);
@@ -290,15 +300,20 @@ class Backward : PacketKernel {
   const bool wants_features_, wants_locations_, wants_weight_;
   const bool wants_products_;  // of corner rows and cotangents
   Cotangents cotangents_;
+  const bool narrow_weight_;  // and its gradient
+  const bool keeps_sums_;     // of a gradient of the maps that has 16 bits
   FeatureGradient features_;
+  Rounding rounding_;
   GlobalTensor<float> gm_grad_locations_, gm_grad_weight_;
+  GlobalTensor<Bits16> gm_narrow_grad_weight_;
   LocalTensor<float> bilinear_, zero_, scratch_;
   LocalTensor<float> dots_, products_, edges_, location_, location_rows_;
 };
 
 }  // namespace jda_ascend
 
-// A gradient that is not wanted is null. grad_feature_maps is added to: the host clears it.
+// A gradient that is not wanted is null. A grad_feature_maps of float32 is added to, and one of 16 bits
+// is the sums in the workspace, rounded: the host clears what is added to.
 JDA_VECTOR_KERNEL void deformable_aggregation_grad(GM_ADDR feature_maps, GM_ADDR spatial_shape,
                                                    GM_ADDR scale_start_index,
                                                    GM_ADDR sample_locations, GM_ADDR weight,

@@ -51,9 +51,12 @@ constexpr int32_t kSumsEvent = 0;             // forward: 0 and 1, the sums of o
 constexpr int32_t kZeroEvent = 2;             // forward, V_MTE3: zeros
 constexpr int32_t kCombinedEvent = 3;         // forward, V_MTE3: the sum of all cores
 constexpr int32_t kStoredWeightsEvent = 0;    // backward, V_MTE3: 0 and 1, a buffer of weights each
-constexpr int32_t kFeatureGradientEvent = 2;  // backward
+constexpr int32_t kFeatureGradientEvent = 2;  // backward; and 5, where they take turns
 constexpr int32_t kLocationGradientEvent = 3;  // backward
 constexpr int32_t kStoredBitsEvent = 4;        // MTE3_V: which pairs are visible
+
+// All four at last, when every other flag is down: the buffers of sums that are rounded.
+constexpr int32_t kSumsHeldEvent = 0;  // and 1
 
 }  // namespace jda_ascend
 

@@ -1,4 +1,5 @@
-// The gradient of the feature maps: coefficient times weight times cotangent, added to the corner rows.
+// The gradient of the feature maps: coefficient times weight times cotangent, added to the corner rows
+// in float32.
 
 #ifndef JDA_ASCEND_FEATURE_GRADIENT_H_
 #define JDA_ASCEND_FEATURE_GRADIENT_H_
@@ -10,9 +11,12 @@ namespace jda_ascend {
 
 class FeatureGradient {
  public:
+  // What is added to the rows of a packet has one buffer. Where rows are widened, it takes turns with
+  // those: they need the buffer of the packet before, which is stored meanwhile, later than this does.
   __aicore__ inline FeatureGradient(const Tiling& tiling, Parts& parts, Cotangents& cotangents,
-                                    GM_ADDR gradient)
+                                    GM_ADDR gradient, bool takes_turns)
       : t(tiling),
+        takes_turns_(takes_turns),
         memory_(parts.memory),
         blocks_(parts.blocks),
         geometry_(parts.geometry),
@@ -23,7 +27,19 @@ class FeatureGradient {
     spread_ = memory_.Get<float>(t.spread);
     bilinear_ = memory_.Get<float>(t.bilinear);
     gradients_ = memory_.Get<float>(t.gradients);
+    other_ = memory_.Get<float>(takes_turns ? t.widened : t.gradients);
     scaled_ = memory_.Get<float>(t.scratch);
+  }
+
+  // Flags between the runs of a schedule are down.
+  __aicore__ inline void Start() { SetFlag<HardEvent::MTE3_V>(OtherEvent()); }
+  __aicore__ inline void Finish() { WaitFlag<HardEvent::MTE3_V>(OtherEvent()); }
+
+  // The buffer of the packet before, which this one may use now, and the next one for its gradients.
+  __aicore__ inline LocalTensor<float> Turn() {
+    WaitFlag<HardEvent::MTE3_V>(OtherEvent());
+    turn_ ^= 1;
+    return Buffer();
   }
 
   // Of the samples of a packet, whose coefficients are spread.
@@ -38,20 +54,25 @@ class FeatureGradient {
                         spread_[runs.first * t.weight_pitch * kLanes], runs.count);
     }
     PipeBarrier<PIPE_V>();
-    WaitFlag<HardEvent::MTE3_V>(kFeatureGradientEvent);
-    const LocalTensor<float> rows = gradients_;
+    const int32_t event = Event(turn_);
+    if (!takes_turns_) WaitFlag<HardEvent::MTE3_V>(event);
+    const LocalTensor<float> rows = Buffer();
     for (int32_t corner = 0; corner < 4; ++corner) {
       MultiplyByCoefficient(rows[corners_.Row(corner / 2, 0, corner % 2)],
                             bilinear_[geometry_.Bilinear(packet, corner / 2, corner % 2)],
                             packet.count);
     }
-    SetFlag<HardEvent::V_MTE3>(kFeatureGradientEvent);
-    WaitFlag<HardEvent::V_MTE3>(kFeatureGradientEvent);
+    SetFlag<HardEvent::V_MTE3>(event);
+    WaitFlag<HardEvent::V_MTE3>(event);
     AddToFeatures(packet, rows);
-    SetFlag<HardEvent::MTE3_V>(kFeatureGradientEvent);
+    SetFlag<HardEvent::MTE3_V>(event);
   }
 
  private:
+  __aicore__ inline int32_t Event(int32_t turn) const { return kFeatureGradientEvent + 3 * turn; }
+  __aicore__ inline int32_t OtherEvent() const { return Event(takes_turns_ ? turn_ ^ 1 : 0); }
+  __aicore__ inline LocalTensor<float> Buffer() const { return turn_ == 0 ? gradients_ : other_; }
+
   // to[2 i] = scaled[i] * coefficient[i]
   __aicore__ inline void MultiplyByCoefficient(const LocalTensor<float>& to,
                                                const LocalTensor<float>& coefficient,
@@ -75,7 +96,7 @@ class FeatureGradient {
     TwoPlaces two{};
     for (int32_t i = 0; i < packet.count; ++i) {
       const Place place = corners_.PlaceOf(packet, element, i, two);
-      const int64_t gap = corners_.RowGap(place);
+      const int64_t gap = corners_.RowGap(place, sizeof(float));
       if (t.deterministic != 0) PipeBarrier<PIPE_MTE3>();
       if (gap >= 0) {
         AddInside(place, rows, i, gap);
@@ -108,6 +129,8 @@ class FeatureGradient {
   }
 
   const Tiling& t;
+  const bool takes_turns_;
+  int32_t turn_ = 0;  // which buffer this packet's gradients have
   Memory& memory_;
   Blocks& blocks_;
   Geometry& geometry_;
@@ -115,7 +138,7 @@ class FeatureGradient {
   Corners& corners_;
   Cotangents& cotangents_;
   GlobalTensor<float> gm_gradient_;
-  LocalTensor<float> spread_, bilinear_, gradients_, scaled_;
+  LocalTensor<float> spread_, bilinear_, gradients_, other_, scaled_;
 };
 
 }  // namespace jda_ascend

@@ -19,7 +19,7 @@ using jda::Operation;
 struct Call : jda::Sizes {
   int32_t y_axis;  // 0: locations are (y, x), 1: (x, y)
   Operation operation = Operation::kForward;
-  Format maps_format = kFloat32, weight_format = kFloat32;  // float32 for the backward kernel
+  Format maps_format = kFloat32, weight_format = kFloat32;
   // Of the backward kernel. A deterministic gradient of the feature maps is a launch of its own,
   // which wants nothing else.
   bool wants_features = false, wants_locations = false, wants_weight = false;
@@ -40,6 +40,8 @@ constexpr int64_t kZeroBytes = 2048;  // what the backward kernel clears at once
 constexpr int64_t kBlockWords = 4;    // granules whose bits fill a block
 constexpr int64_t kLine = 512;        // bytes: what GM transfers like to be aligned to
 constexpr int64_t kBytes16 = 2;
+constexpr int64_t kSumsBytes = int64_t{96} << 20;  // of several batch elements at most: half of L2
+constexpr int64_t kSumsPiece = 16384;              // of them, for which a core is worth its while
 
 inline int64_t Up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -60,6 +62,14 @@ inline std::string CheckLimits(const Call& call) {
   if (call.rows > INT32_MAX) return Limit("num_feat", call.rows, "it is less than 2^31");
   if (2 * call.groups > kMaxCopyBlocks) return Limit("group", call.groups, "it is at most 2047");
   return "";
+}
+
+inline bool IsNarrow(int32_t format) { return format != kFloat32; }
+
+// Sums in float32 stand in for a gradient of the feature maps that has 16 bits.
+inline bool KeepsSums(const Call& call) {
+  return call.operation == Operation::kBackward && call.wants_features &&
+         IsNarrow(call.maps_format);
 }
 
 // Choices that share UB between them.
@@ -109,7 +119,7 @@ inline int64_t LayOut(const Call& call, Tiling& t) {
   const int64_t f = sizeof(float), bank = kBankFloats * f, shift = kBankShift * f;
   const int64_t pairs = t.block_pairs, samples = t.samples, scales = call.scales;
   const int64_t maps = call.cameras * scales;
-  const bool narrow = t.maps_format != kFloat32;
+  const bool narrow = IsNarrow(t.maps_format);
   const int64_t corners = 2 * samples * t.sample_pitch * f;
   const int64_t loaded = narrow ? 4 * samples * t.tile_pitch * kBytes16 : corners;
   const int64_t copies = backward ? 1 : 2;
@@ -125,9 +135,10 @@ inline int64_t LayOut(const Call& call, Tiling& t) {
                            reduces && !writes_features ? 0 : samples * t.tile_pitch * f}));
   end = Up(end, bank) + shift;  // sums are read along with what lies at the start of a bank
   put(t.ring, 2 * int64_t{t.block_anchors} * t.row_pitch * f);
-  put(t.rounded, narrow ? (2 * t.block_anchors + 1) * t.row_pitch * kBytes16 : 0);
+  const int64_t narrow_rows = 2 * t.block_anchors + (backward ? 0 : 1);
+  put(t.narrow_ring, narrow ? narrow_rows * t.row_pitch * kBytes16 : 0);
   end = Up(end, bank);
-  if (narrow) put(t.widened, corners);
+  if (narrow && reads_features) put(t.widened, corners);
   end = Up(end, bank);
   put(t.bilinear, copies * (4 * kSpread * kLanes * f) + (copies - 1) * shift);
   end = Up(end, bank);
@@ -193,25 +204,38 @@ inline bool ChooseCut(const Call& call, const Card& card, int64_t least_tiles, T
   return false;
 }
 
+// How many times so many numbers fill whole 32-byte blocks of GM.
+inline int64_t WholeBlocks(int64_t numbers, int64_t lanes = kLanes) {
+  return lanes / std::gcd(numbers, lanes);
+}
+
 // No two cores write into one 32-byte block of GM: no document says what becomes of it.
 inline int64_t ShareUnit(const Call& call, const Tiling& t) {
-  const auto whole_blocks = [](int64_t numbers, int64_t lanes = kLanes) {
-    return lanes / std::gcd(numbers, lanes);
-  };
   if (call.operation == Operation::kBackward) {  // gradients of locations and of weights
-    return std::max(whole_blocks(2), whole_blocks(call.scales * call.groups));
+    return std::max(WholeBlocks(2),
+                    WholeBlocks(call.scales * call.groups, LanesOf(call.weight_format)));
   }
-  const int64_t anchors = whole_blocks(call.channels, LanesOf(call.maps_format));
+  const int64_t anchors = WholeBlocks(call.channels, LanesOf(call.maps_format));
   return anchors == 1 ? 1 : anchors * t.anchor_pairs;  // a row may be the sum of several cores
 }
 
-inline void LayOutWorkspace(Tiling& t) {
+// Sums are rounded when everything else in UB is done with: as many at once as two buffers hold.
+inline void LayOutRounding(Tiling& t) {
+  constexpr int64_t kBoth = sizeof(float) + sizeof(uint16_t);
+  t.rounded_at_once = t.ub_bytes / (2 * kBoth) / (kLine / 2) * (kLine / 2);
+  const auto held = static_cast<uint32_t>(2 * t.rounded_at_once * sizeof(float));
+  t.sums_held = {0, held};
+  t.sums_rounded = {held, held / 2};
+}
+
+inline void LayOutWorkspace(const Call& call, Tiling& t) {
   int64_t end = 0;
   const auto put = [&end](int64_t& offset, int64_t bytes) {
     offset = end;
     end += Up(bytes, kLine);
   };
   put(t.sync, int64_t{t.cores} * 32);
+  put(t.sums, KeepsSums(call) ? t.batch * t.rows * t.channels * 4 : 0);
   t.workspace_zeroed = end;
   put(t.totals, int64_t{t.cores} * 32);
   put(t.begins, int64_t{t.cores} * 32);
@@ -221,6 +245,25 @@ inline void LayOutWorkspace(Tiling& t) {
 }
 
 }  // namespace tiling_internal
+
+// Batch elements of one launch at most. Where a launch keeps sums, those of many elements would take
+// twice the memory of their maps. A deterministic launch shares out groups of elements, and has one for
+// every core. Where one launch ends in a gradient, another begins: whole blocks end there too.
+inline int64_t ElementsAtOnce(const Call& call, const Card& card) {
+  namespace in = tiling_internal;
+  if (!in::KeepsSums(call)) return std::max<int64_t>(call.batch, 1);
+  const int64_t one = std::max<int64_t>(call.rows * call.channels * 4, 1);
+  const int64_t groups = std::max<int64_t>(call.groups, 1);
+  const int64_t useful = call.deterministic ? (card.cores + groups - 1) / groups : 1;
+  const int64_t pairs = call.anchors * call.points * call.cameras;
+  int64_t unit = in::WholeBlocks(call.rows * call.channels, in::LanesOf(call.maps_format));
+  if (call.wants_locations) unit = std::max(unit, in::WholeBlocks(2 * pairs));
+  if (call.wants_weight) {
+    const int64_t weights = pairs * call.scales * call.groups;
+    unit = std::max(unit, in::WholeBlocks(weights, in::LanesOf(call.weight_format)));
+  }
+  return std::max(in::kSumsBytes / one / unit * unit, in::Up(useful, unit));
+}
 
 // Fills `t`, or returns what is beyond the kernels' limits.
 inline std::string MakeTiling(const Call& call, const Card& card, Tiling& t) {
@@ -240,6 +283,7 @@ inline std::string MakeTiling(const Call& call, const Card& card, Tiling& t) {
   t.group_channels = static_cast<int32_t>(call.channels / call.groups);
   t.group_pitch = static_cast<int32_t>(in::Up(t.group_channels, in::LanesOf(t.maps_format)));
 
+  const bool sums = in::KeepsSums(call);
   int64_t pieces = t.pairs == 0 ? call.batch * call.anchors : t.granules;
   int64_t least_tiles = 1;
   if (call.deterministic) {
@@ -247,16 +291,18 @@ inline std::string MakeTiling(const Call& call, const Card& card, Tiling& t) {
         std::clamp<int64_t>(card.cores / std::max<int64_t>(call.batch, 1), 1, call.groups);
     pieces = call.batch * call.groups;
   }
+  if (sums) pieces = std::max(pieces, call.batch * call.rows * call.channels / in::kSumsPiece);
   t.cores = static_cast<int32_t>(std::clamp<int64_t>(pieces, 1, std::min(card.cores, kMaxCores)));
   if (!in::ChooseCut(call, card, least_tiles, t)) {
     return in::Limit("c / group", t.group_channels, "a block of pairs of one group must fit UB") +
            ": scale=" + std::to_string(call.scales);
   }
-  if (call.deterministic) {
+  if (call.deterministic && !sums) {
     t.cores = static_cast<int32_t>(std::clamp<int64_t>(call.batch * t.tiles, 1, t.cores));
   }
   t.counted_granules = in::Up(in::Up(t.granules, t.cores) / t.cores, in::kBlockWords);
-  in::LayOutWorkspace(t);
+  if (sums) in::LayOutRounding(t);
+  in::LayOutWorkspace(call, t);
   return "";
 }
 

@@ -44,6 +44,17 @@ __aicore__ inline void Round(int32_t format, const LocalTensor<Bits16>& to,
   }
 }
 
+// `lanes` numbers of each of some rows.
+__aicore__ inline void RoundRows(int32_t format, const LocalTensor<Bits16>& to,
+                                 const LocalTensor<float>& from, uint64_t lanes, uint8_t rows,
+                                 const UnaryRepeatParams& strides) {
+  if (format == kFloat16) {
+    Cast(to.ReinterpretCast<half>(), from, RoundMode::CAST_RINT, lanes, rows, strides);
+  } else {
+    Cast(to.ReinterpretCast<bfloat16_t>(), from, RoundMode::CAST_RINT, lanes, rows, strides);
+  }
+}
+
 }  // namespace jda_ascend
 
 #endif  // JDA_ASCEND_NARROW_H_

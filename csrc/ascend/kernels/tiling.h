@@ -74,8 +74,11 @@ struct Tiling : jda::Sizes {
   int32_t buffers;       // of corner rows: packets that are loaded before they are computed
   int32_t planes;        // of the geometry of a block
 
-  // Workspace in GM, byte offsets. The host zeroes the first `workspace_zeroed` bytes.
-  int64_t sync, totals, begins, bits, partials, workspace_bytes, workspace_zeroed;
+  int64_t rounded_at_once;  // numbers of grad_feature_maps, where that has 16 bits
+
+  // Workspace in GM, byte offsets. The host zeroes the first `workspace_zeroed` bytes. `sums` are those
+  // of a grad_feature_maps of 16 bits.
+  int64_t sync, sums, totals, begins, bits, partials, workspace_bytes, workspace_zeroed;
 
   // UB. What the cores need to share out the pairs lies where the corner rows come later; what only
   // the vector unit uses, and never at the same time, lies in `scratch`.
@@ -83,8 +86,9 @@ struct Tiling : jda::Sizes {
   Area maps, map_rows, slot;
   Area raw, bits_held, compact, iota, offsets, pairs_held, place;
   Area geometry, scratch, weights, step_weights, spread, bilinear;
-  Area corners, widened, ring, rounded, zero;
+  Area corners, widened, ring, narrow_ring, zero;
   Area gradients, dots, dots_scratch, edges, location_gradient, location_rows;
+  Area sums_held, sums_rounded;  // over all others
   uint32_t ub_bytes, unused;
 };
 

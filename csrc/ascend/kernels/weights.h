@@ -39,25 +39,6 @@ class Weights {
     }
   }
 
-  // Weights of `pairs` pairs from GM to UB, in rows of `pitch` numbers.
-  template <typename T = float>
-  __aicore__ inline DataCopyExtParams Copy(int32_t groups, int32_t pairs, int64_t pitch) const {
-    constexpr int32_t lanes = 32 / sizeof(T);
-    const int64_t rows = pairs * t.scales;
-    const uint32_t bytes = static_cast<uint32_t>(groups * sizeof(T));
-    if (groups == t.groups && groups == pitch) {
-      return {1, static_cast<uint32_t>(rows * bytes), 0, 0, 0};
-    }
-    const uint32_t others = static_cast<uint32_t>((t.groups - groups) * sizeof(T));
-    const uint32_t gap = static_cast<uint32_t>((pitch - groups) / lanes);
-    return {static_cast<uint16_t>(rows), bytes, others, gap, 0};
-  }
-
-  __aicore__ inline uint64_t Element(int64_t pair, int32_t tile) const {
-    return static_cast<uint64_t>(pair * t.scales * t.groups +
-                                 static_cast<int64_t>(tile) * t.tile_groups);
-  }
-
   // The weights of the step, in float32 and without those of other scales: Brcb knows no gaps.
   __aicore__ inline void Pick(const Packet& packet) {
     if (narrow_) return PickNarrow(packet);
@@ -96,10 +77,63 @@ class Weights {
     }
   }
 
+  // The gradient of the weights of a packet, `rows` rows of weight_pitch floats as far apart as `step`
+  // of them, takes the place of the weights themselves, as it will be stored.
+  __aicore__ inline void Replace(const Packet& packet, const LocalTensor<float>& near,
+                                 const LocalTensor<float>& far, int32_t step) {
+    const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
+    const uint8_t from = static_cast<uint8_t>(step * pitch);
+    const uint64_t lanes = static_cast<uint64_t>(t.weight_pitch);
+    const uint8_t rows = static_cast<uint8_t>(packet.count);
+    if (!narrow_) {
+      const uint8_t apart = static_cast<uint8_t>(t.scales * pitch);
+      Add(At(packet.weights, packet.first, packet.scale), near, far, lanes, rows,
+          BinaryRepeatParams{1, 1, 1, apart, from, from});
+      return;
+    }
+    Add(near, near, far, lanes, rows, BinaryRepeatParams{1, 1, 1, from, from, from});
+    PipeBarrier<PIPE_V>();
+    RoundRows(t.weight_format, NarrowAt(packet.weights, packet.first, packet.scale), near, lanes,
+              rows, UnaryRepeatParams{1, 1, NarrowApart(), from});
+  }
+
+  // Stores what took the place of the weights of some pairs that follow each other.
+  __aicore__ inline void StoreRun(const GlobalTensor<float>& gm,
+                                  const GlobalTensor<Bits16>& gm_narrow, const Step& step,
+                                  int32_t i, int32_t run) const {
+    const uint64_t at = Element(blocks_.Pair(blocks_[step.block], i), step.tile);
+    const int32_t groups = memory_.GroupsOf(step.tile);
+    if (narrow_) {
+      DataCopyPad(gm_narrow[at], NarrowAt(step.weights, i, 0),
+                  Turned(Copy<Bits16>(groups, run, NarrowPitch())));
+    } else {
+      DataCopyPad(gm[at], At(step.weights, i, 0), Turned(Copy(groups, run, t.weight_pitch)));
+    }
+  }
+
   // What Pick() picked: a row of weight_pitch floats for every pair.
   __aicore__ inline const LocalTensor<float>& OfStep() const { return step_weights_; }
 
  private:
+  // Weights of `pairs` pairs from GM to UB, in rows of `pitch` numbers.
+  template <typename T = float>
+  __aicore__ inline DataCopyExtParams Copy(int32_t groups, int32_t pairs, int64_t pitch) const {
+    constexpr int32_t lanes = 32 / sizeof(T);
+    const int64_t rows = pairs * t.scales;
+    const uint32_t bytes = static_cast<uint32_t>(groups * sizeof(T));
+    if (groups == t.groups && groups == pitch) {
+      return {1, static_cast<uint32_t>(rows * bytes), 0, 0, 0};
+    }
+    const uint32_t others = static_cast<uint32_t>((t.groups - groups) * sizeof(T));
+    const uint32_t gap = static_cast<uint32_t>((pitch - groups) / lanes);
+    return {static_cast<uint16_t>(rows), bytes, others, gap, 0};
+  }
+
+  __aicore__ inline uint64_t Element(int64_t pair, int32_t tile) const {
+    return static_cast<uint64_t>(pair * t.scales * t.groups +
+                                 static_cast<int64_t>(tile) * t.tile_groups);
+  }
+
   // Numbers of a row of 16 bits. It takes no more blocks than one of float32.
   __aicore__ inline int64_t NarrowPitch() const { return AlignUp(t.tile_groups, kLanes16); }
 
@@ -108,16 +142,25 @@ class Weights {
     return weights_.ReinterpretCast<Bits16>()[static_cast<uint32_t>(row * NarrowPitch())];
   }
 
+  // Blocks from a pair's row in a scale to the next pair's.
+  __aicore__ inline uint8_t NarrowApart() const {
+    return static_cast<uint8_t>(t.scales * NarrowPitch() / kLanes16);
+  }
+
+  // The other way round, from UB to GM.
+  __aicore__ inline DataCopyExtParams Turned(const DataCopyExtParams& copy) const {
+    return {copy.blockCount, copy.blockLen, copy.dstStride, copy.srcStride, 0};
+  }
+
   __aicore__ inline void PickNarrow(const Packet& packet) {
     step_weights_ = memory_.Get<float>(t.step_weights);
     const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
-    const uint8_t apart = static_cast<uint8_t>(t.scales * NarrowPitch() / kLanes16);
     const int32_t pairs = blocks_[packet.block].pairs;
     for (int32_t i = 0; i < pairs; i += kMaxRepeats) {
       WidenRows(t.weight_format, step_weights_[i * t.weight_pitch],
                 NarrowAt(packet.weights, i, packet.scale), static_cast<uint64_t>(t.weight_pitch),
                 static_cast<uint8_t>(Smaller(kMaxRepeats, pairs - i)),
-                UnaryRepeatParams{1, 1, pitch, apart});
+                UnaryRepeatParams{1, 1, pitch, NarrowApart()});
     }
   }
 

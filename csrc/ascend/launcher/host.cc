@@ -17,28 +17,10 @@ struct Chunk {
   jda_ascend_arrays arrays;
 };
 
-template <typename T>
-T* Skip(T* array, int64_t elements, size_t bytes_of_element) {
-  if (array == nullptr) return nullptr;
-  return reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(array) + elements * bytes_of_element);
-}
-
 Chunk Cut(const jda_ascend_problem& problem, const jda_ascend_arrays& arrays, int64_t begin,
           int64_t end) {
-  jda_ascend_problem element = problem;
-  element.sizes.batch = 1;
-  const Bytes one(element);
-  Chunk chunk = {problem, arrays};
+  Chunk chunk = {problem, ArraysFrom(begin, problem, arrays)};
   chunk.problem.sizes.batch = end - begin;
-  jda_ascend_arrays& a = chunk.arrays;
-  a.feature_maps = Skip(a.feature_maps, begin, one.feature_maps);
-  a.sample_locations = Skip(a.sample_locations, begin, one.sample_locations);
-  a.weight = Skip(a.weight, begin, one.weight);
-  a.cotangent = Skip(a.cotangent, begin, one.out);
-  a.out = Skip(a.out, begin, one.out);
-  a.grad_feature_maps = Skip(a.grad_feature_maps, begin, one.feature_maps);
-  a.grad_sample_locations = Skip(a.grad_sample_locations, begin, one.sample_locations);
-  a.grad_weight = Skip(a.grad_weight, begin, one.weight);
   return chunk;
 }
 

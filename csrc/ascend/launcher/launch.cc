@@ -12,12 +12,10 @@ namespace {
 
 struct Dtype {
   int64_t number;  // XLA's
-  const char* name;
   Format format;
   size_t bytes;
 };
-const Dtype kDtypes[] = {
-    {10, "float16", kFloat16, 2}, {11, "float32", kFloat32, 4}, {16, "bfloat16", kBfloat16, 2}};
+const Dtype kDtypes[] = {{10, kFloat16, 2}, {11, kFloat32, 4}, {16, kBfloat16, 2}};
 
 const Dtype* Find(int64_t number) {
   for (const Dtype& dtype : kDtypes) {
@@ -36,8 +34,9 @@ Call CallOf(Operation operation, const jda_ascend_problem& p) {
   return call;
 }
 
-void AddLaunch(const Call& call, int cores, Plan& plan) {
+void AddLaunch(const Call& call, int cores, int64_t first, Plan& plan) {
   Launch launch;
+  launch.first = first;
   const std::string problem = MakeTiling(call, {cores}, launch.tiling);
   if (!problem.empty()) throw Error(JDA_ASCEND_INVALID_ARGUMENT, problem);
   launch.writes_features = call.wants_features;
@@ -46,6 +45,20 @@ void AddLaunch(const Call& call, int cores, Plan& plan) {
   const auto workspace = static_cast<size_t>(launch.tiling.workspace_bytes);
   plan.workspace_bytes = std::max(plan.workspace_bytes, workspace);
   plan.launches.push_back(launch);
+}
+
+void AddLaunches(Call call, int cores, Plan& plan) {
+  const int64_t batch = call.batch, at_once = ElementsAtOnce(call, {cores});
+  for (int64_t first = 0; first < batch; first += at_once) {
+    call.batch = std::min(at_once, batch - first);
+    AddLaunch(call, cores, first, plan);
+  }
+}
+
+template <typename T>
+T* Skip(T* array, int64_t elements, size_t bytes_of_element) {
+  if (array == nullptr) return nullptr;
+  return reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(array) + elements * bytes_of_element);
 }
 
 void Clear(void* memory, size_t bytes, aclrtStream stream) {
@@ -90,7 +103,7 @@ class Parameters {
 
 }  // namespace
 
-std::string WrongDtypes(Operation operation, const jda_ascend_problem& problem) {
+std::string WrongDtypes(const jda_ascend_problem& problem) {
   const Dtype* const maps = Find(problem.feature_maps_dtype);
   const Dtype* const weight = Find(problem.weight_dtype);
   if (maps == nullptr) {
@@ -100,10 +113,6 @@ std::string WrongDtypes(Operation operation, const jda_ascend_problem& problem) 
   if (weight == nullptr || (weight != maps && weight->format != kFloat32)) {
     return "weight has dtype number " + std::to_string(problem.weight_dtype) +
            " on Ascend, where 11 (float32) and that of feature_maps are allowed";
-  }
-  if (operation == Operation::kBackward && maps->format != kFloat32) {
-    return std::string("feature_maps has dtype ") + maps->name +
-           " on Ascend, where gradients take float32 alone";
   }
   return "";
 }
@@ -121,6 +130,23 @@ Bytes::Bytes(const jda_ascend_problem& problem) {
   out = product(of_maps, p.batch, p.anchors, p.channels);
 }
 
+jda_ascend_arrays ArraysFrom(int64_t first, const jda_ascend_problem& problem,
+                             const jda_ascend_arrays& arrays) {
+  jda_ascend_problem element = problem;
+  element.sizes.batch = 1;
+  const Bytes one(element);
+  jda_ascend_arrays a = arrays;
+  a.feature_maps = Skip(a.feature_maps, first, one.feature_maps);
+  a.sample_locations = Skip(a.sample_locations, first, one.sample_locations);
+  a.weight = Skip(a.weight, first, one.weight);
+  a.cotangent = Skip(a.cotangent, first, one.out);
+  a.out = Skip(a.out, first, one.out);
+  a.grad_feature_maps = Skip(a.grad_feature_maps, first, one.feature_maps);
+  a.grad_sample_locations = Skip(a.grad_sample_locations, first, one.sample_locations);
+  a.grad_weight = Skip(a.grad_weight, first, one.weight);
+  return a;
+}
+
 bool HasSamples(const Sizes& p) {
   return p.batch != 0 && p.anchors != 0 && p.points != 0 && p.cameras != 0 && p.scales != 0 &&
          p.channels != 0;
@@ -132,7 +158,7 @@ Plan MakePlan(Operation operation, const jda_ascend_problem& problem,
   Call call = CallOf(operation, problem);
   if (operation == Operation::kForward) {
     plan.reads_features = true;
-    AddLaunch(call, cores, plan);
+    AddLaunches(call, cores, plan);
     return plan;
   }
   call.wants_features = arrays.grad_feature_maps != nullptr;
@@ -144,19 +170,20 @@ Plan MakePlan(Operation operation, const jda_ascend_problem& problem,
     Call features = call;
     features.deterministic = true;
     features.wants_locations = features.wants_weight = false;
-    AddLaunch(features, cores, plan);
+    AddLaunches(features, cores, plan);
     call.wants_features = false;
   }
   if (call.wants_features || call.wants_locations || call.wants_weight) {
-    AddLaunch(call, cores, plan);
+    AddLaunches(call, cores, plan);
   }
   return plan;
 }
 
 void Enqueue(const Plan& plan, const Kernels& kernels, const jda_ascend_problem& problem,
-             const jda_ascend_arrays& arrays, void* workspace, aclrtStream stream) {
+             const jda_ascend_arrays& all, void* workspace, aclrtStream stream) {
   const Bytes bytes(problem);
   for (const Launch& launch : plan.launches) {
+    const jda_ascend_arrays arrays = ArraysFrom(launch.first, problem, all);
     Clear(workspace, static_cast<size_t>(launch.tiling.workspace_zeroed), stream);
     Parameters parameters;
     parameters.Add(arrays.feature_maps);
@@ -166,7 +193,9 @@ void Enqueue(const Plan& plan, const Kernels& kernels, const jda_ascend_problem&
     parameters.Add(arrays.weight);
     const bool backward = launch.writes_features || launch.writes_locations || launch.writes_weight;
     if (backward) {
-      if (launch.writes_features) Clear(arrays.grad_feature_maps, bytes.feature_maps, stream);
+      if (launch.writes_features && launch.tiling.maps_format == kFloat32) {
+        Clear(arrays.grad_feature_maps, bytes.feature_maps, stream);
+      }
       parameters.Add(arrays.cotangent);
       parameters.Add(launch.writes_features ? arrays.grad_feature_maps : nullptr);
       parameters.Add(launch.writes_locations ? arrays.grad_sample_locations : nullptr);

@@ -17,7 +17,7 @@ using jda::Operation;
 using jda::Sizes;
 
 // What is wrong with the dtypes of a call, "" if nothing is.
-std::string WrongDtypes(Operation operation, const jda_ascend_problem& problem);
+std::string WrongDtypes(const jda_ascend_problem& problem);
 
 // Of the arrays of a call; those of gradients are as large as those of their arguments.
 struct Bytes {
@@ -25,11 +25,16 @@ struct Bytes {
   size_t feature_maps, spatial_shape, scale_start_index, sample_locations, weight, out;
 };
 
+// The arrays from a batch element on.
+jda_ascend_arrays ArraysFrom(int64_t first, const jda_ascend_problem& problem,
+                             const jda_ascend_arrays& arrays);
+
 // Without samples every result is zero, and no kernel is needed.
 bool HasSamples(const Sizes& sizes);
 
 struct Launch {
   Tiling tiling;
+  int64_t first = 0;  // batch element
   bool writes_features = false, writes_locations = false, writes_weight = false;
 };
 

@@ -83,7 +83,7 @@ void RequireNone(const std::string& wrong) {
 void EnqueueCall(Operation operation, const jda_ascend_problem& problem,
                  const jda_ascend_arrays& arrays, aclrtStream stream) {
   RequireNone(jda::wrong_groups(problem.sizes));
-  RequireNone(WrongDtypes(operation, problem));
+  RequireNone(WrongDtypes(problem));
   InitialisedDriver();
   Device& device = TheDevice(ThreadsCard());
   const CurrentCard current(device.card());
@@ -104,7 +104,7 @@ bool WantsNothing(Operation operation, const jda_ascend_arrays& arrays) {
 void Compute(Operation operation, const jda_ascend_problem& problem,
              const jda_ascend_arrays& arrays) {
   RequireNone(jda::wrong_groups(problem.sizes));
-  RequireNone(WrongDtypes(operation, problem));
+  RequireNone(WrongDtypes(problem));
   RequireNone(jda::wrong_maps(problem.sizes, arrays.spatial_shape, arrays.scale_start_index));
   if (WantsNothing(operation, arrays)) return;
   if (!HasSamples(problem.sizes)) return FillZeros(operation, problem, arrays);

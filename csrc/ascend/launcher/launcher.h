@@ -60,7 +60,8 @@ int jda_ascend_describe(jda_ascend_description* description);
 typedef struct jda_ascend_problem {
   jda_sizes sizes;
   int64_t y_axis;  // 0: locations are (y, x), 1: (x, y)
-  // Numbers of dtypes, which are XLA's: 10 float16, 11 float32, 16 bfloat16. Backward takes float32 alone.
+  // Numbers of dtypes, which are XLA's: 10 float16, 11 float32, 16 bfloat16. A gradient has the dtype of
+  // its argument.
   int64_t feature_maps_dtype;  // and of `out` and `cotangent`
   int64_t weight_dtype;        // that of feature_maps, or float32
   int64_t deterministic;       // 1: grad_feature_maps does not depend on which core adds first
