@@ -9,15 +9,17 @@
 //             which are read here anyway, replace its coefficients
 //   finish    clusters -> gradients of weight and locations, from the dots of the samples' corners
 //
-// Entries of a row keep the plan's order, so sums do not depend on threads or chunks.
+// Entries of a row keep the plan's order, so sums do not depend on threads or chunks. Where entries
+// would be no fewer than corners, or no smaller than rows, sweep.cc does the same without them.
 #include <algorithm>
-#include <type_traits>
 #include <vector>
 
+#include "gradient.h"
 #include "operator.h"
 #include "passes.h"
 #include "samples.h"
 #include "scratch.h"
+#include "sweep.h"
 #include "table.h"
 
 namespace jda {
@@ -26,16 +28,13 @@ namespace {
 // Bytes of the entries of a chunk of clusters, at most, unless one cluster alone has more.
 constexpr int64_t kChunkBytes = 384 << 10;
 
-// A gradient larger than this is written past the caches: nobody will find it there.
-constexpr int64_t kPastCachesBytes = int64_t{4} << 20;
-
 // Zeroes the gradients of invisible samples, or of all if there is nothing to see.
 template <typename F, typename W>
 void zero_unseen(const Problem<F, W>& problem, Team& team) {
   const int64_t samples = problem.points * problem.cameras;
   const int64_t weights = problem.scales * problem.groups;
   const auto unseen = [&](int64_t i) {
-    return problem.channels == 0 ||
+    return problem.channels == 0 || problem.scales == 0 ||
            !visible(problem.locations[2 * i], problem.locations[2 * i + 1]);
   };
   const auto zero = [&](int64_t, int64_t begin, int64_t end) {
@@ -271,14 +270,6 @@ void write_rows(const Problem<F, W>& problem, const RowKernels<F>& kernel, const
   }
 }
 
-// Whether rows of the gradient should and can be written past the caches.
-template <typename F, typename W>
-bool goes_past_caches(const Problem<F, W>& problem) {
-  const int64_t row = problem.channels * static_cast<int64_t>(sizeof(F));
-  return problem.batch * problem.rows * row > kPastCachesBytes && row % 64 == 0 &&
-         reinterpret_cast<uintptr_t>(problem.grad_feature_maps) % 64 == 0;
-}
-
 // All gradients. That of the feature maps is written, or added to sums if there are any.
 template <typename F, typename W>
 void backward_features(const Problem<F, W>& problem, Real<F>* sums, bool past_caches, Team& team) {
@@ -340,35 +331,6 @@ int64_t bytes_of(const Problem<F, W>& problem) {
                                    corner_bytes<Real<F>>(problem);
 }
 
-// All gradients of one batch element, whose samples need several passes. Rows that several passes
-// add to are summed in T: in place, or apart and rounded at the end.
-template <typename F, typename W>
-void backward_in_passes(const Problem<F, W>& problem, int64_t most, bool past_caches, Team& team) {
-  using T = Real<F>;
-  constexpr bool kRounds = !std::is_same_v<F, T>;
-  constexpr int64_t kSpan = 1 << 16;
-  const int64_t count = problem.rows * problem.channels;
-  Scratch<T> apart(kRounds ? count : 0);
-  T* sums = nullptr;  // the first pass writes every row
-  if (kRounds) {
-    sums = apart.get();
-    team.for_ranges(count, kSpan, [&](int64_t, int64_t begin, int64_t end) {
-      std::fill(sums + begin, sums + end, T(0));
-    });
-  }
-  in_passes(problem, most, {&Sizes::anchors, &Sizes::points}, bytes_of<F, W>,
-            [&](const Problem<F, W>& pass, bool) {
-              backward_features(pass, sums, past_caches, team);
-              if constexpr (!kRounds) sums = problem.grad_feature_maps;
-            });
-  if (kRounds) {
-    const RowKernels<F> kernel = row_kernels<F>(problem.channels, problem.groups);
-    team.for_ranges(count, kSpan, [&](int64_t, int64_t begin, int64_t end) {
-      kernel.add_parts(sums + begin, 1, end - begin, problem.grad_feature_maps + begin);
-    });
-  }
-}
-
 }  // namespace
 
 template <typename F, typename W>
@@ -382,12 +344,14 @@ void backward(const Problem<F, W>& problem, Team& team, int64_t pass_bytes) {
                 [&](const auto& pass, bool) { backward_samples(pass, team); });
     return;
   }
+  if (sweep_pays(problem)) return backward_by_sweep(problem, most, team);
   const bool past_caches = goes_past_caches(problem);
   in_passes(problem, most, {&Sizes::batch}, bytes_of<F, W>, [&](const auto& pass, bool fits) {
-    if (fits)
-      backward_features(pass, nullptr, past_caches, team);
-    else
-      backward_in_passes(pass, most, past_caches, team);
+    if (fits) return backward_features(pass, nullptr, past_caches, team);
+    in_sums(pass, team, [&](Real<F>* sums) {
+      in_passes(pass, most, {&Sizes::anchors, &Sizes::points}, bytes_of<F, W>,
+                [&](const auto& part, bool) { backward_features(part, sums, false, team); });
+    });
   });
 }
 

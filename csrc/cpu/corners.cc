@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "between.h"
 #include "plan.h"
 #include "scratch.h"
 
@@ -12,17 +13,6 @@ constexpr int64_t kStripes = 64;            // ranges of rows whose gradients ha
 constexpr int64_t kChunkCorners = 1 << 13;  // those of a few key points, done by one thread
 constexpr int64_t kPassCorners = 1 << 20;   // what so many leave behind is kept, and then added up
 constexpr int32_t kNone = -1;
-
-// Between which neighbours a coordinate above -1 lies, and how far from the lower one.
-template <typename T>
-struct Between {
-  int32_t low;
-  T rest;
-
-  explicit Between(T at)
-      : low(static_cast<int32_t>(at) - (at < 0)), rest(at - static_cast<T>(low)) {}
-  T share(int upper) const { return upper ? rest : 1 - rest; }
-};
 
 // A sample and those of its corners that lie in its map.
 template <typename T>

@@ -10,7 +10,8 @@
 //   backward   grad[row, c]  += coefficient[e, g(c)] * cotangent[c]
 //              dots[e, g]     = sum over c in group g of cotangent[c] * feature[row(e), c]
 //
-// and the gradients of weight and location of a sample follow from the dots of its four corners.
+// and the gradients of weight and location of a sample follow from the dots of its four corners. `sweep`
+// makes all gradients from samples directly, where they share so little that entries do not pay.
 // Arrays of type F are widened to Real<F> when they are read; results are rounded to F once.
 #pragma once
 
@@ -117,6 +118,60 @@ struct RowGradient {
   Real<F>* spare;         // [count, groups]
 };
 
+// A sample, as a sweep takes it.
+template <typename T>
+struct Placed {
+  int32_t point;   // key point, counted over the batch
+  int32_t column;  // left of it, from -1 on; the list that it is in says which line is above
+  T down, right;   // distance from line and column
+};
+
+// Some lines of a map, which are its rows of pixels, and the samples around them.
+template <typename F>
+struct Band {
+  using T = Real<F>;
+  Map map;
+  int32_t top, bottom;  // lines
+  // Samples are sorted in chunks. That of number i has those below line l of the map, l = -1 first, in
+  // samples[first[i] + begin[i * stride + l + 1]] to before the next line's.
+  const Placed<T>* samples;
+  const int64_t* first;
+  const int32_t* begin;
+  int64_t chunks, stride;
+
+  int64_t channels, groups, points;
+  const F* features;                       // of the map's first row
+  const F* cotangent;                      // [anchors, channels]
+  const void* weight;                      // of key point 0 in this map
+  int64_t weights;                         // how many there are from there on
+  int64_t weight_stride, location_stride;  // from one key point to the next
+  bool narrow_weights;                     // weights are of F, not of T
+  bool fetch;                              // feature rows are fetched into the caches
+  int y_axis;
+
+  F* gradient;        // of the map's first row: written,
+  T* sums;            // or null, or the rows are added to this instead
+  bool past_caches;   // write them past the caches
+  T* grad_locations;  // of key point 0; null: not wanted
+  bool first_scale;   // written, not added to
+  void* grad_weight;  // of key point 0 in this map; null: not wanted
+};
+
+// A work space of sweep. Row 0 of `sums` is that of corners which do not count.
+template <typename F>
+struct SweepSpace {
+  using T = Real<F>;
+  int64_t stride;          // channels, and a few more
+  T* sums;                 // [1 + 2 lines, stride]: zero before and after, but for row 0
+  unsigned char* touched;  // [1 + 2 lines]: likewise
+  Placed<T>* samples;      // as many as a line has at most
+  int32_t* next;           // [width + 2]
+  const F* zeros;          // [channels]
+  T *weights, *dots;       // [groups], and 64 bytes
+  void* blocks;            // kBlockBytes for each channel, and kMoreBlockBytes
+};
+constexpr int64_t kBlockBytes = 32, kMoreBlockBytes = 2048;
+
 // What reads weights.
 template <typename W>
 struct SampleKernels {
@@ -153,6 +208,8 @@ struct RowKernels {
   void (*row_gradient)(const RowGradient<F>& row, int64_t channels, int64_t groups);
   // sums[a, c] = sum over rows r of coefficient[a, r, g(c)] * features[r, c].
   void (*multiply)(const Multiplication<F>& of, int64_t channels, int64_t groups);
+  // The gradients of a band's lines, and of the samples that begin there.
+  void (*sweep)(const Band<F>& band, const SweepSpace<F>& space);
 };
 
 // The widest instruction set of this machine, or what the environment variable JDA_CPU_ISA names.

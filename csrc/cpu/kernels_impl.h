@@ -2,6 +2,7 @@
 // JDA_VECTORS how many accumulators fit its registers.
 #include "finish.h"
 #include "groups.h"
+#include "lines.h"
 #include "merge.h"
 #include "rows.h"
 #include "tabulate.h"
@@ -22,8 +23,10 @@ SampleKernels<W> sample_kernels(int64_t groups) {
 
 template <typename F, typename Groups>
 RowKernels<F> with_layout() {
-  return {gather<F, Groups>,       add_parts<F>,       zero<F>, dot<F, Groups>,
-          row_gradient<F, Groups>, multiply<F, Groups>};
+  constexpr int kSize = Groups::kSize, kMost = kLanes<Real<F>>;
+  constexpr int kVector = kSize < kFewLanes ? 0 : kSize < kMost ? kSize : kMost;
+  return {gather<F, Groups>,       add_parts<F>,        zero<F>,          dot<F, Groups>,
+          row_gradient<F, Groups>, multiply<F, Groups>, sweep<F, kVector>};
 }
 
 template <typename F>

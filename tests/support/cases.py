@@ -261,6 +261,12 @@ ZOO: dict[str, Shape] = {
         RIG[:1], anchors=40, points=4, channels=32, groups=1, locate=inside
     ),
     "many anchors of one pair": Shape(ONE, anchors=210, points=1),
+    "a warp of three channels": Shape(
+        ONE, batch=2, anchors=150, points=1, channels=3, groups=1, layout="gaps"
+    ),
+    "pairs of channels, many points": Shape(
+        TWO_CAMERAS, points=30, channels=18, groups=9, locate=remarkable
+    ),
     "seven groups": Shape(TWO_CAMERAS, channels=56, groups=7),
     # More samples than rows: these have a table of the coefficients of all rows.
     "table": Shape(
