@@ -42,6 +42,12 @@ SHAPES = {
     "33 scales": cases.Shape(
         (((3, 4), (2, 3), (4, 2)) * 11,), anchors=2, points=15, locate=cases.inside
     ),
+    # Weights that fill a block of 16 bits but for one number.
+    "15 groups": cases.Shape(cases.ONE, channels=15, groups=15),
+    # Sums of which one is left when each of three cores has rounded whole lines.
+    "1537 sums": cases.Shape(
+        (((1, 29),),), anchors=13, points=11, channels=53, groups=1
+    ),
 }
 
 

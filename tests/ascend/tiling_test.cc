@@ -405,6 +405,14 @@ void check_instruction_limits() {
   const Tiling t{};
   EXPECT(tiles(255, 1) == 1 && tiles(256, 1) == 0);
   EXPECT(tiles(31, 64) == 1 && tiles(32, 64) == 2);
+  // Rows of 16 bits whose samples lie a block apart while a stride can say so.
+  const auto apart = [](int64_t channels) {
+    Tiling t;
+    Call call{1, 100, channels, 2, 3, 1, 1, 1, 0};
+    call.maps_format = jda_ascend::kFloat16;
+    return jda_ascend::MakeTiling(call, {1}, t).empty() ? t.sample_pitch - 2 * t.tile_pitch : -1;
+  };
+  EXPECT(apart(960) == 8 && apart(1024) == 0);
 }
 
 void check_cores() {

@@ -41,7 +41,6 @@ class Corners {
 
   __aicore__ inline void Clear() {
     Duplicate(corners_, 0.0f, static_cast<int32_t>(corners_.GetSize()));
-    if (narrow_) Duplicate(widened_, 0.0f, static_cast<int32_t>(widened_.GetSize()));
   }
 
   __aicore__ inline void Load(Packet& packet) {

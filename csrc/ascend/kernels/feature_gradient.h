@@ -27,7 +27,7 @@ class FeatureGradient {
     spread_ = memory_.Get<float>(t.spread);
     bilinear_ = memory_.Get<float>(t.bilinear);
     gradients_ = memory_.Get<float>(t.gradients);
-    other_ = memory_.Get<float>(takes_turns ? t.widened : t.gradients);
+    other_ = memory_.Get<float>(t.widened);
     scaled_ = memory_.Get<float>(t.scratch);
   }
 

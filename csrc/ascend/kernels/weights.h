@@ -45,10 +45,9 @@ class Weights {
     step_weights_ = At(packet.weights, 0, 0);
     if (t.scales == 1) return;
     step_weights_ = memory_.Get<float>(t.step_weights);
-    const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
     Adds(step_weights_, At(packet.weights, 0, packet.scale), 0.0f,
          static_cast<uint64_t>(t.weight_pitch), static_cast<uint8_t>(blocks_[packet.block].pairs),
-         UnaryRepeatParams{1, 1, pitch, static_cast<uint8_t>(t.scales * pitch)});
+         UnaryRepeatParams{1, 1, RowBlocks(), static_cast<uint8_t>(t.scales * RowBlocks())});
   }
 
   // The weights of the packet, each filling a block: [sample][weight_pitch].
@@ -81,12 +80,11 @@ class Weights {
   // of them, takes the place of the weights themselves, as it will be stored.
   __aicore__ inline void Replace(const Packet& packet, const LocalTensor<float>& near,
                                  const LocalTensor<float>& far, int32_t step) {
-    const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
-    const uint8_t from = static_cast<uint8_t>(step * pitch);
+    const uint8_t from = static_cast<uint8_t>(step * RowBlocks());
     const uint64_t lanes = static_cast<uint64_t>(t.weight_pitch);
     const uint8_t rows = static_cast<uint8_t>(packet.count);
     if (!narrow_) {
-      const uint8_t apart = static_cast<uint8_t>(t.scales * pitch);
+      const uint8_t apart = static_cast<uint8_t>(t.scales * RowBlocks());
       Add(At(packet.weights, packet.first, packet.scale), near, far, lanes, rows,
           BinaryRepeatParams{1, 1, 1, apart, from, from});
       return;
@@ -134,6 +132,11 @@ class Weights {
                                  static_cast<int64_t>(tile) * t.tile_groups);
   }
 
+  // Blocks of a row of float32.
+  __aicore__ inline uint8_t RowBlocks() const {
+    return static_cast<uint8_t>(t.weight_pitch / kLanes);
+  }
+
   // Numbers of a row of 16 bits. It takes no more blocks than one of float32.
   __aicore__ inline int64_t NarrowPitch() const { return AlignUp(t.tile_groups, kLanes16); }
 
@@ -154,13 +157,12 @@ class Weights {
 
   __aicore__ inline void PickNarrow(const Packet& packet) {
     step_weights_ = memory_.Get<float>(t.step_weights);
-    const uint8_t pitch = static_cast<uint8_t>(t.weight_pitch / kLanes);
     const int32_t pairs = blocks_[packet.block].pairs;
     for (int32_t i = 0; i < pairs; i += kMaxRepeats) {
       WidenRows(t.weight_format, step_weights_[i * t.weight_pitch],
                 NarrowAt(packet.weights, i, packet.scale), static_cast<uint64_t>(t.weight_pitch),
                 static_cast<uint8_t>(Smaller(kMaxRepeats, pairs - i)),
-                UnaryRepeatParams{1, 1, pitch, NarrowApart()});
+                UnaryRepeatParams{1, 1, RowBlocks(), NarrowApart()});
     }
   }
 
