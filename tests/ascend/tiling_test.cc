@@ -514,7 +514,7 @@ void check_named_cases() {
 int main() {
   check_page_limits();
   check_groups(1024);
-  check_random(20000);
+  check_random(6000);
   check_named_cases();
   std::printf("%d failures\n", failures);
   return failures != 0;
