@@ -381,6 +381,35 @@ struct Expected {
         moved.any |= h.unsure || w.unsure;
       }
     }
+    if (h.unsure || w.unsure) allow_cells_beside(in, i, scale, h, w);
+  }
+
+  // Where rounding decides in which cell a sample lies, its derivatives may be of a cell beside it.
+  void allow_cells_beside(const Input<F, W>& in, int64_t i, int64_t scale, const Pixel& h,
+                          const Pixel& w) {
+    const Sizes& s = in.sizes;
+    const int64_t anchor = i / (s.points * s.cameras), channels = s.groups * s.group_size;
+    const Map& map = in.maps[i % s.cameras * s.scales + scale];
+    const int64_t at_y = 2 * i + s.y_axis, at_x = 2 * i + 1 - s.y_axis;
+    const double by_y = map.height * std::fabs(in.tangent_locations[at_y]);
+    const double by_x = map.width * std::fabs(in.tangent_locations[at_x]);
+    for (double row = h.cell - 1; row <= h.cell + 2; ++row)
+      for (double column = w.cell - 1; column <= w.cell + 2; ++column) {
+        if (row < 0 || row >= map.height || column < 0 || column >= map.width) continue;
+        const int64_t at = (anchor / s.anchors * in.rows + map.start +
+                            static_cast<int64_t>(row * map.width + column)) *
+                           channels;
+        for (int64_t c = 0; c < channels; ++c) {
+          const int64_t weight_at = (i * s.scales + scale) * s.groups + c / s.group_size;
+          const int64_t out_at = anchor * channels + c;
+          const double both =
+              std::fabs(widened(in.features[at + c]) * widened(in.weight[weight_at]));
+          const double bar = std::fabs(widened(in.cotangent[out_at]));
+          of[kLocations][at_y].size += map.height * both * bar;
+          of[kLocations][at_x].size += map.width * both * bar;
+          of[kOfLocations][out_at].size += (by_y + by_x) * both;
+        }
+      }
   }
 
   // The tangent of the result for the tangents of several arguments.
