@@ -377,7 +377,7 @@ _forward = _define(
     f"deformable_aggregation({_ARGUMENTS}, str coordinate_order) -> Tensor",
     _compute_forward,
     _fake_forward,
-    _Aggregate.apply,
+    lambda *arguments: _Aggregate.apply(*arguments),  # found when it is called
 )
 _backward = _define(
     f"deformable_aggregation_backward(Tensor cotangent, {_ARGUMENTS}, "
