@@ -9,6 +9,7 @@ against a copy, and aggregation with depth against the plain one.
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 
 from benchmarks import report
 from benchmarks.problems import PROBLEMS, Problem
@@ -78,11 +79,18 @@ def close(*processes: Process) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--output", type=Path, default=Path("build/benchmarks"))
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
     goals = packing(rounds) + with_depth(rounds)
     for group in (1, 8, 64, 256):
         goals += rows_that_nothing_touches(group, rounds)
-    report.goal_table(goals).print()
+    table = report.goal_table(goals)
+    table.print()
+    said = "Ratios of CPU time on one thread, in turns, at Sparse4D's shape."
+    page = report.page("Floors", "floors", said, report.machine(), [table])
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "floors.md").write_text(page)
 
 
 if __name__ == "__main__":

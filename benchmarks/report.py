@@ -1,13 +1,17 @@
 """What is to be reached, and the tables and the picture of what was."""
 
+import os
+import platform
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 from tabulate import tabulate
 
+import jda
 from benchmarks.problems import TITLES
 from benchmarks.timing import Contest
 
@@ -219,24 +223,46 @@ def goal_table(goals: Iterable[Result]) -> Table:
     return Table("Goals", ("", "target", "measured", ""), rows, ".3g")
 
 
+def machine() -> dict[str, Any]:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "jax": jax.__version__,
+        "jda": jda.__version__,
+        "instructions": jda.implementations()["cpu"].detail.rpartition(", ")[2],
+    }
+
+
+def page(
+    title: str, module: str, said: str, machine: dict[str, Any], tables: list[Table]
+) -> str:
+    """Tables as a page that says what wrote it, and where it was measured."""
+    parts = [
+        f"# {title}",
+        f"Written by `python -m benchmarks.{module}`. {said}",
+        f"{machine['processor']}, {machine['cores']} cores, "
+        f"{machine['instructions']}, jax {machine['jax']}.",
+        *(table.markdown() for table in tables),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def markdown(results: dict[str, Any]) -> str:
-    """All tables as a page."""
-    machine = results["machine"]
+    """All tables of a run of all cases."""
     tables = [
         case_table(case, {name: times["median"] for name, times in of.items()})
         for case, of in results["cases"].items()
     ]
     tables += [growth_table(*item) for item in results["growth"].items()]
     tables.append(goal_table(results["goals"]))
-    page = [
-        "# Results",
-        "Written by `benchmarks/run.py`. Times are medians in milliseconds; all of one "
-        "shape come from one interleaved run.",
-        f"{machine['processor']}, {machine['cores']} cores, "
-        f"{machine['instructions']}, jax {machine['jax']}.",
-        *(table.markdown() for table in tables),
-    ]
-    return "\n\n".join(page) + "\n"
+    said = (
+        "Times are medians in milliseconds; all of one shape come from one "
+        "interleaved run."
+    )
+    return page("Results", "run", said, results["machine"], tables)
 
 
 PEERS = (OURS, REUSED, "reference", "torch", "naive jnp")

@@ -12,13 +12,11 @@ that does other work, trust ratios and repeat; times are too long then.
 import argparse
 import json
 import os
-import platform
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 import jda
@@ -203,19 +201,6 @@ def measure_growth(rounds: int) -> dict[str, list[dict[str, float]]]:
     return found
 
 
-def machine() -> dict[str, Any]:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "jax": jax.__version__,
-        "jda": jda.__version__,
-        "instructions": jda.implementations()["cpu"].detail.rpartition(", ")[2],
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -232,7 +217,11 @@ def main() -> None:
 
     if not jda.implementations()["cpu"].available:
         raise SystemExit(f"no kernels: {jda.implementations()['cpu'].detail}")
-    results: dict[str, Any] = {"machine": machine(), "cases": {}, "memory": {}}
+    results: dict[str, Any] = {
+        "machine": report.machine(),
+        "cases": {},
+        "memory": {},
+    }
     print(json.dumps(results["machine"], indent=2))
     contest, goals = measure_tiny(rounds)
     results["tiny"] = contest.results()
