@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "emulator.h"
 #include "kernel_operator.h"
@@ -100,24 +101,25 @@ struct Emulation {
     answer.set_microseconds += options().cost.set_microseconds(bytes, gm.bytes());
   }
 
-  // In as many launches as the sums of a gradient need.
-  std::string launch_all(Call call) {
-    const int64_t batch = call.batch, at_once = jda_ascend::ElementsAtOnce(call, card());
-    std::string error;
-    for (int64_t first = 0; error.empty() && (first == 0 || first < batch); first += at_once) {
-      call.batch = std::min(at_once, batch - first);
-      error = launch(call, first);
+  // In as many launches as the sums of a gradient need, which share a workspace.
+  std::string launch_all(const Call& call) {
+    std::vector<Tiling> tilings;
+    const std::string error = jda_ascend::MakeLaunches(call, card(), tilings);
+    if (!error.empty()) return error;
+    int64_t bytes = 0, first = 0;
+    for (const Tiling& tiling : tilings) bytes = std::max(bytes, tiling.workspace_bytes);
+    auto* workspace = static_cast<uint8_t*>(gm.allocate(bytes, "workspace"));
+    for (const Tiling& tiling : tilings) {
+      launch(call, tiling, first, workspace);
+      first += tiling.batch;
     }
-    return error;
+    gm.release(workspace);
+    return "";
   }
 
   jda_ascend::Card card() const { return {static_cast<int32_t>(request.cores)}; }
 
-  std::string launch(const Call& call, int64_t first) {
-    Tiling tiling;
-    const std::string error = jda_ascend::MakeTiling(call, card(), tiling);
-    if (!error.empty()) return error;
-    auto* workspace = static_cast<uint8_t*>(gm.allocate(tiling.workspace_bytes, "workspace"));
+  void launch(const Call& call, const Tiling& tiling, int64_t first, uint8_t* workspace) {
     set(workspace, 0, tiling.workspace_zeroed);
     uint8_t *in[6], *out[3];
     for (int i = 0; i < 6; ++i) in[i] = inputs[i] + first * input_steps[i];
@@ -133,8 +135,6 @@ struct Emulation {
                                     call.wants_weight ? out[2] : nullptr, workspace, tiling);
       }
     }));
-    gm.release(workspace);
-    return "";
   }
 };
 

@@ -134,18 +134,21 @@ void check_work(const Call& call, const Card& card, const Tiling& t) {
   EXPECT(t.counted_granules * t.cores >= t.granules);
   EXPECT(t.granules * 64 >= t.pairs);
   // Areas in GM that follow each other in whole lines.
-  const int64_t blocks = whole(32 * t.cores, 512);
+  const int64_t blocks = whole(32 * t.cores, 512), meeting = 32 * jda_ascend::kMaxCores;
   const bool sums = call.operation == Operation::kBackward && call.wants_features &&
                     call.maps_format != jda_ascend::kFloat32;
-  const int64_t zeroed =
-      blocks + (sums ? whole(4 * call.batch * call.rows * call.channels, 512) : 0);
-  EXPECT(t.sync == 0 && t.sums == blocks && t.workspace_zeroed == zeroed && t.totals == zeroed);
-  EXPECT(t.begins == zeroed + blocks && t.bits == zeroed + 2 * blocks);
-  // Two pieces of sums in UB, each as float32 and as 16 bits, in whole lines of GM.
-  const int64_t piece = sums ? t.ub_bytes / 12 / 256 * 256 : 0;
+  const int64_t end = meeting + (sums ? whole(4 * call.batch * call.rows * call.channels, 512) : 0);
+  EXPECT(t.sync == 0 && t.sums == meeting && t.totals == end);
+  EXPECT(t.workspace_zeroed == (call.finds_zeros ? meeting : end));
+  EXPECT(t.begins == end + blocks && t.bits == end + 2 * blocks);
+  // Two pieces of sums in UB, each as float32 and as 16 bits, in whole lines of GM; and zeros.
+  EXPECT(t.leaves_zeros == (call.leaves_zeros ? 1 : 0));
+  const int64_t piece = sums ? t.ub_bytes / (call.leaves_zeros ? 16 : 12) / 256 * 256 : 0;
+  const int64_t zeros = call.leaves_zeros ? 4 * piece : 0;
   EXPECT(t.rounded_at_once == piece && (piece > 0) == sums);
   EXPECT(t.sums_held.offset == 0 && t.sums_held.bytes == 8 * piece);
   EXPECT(t.sums_rounded.offset == 8 * piece && t.sums_rounded.bytes == 4 * piece);
+  EXPECT(t.sums_cleared.bytes == zeros && (zeros == 0 || t.sums_cleared.offset == 12 * piece));
   EXPECT(t.partials == t.bits + whole(8 * t.granules, 512));
   EXPECT(t.workspace_bytes == t.partials + whole(4 * t.cores * whole(call.channels, 8), 512));
   // Where one core's part of an array ends and the next one's begins, whole blocks end too.
@@ -179,6 +182,8 @@ void check_all(Call call, const Card& card, bool must_fit) {
     call.wants_features = wants & 1;
     call.wants_locations = wants & 2;
     call.wants_weight = wants & 4;
+    call.finds_zeros = narrow && which == 8;
+    call.leaves_zeros = narrow && (which & 1) != 0;
     Tiling t;
     const std::string error = jda_ascend::MakeTiling(call, card, t);
     if (!error.empty()) {
@@ -476,6 +481,40 @@ void check_elements_at_once() {
   EXPECT(at_once(48) == 1);
 }
 
+// Launches of a call leave zeros for each other, where the sums of all lie.
+void check_launches() {
+  Call call{5, 49152, 256, 1, 64, 1, 1, 8, 0};
+  call.operation = Operation::kBackward;
+  call.wants_features = true;
+  call.maps_format = jda_ascend::kFloat16;
+  const auto check = [&call](const std::vector<int64_t>& batches) {
+    std::vector<Tiling> launches;
+    const std::string error = jda_ascend::MakeLaunches(call, {48}, launches);
+    const Tiling last = launches.back();
+    expect(error.empty() && launches.size() == batches.size(), "number of launches", call, last);
+    launches.resize(batches.size());
+    for (size_t i = 0; i < batches.size(); ++i) {
+      const Tiling& t = launches[i];
+      EXPECT(t.batch == batches[i] && t.sums == 2048);
+      EXPECT((t.leaves_zeros != 0) == (i + 1 < batches.size()));
+      EXPECT((t.workspace_zeroed == t.sums) == (i > 0));
+    }
+  };
+  check({2, 2, 1});
+  call.batch = 4;
+  check({2, 2});
+  call.batch = 2;
+  check({2});
+  call.batch = 0;
+  call.wants_features = false;
+  std::vector<Tiling> launches;
+  const std::string none = jda_ascend::MakeLaunches(call, {48}, launches);
+  const Tiling t = launches[0];
+  EXPECT(none.empty() && launches.size() == 1 && t.leaves_zeros == 0);
+  call.groups = 3;
+  EXPECT(!jda_ascend::MakeLaunches(call, {48}, launches).empty());
+}
+
 // More cores than samples need, where sums are many.
 void check_cores_that_round() {
   Tiling t;
@@ -505,6 +544,7 @@ void check_named_cases() {
   check_instruction_limits();
   check_cores();
   check_elements_at_once();
+  check_launches();
   check_cores_that_round();
   check_no_scales();
 }

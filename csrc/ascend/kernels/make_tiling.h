@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <numeric>
 #include <string>
+#include <vector>
 
 #include "check.h"
 #include "tiling.h"
@@ -24,6 +25,8 @@ struct Call : jda::Sizes {
   // which wants nothing else.
   bool wants_features = false, wants_locations = false, wants_weight = false;
   bool deterministic = false;
+  // Of a launch that is not the first, or not the last, of a call: sums take turns in one place.
+  bool finds_zeros = false, leaves_zeros = false;
 };
 
 struct Card {
@@ -219,13 +222,16 @@ inline int64_t ShareUnit(const Call& call, const Tiling& t) {
   return anchors == 1 ? 1 : anchors * t.anchor_pairs;  // a row may be the sum of several cores
 }
 
-// Sums are rounded when everything else in UB is done with: as many at once as two buffers hold.
+// Sums are rounded when everything else in UB is done with: as many at once as two buffers hold, beside
+// the zeros that are left in their place.
 inline void LayOutRounding(Tiling& t) {
-  constexpr int64_t kBoth = sizeof(float) + sizeof(uint16_t);
-  t.rounded_at_once = t.ub_bytes / (2 * kBoth) / (kLine / 2) * (kLine / 2);
+  const int64_t both = sizeof(float) + sizeof(uint16_t);
+  const int64_t bytes = 2 * both + (t.leaves_zeros != 0 ? sizeof(float) : 0);
+  t.rounded_at_once = t.ub_bytes / bytes / (kLine / 2) * (kLine / 2);
   const auto held = static_cast<uint32_t>(2 * t.rounded_at_once * sizeof(float));
   t.sums_held = {0, held};
   t.sums_rounded = {held, held / 2};
+  if (t.leaves_zeros != 0) t.sums_cleared = {held + held / 2, held / 2};
 }
 
 inline void LayOutWorkspace(const Call& call, Tiling& t) {
@@ -234,9 +240,9 @@ inline void LayOutWorkspace(const Call& call, Tiling& t) {
     offset = end;
     end += Up(bytes, kLine);
   };
-  put(t.sync, int64_t{t.cores} * 32);
+  put(t.sync, int64_t{kMaxCores} * 32);
   put(t.sums, KeepsSums(call) ? t.batch * t.rows * t.channels * 4 : 0);
-  t.workspace_zeroed = end;
+  t.workspace_zeroed = call.finds_zeros ? t.sums : end;
   put(t.totals, int64_t{t.cores} * 32);
   put(t.begins, int64_t{t.cores} * 32);
   put(t.bits, t.granules * static_cast<int64_t>(sizeof(uint64_t)));
@@ -276,6 +282,7 @@ inline std::string MakeTiling(const Call& call, const Card& card, Tiling& t) {
   t.maps_format = call.maps_format;
   t.weight_format = call.weight_format;
   t.deterministic = call.deterministic ? 1 : 0;
+  t.leaves_zeros = call.leaves_zeros ? 1 : 0;
   t.anchor_pairs = call.points * call.cameras;
   t.pairs = call.scales == 0 ? 0 : call.batch * call.anchors * t.anchor_pairs;
   t.granules = in::Up(t.pairs, kGranule) / kGranule;
@@ -303,6 +310,20 @@ inline std::string MakeTiling(const Call& call, const Card& card, Tiling& t) {
   t.counted_granules = in::Up(in::Up(t.granules, t.cores) / t.cores, in::kBlockWords);
   if (sums) in::LayOutRounding(t);
   in::LayOutWorkspace(call, t);
+  return "";
+}
+
+// The launches of a call, which follow each other on one stream and in one workspace, or what is beyond
+// the kernels' limits.
+inline std::string MakeLaunches(Call call, const Card& card, std::vector<Tiling>& launches) {
+  const int64_t batch = call.batch, at_once = ElementsAtOnce(call, card);
+  for (int64_t first = 0; first == 0 || first < batch; first += at_once) {
+    call.batch = std::min(at_once, batch - first);
+    call.finds_zeros = first > 0;
+    call.leaves_zeros = first + at_once < batch;
+    const std::string error = MakeTiling(call, card, launches.emplace_back());
+    if (!error.empty()) return error;
+  }
   return "";
 }
 

@@ -17,12 +17,15 @@ class Rounding {
     gm_gradient_.SetGlobalBuffer(reinterpret_cast<__gm__ Bits16*>(gradient));
     sums_ = memory.Get<float>(t.sums_held);
     rounded_ = memory.Get<Bits16>(t.sums_rounded);
+    zeros_ = memory.Get<float>(t.sums_cleared);
   }
 
   // Every core rounds one range of all sums, in pieces that take turns in two buffers. Comes when all
-  // cores have added theirs.
+  // cores have added theirs. Whose place the next launch adds to is cleared on the way: a core has just
+  // read it.
   __aicore__ inline void Run() {
     PipeBarrier<PIPE_ALL>();
+    if (t.leaves_zeros != 0) Duplicate(zeros_, 0.0f, static_cast<int32_t>(zeros_.GetSize()));
     const int64_t all = t.batch * t.rows * t.channels;
     const int64_t each = AlignUp((all + t.cores - 1) / t.cores, kUnit);
     end_ = Smaller((core_ + 1) * each, all);
@@ -61,6 +64,10 @@ class Rounding {
     WaitFlag<HardEvent::V_MTE3>(event);
     DataCopyPad(gm_gradient_[static_cast<uint64_t>(first)], rounded_[at],
                 DataCopyExtParams{1, static_cast<uint32_t>(count * sizeof(Bits16)), 0, 0, 0});
+    if (t.leaves_zeros != 0) {
+      DataCopyPad(gm_sums_[static_cast<uint64_t>(first)], zeros_,
+                  DataCopyExtParams{1, static_cast<uint32_t>(count * sizeof(float)), 0, 0, 0});
+    }
     SetFlag<HardEvent::MTE3_V>(event);
   }
 
@@ -69,7 +76,7 @@ class Rounding {
   int64_t end_ = 0;
   GlobalTensor<float> gm_sums_;
   GlobalTensor<Bits16> gm_gradient_;
-  LocalTensor<float> sums_;
+  LocalTensor<float> sums_, zeros_;
   LocalTensor<Bits16> rounded_;
 };
 

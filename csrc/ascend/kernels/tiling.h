@@ -77,7 +77,7 @@ struct Tiling : jda::Sizes {
   int64_t rounded_at_once;  // numbers of grad_feature_maps, where that has 16 bits
 
   // Workspace in GM, byte offsets. The host zeroes the first `workspace_zeroed` bytes. `sums` are those
-  // of a grad_feature_maps of 16 bits.
+  // of a grad_feature_maps of 16 bits; they lie at the same place in every launch of a call.
   int64_t sync, sums, totals, begins, bits, partials, workspace_bytes, workspace_zeroed;
 
   // UB. What the cores need to share out the pairs lies where the corner rows come later; what only
@@ -88,8 +88,9 @@ struct Tiling : jda::Sizes {
   Area geometry, scratch, weights, step_weights, spread, bilinear;
   Area corners, widened, ring, narrow_ring, zero;
   Area gradients, dots, dots_scratch, edges, location_gradient, location_rows;
-  Area sums_held, sums_rounded;  // over all others
-  uint32_t ub_bytes, unused;
+  Area sums_held, sums_rounded, sums_cleared;  // over all others
+  uint32_t ub_bytes;
+  int32_t leaves_zeros;  // 1: where sums were that are rounded, for the next launch
 };
 
 static_assert(sizeof(Tiling) % 8 == 0 && sizeof(Tiling) < 1024, "launch argument");

@@ -34,24 +34,17 @@ Call CallOf(Operation operation, const jda_ascend_problem& p) {
   return call;
 }
 
-void AddLaunch(const Call& call, int cores, int64_t first, Plan& plan) {
-  Launch launch;
-  launch.first = first;
-  const std::string problem = MakeTiling(call, {cores}, launch.tiling);
+void AddLaunches(const Call& call, int cores, Plan& plan) {
+  std::vector<Tiling> tilings;
+  const std::string problem = MakeLaunches(call, {cores}, tilings);
   if (!problem.empty()) throw Error(JDA_ASCEND_INVALID_ARGUMENT, problem);
-  launch.writes_features = call.wants_features;
-  launch.writes_locations = call.wants_locations;
-  launch.writes_weight = call.wants_weight;
-  const auto workspace = static_cast<size_t>(launch.tiling.workspace_bytes);
-  plan.workspace_bytes = std::max(plan.workspace_bytes, workspace);
-  plan.launches.push_back(launch);
-}
-
-void AddLaunches(Call call, int cores, Plan& plan) {
-  const int64_t batch = call.batch, at_once = ElementsAtOnce(call, {cores});
-  for (int64_t first = 0; first < batch; first += at_once) {
-    call.batch = std::min(at_once, batch - first);
-    AddLaunch(call, cores, first, plan);
+  int64_t first = 0;
+  for (const Tiling& tiling : tilings) {
+    plan.launches.push_back(
+        {tiling, first, call.wants_features, call.wants_locations, call.wants_weight});
+    plan.workspace_bytes =
+        std::max(plan.workspace_bytes, static_cast<size_t>(tiling.workspace_bytes));
+    first += tiling.batch;
   }
 }
 
