@@ -21,7 +21,7 @@ docs: tools  ## build/site/index.html: the documentation; whatever is amiss is a
 	$(BIN)/python -m sphinx -n -W --keep-going -q -E -d build/site-cache -c docs/site . build/site
 
 test: tools torch  ## the test suite; what this machine can run must not be skipped
-	JDA_REQUIRE_CPU=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	JDA_REQUIRE_CPU=1 $(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 test-sanitized: tools  ## the C++ of the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	JDA_SANITIZE=1 $(BIN)/python -m pytest tests/test_cxx.py tests/test_native.py $(PYTEST_ARGS)
@@ -39,7 +39,7 @@ rm -rf $(1)
 $(PYTHON) -m venv $(1)
 $(1)/bin/pip install -q "$$(ls -t dist/*_$(MACHINE).whl | head -1)[test]" $(2)
 mkdir $(1)/suite && cp -r tests docs pyproject.toml $(1)/suite
-cd $(1)/suite && JDA_REQUIRE_CPU=1 ../bin/pytest -n auto $(JAX_TESTS) $(PYTEST_ARGS)
+cd $(1)/suite && JDA_REQUIRE_CPU=1 ../bin/pytest -n auto --dist worksteal $(JAX_TESTS) $(PYTEST_ARGS)
 endef
 
 define test_pure

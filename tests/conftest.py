@@ -37,6 +37,13 @@ def pytest_report_header() -> list[str]:
     return [f"jax {jax.__version__} on {jax.default_backend()}", *found]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs() -> Iterator[None]:
+    """What a module has compiled goes with it: a worker of the suite lives for long."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session", params=["reference", "cpu"])
 def implementation(request: pytest.FixtureRequest) -> str:
     """Every implementation that this machine should have."""

@@ -71,7 +71,7 @@ def assert_equal(run, first):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", cases.ZOO)
+@pytest.mark.parametrize("name", cases.ON_A_CARD)
 def test_zoo(library, name, mode):
     """On any number of cores, in any order, where casts and flags do their worst."""
     inputs, judged = cases.case(name), cases.judged_case(name)
@@ -88,7 +88,7 @@ def test_zoo(library, name, mode):
 @half
 @weights
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", cases.ZOO)
+@pytest.mark.parametrize("name", cases.ON_A_CARD)
 def test_zoo_of_16_bits(library, name, mode, dtype, weights):
     """Rounded once, from sums in float32."""
     inputs, _, judged = cases.half_case(name, dtype, weights)

@@ -199,7 +199,7 @@ on_emulation = pytest.mark.usefixtures("books")
 
 
 @on_emulation
-@pytest.mark.parametrize("name", cases.ZOO)
+@pytest.mark.parametrize("name", cases.ON_A_CARD)
 def test_zoo(name):
     on_card.check_zoo(name)
 

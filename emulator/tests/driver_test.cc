@@ -332,6 +332,24 @@ TEST(device_memory_ends) {
   CHECK(clean());
 }
 
+// Bytes of this process that are in memory.
+size_t resident() {
+  size_t total = 0, pages = 0;
+  std::ifstream("/proc/self/statm") >> total >> pages;
+  return pages * sysconf(_SC_PAGESIZE);
+}
+
+TEST(freed_device_memory_goes_back_to_the_host) {
+  Card card;
+  const size_t bytes = 16 << 20, before = resident();
+  for (int i = 0; i < 16; ++i) {
+    void* memory = nullptr;
+    CHECK(aclrtMalloc(&memory, bytes, ACL_MEM_MALLOC_HUGE_FIRST) == 0);
+    CHECK(aclrtFree(memory) == 0);
+  }
+  CHECK(resident() < before + 4 * bytes);
+}
+
 TEST(pinned_memory) {
   Card card;
   void* memory = nullptr;

@@ -133,7 +133,7 @@ def cost_of(answer: emulated.Answer) -> Cost:
 
 
 def problems() -> Iterator[tuple[str, cases.Inputs, cases.Judgement]]:
-    for name in (*FIRST, *(name for name in cases.ZOO if name not in FIRST)):
+    for name in (*FIRST, *(name for name in cases.ON_A_CARD if name not in FIRST)):
         yield name, cases.case(name), cases.judged_case(name)
     for name in limits.SHAPES:
         yield name, *limits.case(name)
@@ -141,7 +141,7 @@ def problems() -> Iterator[tuple[str, cases.Inputs, cases.Judgement]]:
 
 def of_16_bits() -> Iterator[tuple[str, Check]]:
     """Both directions, on one core and on several that share anchors."""
-    names = [name for name, *_ in problems() if name in cases.ZOO]
+    names = [name for name, *_ in problems() if name in cases.ON_A_CARD]
     for dtype, weights in ((np.float16, None), (ml_dtypes.bfloat16, np.float32)):
         word = np.dtype(dtype).name
         narrow = [(name, *limits.half_case(name, dtype)) for name in limits.SHAPES]
@@ -169,7 +169,7 @@ def checks() -> Iterator[tuple[str, Check]]:
     yield from of_16_bits()
     for name, inputs, judged in every:
         options = {"cores": 2, "deterministic": 1, "seeds": (0, 1, 2)}
-        if name in cases.ZOO:
+        if name in cases.ON_A_CARD:
             yield f"{name}, {options}", partial(check, inputs, judged, True, **options)
     for options in (
         {"cores": 2},

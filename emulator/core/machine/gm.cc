@@ -73,10 +73,10 @@ void Gm::release(void* address) {
   a.released = true;
   bytes_ -= a.bytes;
   a.shadow = Shadow<GmCell>();
-  a.read = {};
+  a.read = std::vector<bool>();  // not {}, which would keep the memory
   // Without addresses of its own, the storage stays: nothing else may get its addresses.
   if (!reserved_) return;
-  a.storage = {};
+  a.storage = std::vector<uint8_t>();
   a.data = nullptr;
 }
 
