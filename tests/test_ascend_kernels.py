@@ -271,13 +271,23 @@ def test_widest_groups_in_16_bits(library, channels, dtype):
         assert_backward(library, inputs, judged, **options)
 
 
+@pytest.mark.parametrize("dtype", (np.float32, BFLOAT16, FLOAT16))
+def test_one_anchor_in_two_tiles_of_a_core(library, dtype):
+    """The second tile needs the cotangent of the same anchor again."""
+    shape = cases.Shape(cases.TWO_CAMERAS, anchors=1, channels=4064, groups=2)
+    wide = cases.make(shape)
+    narrow = wide if dtype == np.float32 else cases.narrowed(wide, dtype)
+    inputs, _, judged = cases.judge_widened(narrow)
+    assert_backward(library, inputs, judged, cores=1, deterministic=1)
+
+
 @pytest.mark.parametrize("deterministic", (0, 1))
 def test_sums_of_a_large_batch_take_turns(library, deterministic):
     """Elements with 48 MiB of sums each: of three, two go into one launch.
 
     It leaves zeros for the other one.
     """
-    shape = cases.Shape((((128, 384),),), batch=3, anchors=2, channels=256, groups=8)
+    shape = cases.Shape((((128, 384),),), batch=3, anchors=40, channels=256, groups=8)
     inputs = cases.narrowed(cases.make(shape), FLOAT16)
     cotangent = cases.make_cotangent(inputs)
     assert 4 * inputs.feature_maps[0].size == 48 << 20

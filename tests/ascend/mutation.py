@@ -53,12 +53,12 @@ LONG = (
     "test_rows_of_any_size_in_16_bits",
     "test_every_number_of_16_bits_comes_out_as_it_went_in",
     "test_only_wanted_gradients_in_16_bits",
-    "test_sums_of_a_large_batch_take_turns",
     "test_modelled_forward_is_near_the_floor",
 )
 OF_ONE_FILE = {  # which takes its time, and tells nothing of others
     "tiling": "make_tiling.h",
     "test_sides_that_a_float_cannot_hold": "maps.h",
+    "test_sums_of_a_large_batch_take_turns": "rounding.h",
 }
 FIRST = ("rig", "odd channels", "300 points and a batch", "page channels")
 GAVE_UP, SLOWER = 3, 4  # exit statuses; the first one is that of mutant.cc

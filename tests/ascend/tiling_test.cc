@@ -475,6 +475,11 @@ void check_elements_at_once() {
   call.groups = 8;
   call.deterministic = true;
   EXPECT(at_once(48) == 6 && at_once(49) == 7 && at_once(8) == 1);
+  call.groups = 1;
+  EXPECT(at_once(48) == 48);
+  call.groups = 0;  // which MakeTiling refuses
+  EXPECT(at_once(48) == 48);
+  call.groups = 8;
   call.wants_features = false;
   EXPECT(at_once(48) == 100);
   call = {0, 0, 0, 0, 0, 0, 0, 1, 0};
