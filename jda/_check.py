@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jda import _compat
-from jda._dimensions import AXES, INDEX, NAMES, Operands
+from jda._dimensions import AXES, FLOATING, INDEX, NAMES, Operands
 
 COORDINATE_ORDERS = ("yx", "xy")
 DIFFERENTIATIONS = ("reverse", "both")
@@ -78,10 +78,11 @@ def static(name: str, value: Any) -> npt.NDArray[np.int32]:
             "close over it instead of passing it through jax.jit"
         )
     array = _converted(np, name, value)
-    _integers(name, array)
+    integers(name, array)
     found: npt.NDArray[np.int32] = array.astype(np.int32)
     if np.any(found != array):
-        raise ValueError(f"{name} has values beyond int32")
+        value = array[found != array].flat[0]
+        raise ValueError(f"{name} has the value {value}, allowed are those of int32")
     found.flags.writeable = False
     return found
 
@@ -133,40 +134,52 @@ def _listed(devices: Any) -> str:
 
 def _shapes(given: dict[str, Any], coordinate_order: str) -> None:
     _index_dtypes(given)
-    _floating_dtypes(given)
+    floating_dtypes(*((name, given[name]) for name in FLOATING))
     _ranks(given)
     _pair("spatial_shape", given["spatial_shape"], "(H, W)")
     pair = f"({', '.join(coordinate_order)})"
     _pair("sample_locations", given["sample_locations"], pair)
     _sizes(given)
-    _groups(given["weight"].shape[-1], given["feature_maps"].shape[-1])
+    groups("weight", given["weight"].shape[-1], given["feature_maps"].shape[-1])
 
 
 def _index_dtypes(given: dict[str, Any]) -> None:
     for name in INDEX:
-        _integers(name, given[name])
+        integers(name, given[name])
 
 
-def _integers(name: str, array: Any) -> None:
+def integers(name: str, array: Any) -> None:
+    """Checks the dtype of an index array."""
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name} has dtype {array.dtype}, allowed are integers")
 
 
-def _floating_dtypes(given: dict[str, Any]) -> None:
-    dtype = given["feature_maps"].dtype
+def floating_dtypes(features: Any, locations: Any, weights: Any) -> None:
+    """Checks what belongs together; each is the name of an argument and its array."""
+    first, dtype = features[0], features[1].dtype
     if dtype not in LOCATIONS:
         *most, last = map(str, LOCATIONS)
         raise TypeError(
-            f"feature_maps has dtype {dtype}, allowed are {', '.join(most)} and {last}"
+            f"{first} has dtype {dtype}, allowed are {', '.join(most)} and {last}"
         )
-    allowed = {"sample_locations": (LOCATIONS[dtype],), "weight": WEIGHTS[dtype]}
-    for name, right in allowed.items():
-        got = given[name].dtype
-        if got not in right:
+    for (name, array), allowed in (
+        (locations, (LOCATIONS[dtype],)),
+        (weights, WEIGHTS[dtype]),
+    ):
+        if array.dtype not in allowed:
             raise TypeError(
-                f"{name} has dtype {got}, it must have dtype "
-                f"{' or '.join(map(str, right))} where feature_maps has dtype {dtype}"
+                f"{name} has dtype {array.dtype}, it must have dtype "
+                f"{' or '.join(map(str, allowed))} where {first} has dtype {dtype}"
             )
+
+
+def real(name: str, array: Any) -> None:
+    """Checks that an array of any precision has numbers without imaginary parts."""
+    kinds = jnp.floating, jnp.integer
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
+        raise TypeError(
+            f"{name} has dtype {array.dtype}, allowed are floats and integers"
+        )
 
 
 def _ranks(given: dict[str, Any]) -> None:
@@ -203,11 +216,12 @@ def _sizes(given: dict[str, Any]) -> None:
         )
 
 
-def _groups(group: int, c: int) -> None:
+def groups(name: str, group: int, c: int) -> None:
+    """Checks the last axis of the weights."""
     if group == 0:
-        raise ValueError("weight has group=0, at least one channel group is needed")
+        raise ValueError(f"{name} has group=0, at least one channel group is needed")
     if c % group:
-        raise ValueError(f"weight has group={group}, which does not divide c={c}")
+        raise ValueError(f"{name} has group={group}, which does not divide c={c}")
 
 
 def _maps(spatial_shape: Any, scale_start_index: Any, num_feat: Any) -> None:

@@ -39,6 +39,7 @@ def visible(locations: ArrayLike) -> jax.Array:
 
     Raises:
         ValueError: if the last axis is not of size 2.
+        TypeError: if the locations are neither floats nor integers.
 
     Example:
         >>> import jda
@@ -48,6 +49,7 @@ def visible(locations: ArrayLike) -> jax.Array:
     array = _check.array("locations", locations)
     if array.ndim == 0 or array.shape[-1] != 2:
         raise ValueError(f"locations has shape {array.shape}, expected [..., 2]")
+    _check.real("locations", array)
     return jnp.all((array > 0) & (array < 1), axis=-1)
 
 

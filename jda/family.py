@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from jda import _check, _compat, _depth, _operator
 from jda._dimensions import Operands
+from jda.packing import reminds_to_unpack
 
 
 def deformable_aggregation_func(
@@ -69,8 +70,11 @@ def deformable_aggregation_func(
         terms["depth_prob"] = (depth_prob, "bs cam rows bins")
         terms["depth"] = (depth, "bs pts cam 1")
     floats = _arrays(terms)
-    features, locations, weight = (floats[name] for name in list(terms)[:3])
+    operator = list(terms)[:3]
+    _check.floating_dtypes(*((name, floats[name]) for name in operator))
+    features, locations, weight = (floats[name] for name in operator)
     bs, cam, rows, c = features.shape
+    _check.groups("weights", weight.shape[-1], c)
     arguments = Operands(
         features.reshape(bs, cam * rows, c),
         *_for_each_camera(spatial_shape, scale_start_index, cam, rows),
@@ -88,6 +92,7 @@ def deformable_aggregation_func(
     )
 
 
+@reminds_to_unpack
 def deformable_aggregation_with_depth(
     feature_maps: ArrayLike,
     spatial_shape: ArrayLike,
@@ -140,6 +145,8 @@ def deformable_aggregation_with_depth(
             "depth": (depth, "bs anchor pts cam"),
         }
     )
+    for name in ("depth_prob", "depth"):
+        _check.real(name, found[name])
     return _depth.aggregate(
         operands,
         found["depth_prob"].astype(operands.sample_locations.dtype),
@@ -197,6 +204,8 @@ def multi_scale_deformable_attn(
             "attention_weights": (attention_weights, levels),
         }
     )
+    floats = "value", "sampling_locations", "attention_weights"
+    _check.floating_dtypes(*((name, found[name]) for name in floats))
     features, shapes, starts, locations, weight = found.values()
     bs, _, heads, dim = features.shape
     queries, points = weight.shape[1], weight.shape[4]
@@ -228,16 +237,22 @@ def _with_rings(
     bs, num_keys, heads, dim = value.shape
     by_head = value.swapaxes(1, 2).reshape(bs * heads, num_keys, dim)
     maps = []
-    for (height, width), start in zip(shapes.tolist(), starts.tolist(), strict=True):
-        if height <= 0 or width <= 0 or start < 0 or start + height * width > num_keys:
+    sizes = zip(shapes.tolist(), starts.tolist(), strict=True)
+    for level, ((height, width), start) in enumerate(sizes):
+        if height <= 0 or width <= 0:
+            raise ValueError(
+                f"value_spatial_shapes[{level}] is ({height}, {width}), both sizes "
+                "must be positive"
+            )
+        if start < 0 or start + height * width > num_keys:
             raise ValueError(
                 f"value_level_start_index has {start} and value_spatial_shapes "
                 f"({height}, {width}), but value has num_keys={num_keys}"
             )
         rows = by_head[:, start : start + height * width]
-        level = rows.reshape(bs * heads, height, width, dim)
-        level = jnp.pad(level, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        maps.append(level.reshape(bs * heads, (height + 2) * (width + 2), dim))
+        inner = rows.reshape(bs * heads, height, width, dim)
+        ringed = jnp.pad(inner, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        maps.append(ringed.reshape(bs * heads, (height + 2) * (width + 2), dim))
     if not maps:
         raise ValueError(
             "value_spatial_shapes has num_levels=0, one is needed at least"
@@ -249,20 +264,29 @@ def _for_each_camera(
     spatial_shape: ArrayLike, scale_start_index: ArrayLike, cam: int, rows: int
 ) -> tuple[Any, Any]:
     """Index arrays of one camera, for cameras that lie one after the other."""
-    library: Any = np
-    if _compat.is_traced(spatial_shape) or _compat.is_traced(scale_start_index):
-        library = jnp
-    shape = library.asarray(spatial_shape)
-    start = library.asarray(scale_start_index)
+    shape = _index("spatial_shape", spatial_shape)
+    start = _index("scale_start_index", scale_start_index)
     _arrays(
         {
             "spatial_shape": (shape, "scale 2"),
             "scale_start_index": (start, "scale"),
         }
     )
-    first = np.arange(cam)[:, None] * rows
-    shapes = library.broadcast_to(shape, (cam, *shape.shape))
-    return shapes, start[None] + first.astype(start.dtype)
+    # Where a row lies beyond int32, num_feat is refused: the sums may wrap if traced.
+    first = np.arange(cam, dtype=np.int64)[:, None] * rows
+    if _compat.is_traced(start):
+        first = first.astype(np.int32)
+    library: Any = jnp if _compat.is_traced(shape) else np
+    return library.broadcast_to(shape, (cam, *shape.shape)), start[None] + first
+
+
+def _index(name: str, value: ArrayLike) -> Any:
+    """An index array in int32, in numpy where its values are known."""
+    if not _compat.is_traced(value):
+        return _check.static(name, value)
+    array = _check.array(name, value)
+    _check.integers(name, array)
+    return _operator.as_int32(array)
 
 
 def _arrays(terms: Mapping[str, tuple[Any, str]]) -> dict[str, Any]:

@@ -135,7 +135,8 @@ def pack_feature_maps(
         A :class:`PackedFeatureMaps`.
 
     Raises:
-        ValueError: if ``layout`` is unknown, there are no maps, or shapes do not fit.
+        ValueError: if ``layout`` is unknown, there are no maps, shapes do not fit, or
+            there are more rows than int32 can count.
         TypeError: if dtypes differ.
 
     Example:
@@ -148,9 +149,10 @@ def pack_feature_maps(
     """
     _check.choice("layout", layout, LAYOUTS)
     pyramids = _pyramids(maps, layout)
-    feature_maps = _packed([list(pyramid.values()) for pyramid in pyramids], layout)
     spatial_shape = np.concatenate([_spatial_shape(p, layout) for p in pyramids])
-    return PackedFeatureMaps(feature_maps, spatial_shape, _starts(spatial_shape))
+    starts = _starts(spatial_shape)
+    feature_maps = _packed([list(pyramid.values()) for pyramid in pyramids], layout)
+    return PackedFeatureMaps(feature_maps, spatial_shape.astype(np.int32), starts)
 
 
 def unpack_feature_maps(
@@ -253,12 +255,12 @@ def _check_sizes(pyramids: list[Pyramid], layout: str) -> None:
                 )
 
 
-def _spatial_shape(pyramid: Pyramid, layout: str) -> npt.NDArray[np.int32]:
+def _spatial_shape(pyramid: Pyramid, layout: str) -> npt.NDArray[np.int64]:
     """(H, W) of each map of some cameras [cam, scale, 2]."""
     axes = [layout.index(axis) for axis in "hw"]
     sizes = [[scale.shape[axis] for axis in axes] for scale in pyramid.values()]
     cam = next(iter(pyramid.values())).shape[1] if "k" in layout else 1
-    return np.repeat(np.asarray([sizes], np.int32), cam, axis=0)
+    return np.repeat(np.asarray([sizes], np.int64), cam, axis=0)
 
 
 # One dispatch for an eager call, and no trace of it in a caller's jaxpr.
@@ -273,8 +275,13 @@ def _packed(groups: list[list[jax.Array]], layout: str) -> jax.Array:
     return _pack.packed(flat, channels_last=is_last, scales=len(groups[0]))
 
 
-def _starts(spatial_shape: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    rows = spatial_shape.prod(axis=-1, dtype=np.int64)
+def _starts(spatial_shape: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    rows = spatial_shape.prod(axis=-1)
+    if rows.sum() > _check.MOST_ROWS:
+        raise ValueError(
+            f"maps have num_feat={rows.sum()}, at most {_check.MOST_ROWS} rows can be "
+            "addressed by the int32 scale_start_index"
+        )
     ends = rows.cumsum().reshape(rows.shape)
     starts: npt.NDArray[np.int32] = (ends - rows).astype(np.int32)
     return starts

@@ -32,6 +32,8 @@ def test_visible():
     message = re.escape("locations has shape (3,), expected [..., 2]")
     with pytest.raises(ValueError, match=f"^{message}$"):
         jda.visible(np.zeros(3))
+    with pytest.raises(TypeError, match=r"^locations has dtype complex64, allowed are"):
+        jda.visible(np.full((3, 2), 0.5 + 1j, np.complex64))
 
 
 def scene(seed=0, points=7):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import jda
-from jda import family
+from jda import family, sparse4d
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "variants_golden.npz")
 MAPS = GOLDEN["maps.spatial_shape"], GOLDEN["maps.start"]
@@ -131,6 +131,51 @@ def test_what_is_no_number_contributes_nothing(implementation):
         np.testing.assert_allclose(ours, right, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint32, np.int64])
+@pytest.mark.parametrize("traced", [False, True])
+def test_dtypes_of_indices(dtype, traced):
+    """What counts rows of all cameras does not fit into the dtype of one's."""
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((1, 3, 256, 4))
+    locations = rng.uniform(size=(1, 5, 3, 2))
+    weight = rng.standard_normal((1, 5, 3, 1, 2))
+
+    def call(shape, start):
+        return family.deformable_aggregation_func(
+            features, shape, start, locations, weight
+        )
+
+    indices = np.array([[16, 16]]), np.array([0])
+    right = call(*[x.astype(np.int32) for x in indices])
+    of_last = family.deformable_aggregation_func(
+        features[:, 2:], *indices, locations[:, :, 2:], weight[:, :, 2:]
+    )
+    assert not np.allclose(right, of_last)
+    transform = jax.jit if traced else lambda f: f
+    out = transform(call)(*[x.astype(dtype) for x in indices])
+    np.testing.assert_array_equal(out, right)
+
+
+def test_traced_indices_beyond_int32(implementation):
+    """They wrap into no map: one that has no samples, or an error of the kernel."""
+    features, locations = np.ones((1, 1, 4, 2)), np.full((1, 1, 1, 2), 0.5)
+    weight = np.ones((1, 1, 1, 1, 1))
+
+    @jax.jit
+    def call(start):
+        return family.deformable_aggregation_func(
+            features, [[2, 2]], start, locations, weight, implementation=implementation
+        )
+
+    np.testing.assert_array_equal(call(np.uint64([0])), np.ones((1, 1, 2)))
+    wrong = np.uint64([2**32])
+    if implementation == "reference":
+        np.testing.assert_array_equal(call(wrong), np.zeros((1, 1, 2)))
+    else:
+        with pytest.raises((ValueError, jax.errors.JaxRuntimeError), match="start"):
+            jax.block_until_ready(call(wrong))
+
+
 @pytest.mark.parametrize("name", ["per_point", "with_depth"])
 @pytest.mark.parametrize("axis", [0, 1], ids=["bs", "pts"])
 def test_sizes_of_zero(name, axis):
@@ -233,3 +278,70 @@ def test_errors_have_the_names_of_the_models():
         *(locations, weight),
     )
     assert jda.family is family
+
+
+def test_dtypes_and_values_have_the_names_of_the_models():
+    (features, locations, weight, depth_prob), *_ = golden("with_depth")
+    call, locations = family.deformable_aggregation_func, locations[..., :2]
+    depth = locations[..., :1]
+    fails(
+        TypeError,
+        "mc_ms_feat has dtype int32, allowed are float32, float64, bfloat16 and "
+        "float16",
+        *(call, features.astype(np.int32), *MAPS, locations, weight),
+    )
+    fails(
+        TypeError,
+        "sampling_location has dtype float32, it must have dtype float64 where "
+        "mc_ms_feat has dtype float64",
+        *(call, features, *MAPS, np.float32(locations), weight),
+    )
+    fails(
+        ValueError,
+        f"weights has group=3, which does not divide c={features.shape[-1]}",
+        *(call, features, *MAPS, locations, weight[..., [0, 0, 0]]),
+    )
+    fails(
+        TypeError,
+        "scale_start_index has dtype float64, allowed are integers",
+        *(call, features, MAPS[0], MAPS[1] + 0.0, locations, weight),
+    )
+    fails(
+        TypeError,
+        "spatial_shape is None, it must be an array",
+        *(call, features, None, MAPS[1], locations, weight),
+    )
+    fails(
+        TypeError,
+        "depth_prob has dtype complex128, allowed are floats and integers",
+        *(call, features, *MAPS, locations, weight, depth_prob + 0j, depth),
+    )
+    fails(
+        TypeError,
+        "depth has dtype bool, allowed are floats and integers",
+        *(call, features, *MAPS, locations, weight, depth_prob, depth > 0),
+    )
+    value, locations, weight, _ = attention_inputs()
+    attend = family.multi_scale_deformable_attn
+    fails(
+        TypeError,
+        "attention_weights has dtype float32, it must have dtype float64 where value "
+        "has dtype float64",
+        *(attend, value, LEVELS, STARTS, locations, np.float32(weight)),
+    )
+    fails(
+        ValueError,
+        "value_spatial_shapes[1] is (0, 16), both sizes must be positive",
+        *(attend, value, [[6, 5], [0, 16], [1, 1]], STARTS, locations, weight),
+    )
+
+
+def test_packed_maps_are_to_be_unpacked():
+    packed = jda.pack_feature_maps([np.ones((1, 1, 2, 3, 4))])
+    arrays = [np.ones(1)] * 4
+    for call, count in (
+        (family.deformable_aggregation_with_depth, 4),
+        (sparse4d.deformable_aggregation_function, 2),
+    ):
+        with pytest.raises(TypeError, match=rf"unpack it: {call.__name__}\(\*packed"):
+            call(packed, *arrays[:count])

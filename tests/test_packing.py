@@ -355,9 +355,22 @@ def test_wrong_indices(packed):
             TypeError,
             "spatial_shape has dtype float64, allowed are integers",
         ),
-        ([[[2, 2**31]]], ValueError, "spatial_shape has values beyond int32"),
+        (
+            [[[2, 2**31]]],
+            ValueError,
+            "spatial_shape has the value 2147483648, allowed are those of int32",
+        ),
     ]:
         fails(error, message, lambda x: replace(packed, spatial_shape=x), wrong)
+
+
+def test_more_rows_than_int32_can_count():
+    message = (
+        "maps have num_feat=3221225472, at most 2147483647 rows can be addressed by "
+        "the int32 scale_start_index"
+    )
+    maps = [np.zeros((0, 3, 1, 2**15, 2**15))]
+    fails(ValueError, message, jda.pack_feature_maps, maps)
 
 
 @pytest.mark.parametrize(

@@ -422,6 +422,45 @@ def test_errors_of_configurations():
         replace(CONFIG, operation_order=("norm",))
     with pytest.raises(ValueError, match="operation_order='sum' is unknown"):
         replace(CONFIG, operation_order=("sum", "refine"))
+    with pytest.raises(ValueError, match=r"^attn_drop=1\.0, it must be in \[0, 1\)$"):
+        replace(LAYER, attn_drop=1.0)
+    with pytest.raises(ValueError, match=r"^proj_drop=-0\.5, "):
+        replace(LAYER, proj_drop=-0.5)
+    with pytest.raises(ValueError, match=r"^dropout=nan, "):
+        replace(CONFIG, dropout=float("nan"))
+    with pytest.raises(ValueError, match=r"^num_learnable_pts=-1, it must not be nega"):
+        replace(LAYER, num_learnable_pts=-1)
+    message = "^num_single_frame_decoder=3, allowed are -1 to num_decoder=2$"
+    with pytest.raises(ValueError, match=message):
+        sparse4d.DecoderConfig(num_decoder=2, num_single_frame_decoder=3)
+
+
+@pytest.mark.parametrize(("ids", "candidates"), [(None, 12), (np.arange(4)[None], 4)])
+def test_more_boxes_than_candidates(ids, candidates):
+    logits = np.zeros((1, 4, 3)), None, ids
+    decode = partial(sparse4d.boxes.decode, np.zeros((1, 4, 11)), *logits)
+    assert decode(num_output=candidates).scores_3d.shape == (1, candidates)
+    message = f"^num_output=300, allowed are 0 to the {candidates} candidates$"
+    with pytest.raises(ValueError, match=message):
+        decode()
+
+
+def test_half_of_a_motion():
+    for name in ("previous_timestamp", "previous_T_global"):
+        given = {"previous_timestamp": [0.0], "previous_T_global": [np.eye(4)]}
+        del given[name]
+        with pytest.raises(ValueError, match=f"^{name} is missing: give both"):
+            sparse4d.ego_motion([1.0], [np.eye(4)], **given)
+
+
+@pytest.mark.parametrize("dtype", [bool, int, np.uint8])
+def test_elements_to_reset(dtype):
+    state = sparse4d.init_state(CONFIG, 3)
+    state = state._replace(valid=jnp.ones(3, bool), next_id=jnp.int32(5))
+    found = sparse4d.reset(state, np.array([0, 1, 0], dtype))
+    assert found.valid.dtype == bool
+    assert found.valid.tolist() == [True, False, True]
+    assert found.next_id == 5
 
 
 def test_errors_of_state_dicts():

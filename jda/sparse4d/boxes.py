@@ -91,9 +91,17 @@ def decode(
 
     Returns:
         :class:`Detections`.
+
+    Raises:
+        ValueError: if there are fewer candidates than ``num_output``.
     """
     probability = jax.nn.sigmoid(classification)
     classes = probability.shape[-1]
+    candidates = probability.shape[1] * (1 if instance_id is not None else classes)
+    if not 0 <= num_output <= candidates:
+        raise ValueError(
+            f"num_output={num_output}, allowed are 0 to the {candidates} candidates"
+        )
     if instance_id is not None:
         candidate, label_of = probability.max(axis=-1), probability.argmax(axis=-1)
         cls_scores, row = jax.lax.top_k(candidate, num_output)

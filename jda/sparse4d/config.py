@@ -60,6 +60,12 @@ class LayerConfig:
         """Checks what upstream leaves to an error of shapes, or to none."""
         _check.choice("residual_mode", self.residual_mode, RESIDUAL_MODES)
         _divides("num_groups", self.num_groups, "embed_dims", self.embed_dims)
+        _rate("attn_drop", self.attn_drop)
+        _rate("proj_drop", self.proj_drop)
+        if self.num_learnable_pts < 0:
+            raise ValueError(
+                f"num_learnable_pts={self.num_learnable_pts}, it must not be negative"
+            )
 
     @property
     def num_pts(self) -> int:
@@ -131,6 +137,12 @@ class DecoderConfig:
                 f"num_temp_instances={self.num_temp_instances}, allowed are 0 to "
                 f"num_anchor={self.num_anchor}"
             )
+        _rate("dropout", self.dropout)
+        if not -1 <= self.num_single_frame_decoder <= self.num_decoder:
+            raise ValueError(
+                f"num_single_frame_decoder={self.num_single_frame_decoder}, allowed "
+                f"are -1 to num_decoder={self.num_decoder}"
+            )
         for operation in self.operations:
             _check.choice("operation_order", operation, OPERATIONS)
         refinements = self.operations.count("refine")
@@ -160,6 +172,12 @@ class DecoderConfig:
         if single < 0:
             single = self.num_decoder
         return (alone * single + temporal * (self.num_decoder - single))[2:]
+
+
+def _rate(name: str, value: float) -> None:
+    """Of drop-out: what is kept is divided by 1 - value."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}={value}, it must be in [0, 1)")
 
 
 def _divides(name: str, divisor: int, whole_name: str, whole: int) -> None:

@@ -8,9 +8,15 @@ from jax.typing import ArrayLike
 
 from jda._operator import deformable_aggregation
 from jda.family import deformable_aggregation_func
-from jda.packing import PackedFeatureMaps, pack_feature_maps, unpack_feature_maps
+from jda.packing import (
+    PackedFeatureMaps,
+    pack_feature_maps,
+    reminds_to_unpack,
+    unpack_feature_maps,
+)
 
 
+@reminds_to_unpack
 def deformable_aggregation_function(
     feature_maps: ArrayLike,
     spatial_shape: ArrayLike,

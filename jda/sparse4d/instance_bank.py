@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jda.sparse4d import boxes
 from jda.sparse4d.config import DecoderConfig
@@ -66,9 +67,17 @@ def init_state(
     )
 
 
-def reset(state: State, elements: jax.Array) -> State:
-    """Starts the sequence of some elements of the batch [bs] afresh; ids go on."""
-    kept = state.valid & ~elements
+def reset(state: State, elements: ArrayLike) -> State:
+    """Starts the sequence of some elements of the batch afresh; ids go on.
+
+    Args:
+        state: of the frame before.
+        elements: which elements, bool [bs].
+
+    Returns:
+        The state, in which those elements have no frame before.
+    """
+    kept = state.valid & ~jnp.asarray(elements, bool)
     ids = jnp.where(kept[:, None], state.instance_id, NO_ID)
     return state._replace(instance_id=ids, valid=kept)
 

@@ -37,7 +37,21 @@ def ego_motion(
         previous_timestamp: that of the frame before.
         previous_T_global: that of the frame before.
         dtype: of the result; the arithmetic is float64.
+
+    Returns:
+        :class:`Motion`.
+
+    Raises:
+        ValueError: if only one of ``previous_timestamp`` and ``previous_T_global`` is
+            given.
     """
+    if (previous_timestamp is None) != (previous_T_global is None):
+        of_time = previous_timestamp is None
+        missing = "previous_timestamp" if of_time else "previous_T_global"
+        raise ValueError(
+            f"{missing} is missing: give both previous_timestamp and "
+            "previous_T_global, or none"
+        )
     now, pose = np.asarray(timestamp, np.float64), np.asarray(T_global, np.float64)
     then = now if previous_timestamp is None else np.asarray(previous_timestamp)
     before = pose if previous_T_global is None else np.asarray(previous_T_global)
