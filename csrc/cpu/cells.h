@@ -1,6 +1,7 @@
-// Where in a map the samples of a cluster lie.
+// Where in a map samples lie.
 #pragma once
 
+#include "between.h"
 #include "formats.h"
 #include "kernels.h"
 #include "simd.h"
@@ -13,6 +14,12 @@ struct Cell {
   int32_t h, w;
   T down, right;  // distance from row h and column w
 };
+
+template <typename T>
+JDA_INLINE Cell<T> cell_at(T y, T x, const Map& map) {
+  const Between<T> h = pixels(y, map.height), w = pixels(x, map.width);
+  return {h.low, w.low, h.rest, w.rest};
+}
 
 // The samples of a cluster at one scale.
 template <typename T>
@@ -43,24 +50,18 @@ struct Coordinates {
 
   JDA_INLINE Cells<T> cells(const Map& map) const {
     Cells<T> cells;
-    for (int64_t i = 0; i < padded; ++i) axis(y[i], map.height, cells.h[i], cells.down[i]);
-    for (int64_t i = 0; i < padded; ++i) axis(x[i], map.width, cells.w[i], cells.right[i]);
+    for (int64_t i = 0; i < padded; ++i) locate(y[i], map.height, cells.h[i], cells.down[i]);
+    for (int64_t i = 0; i < padded; ++i) locate(x[i], map.width, cells.w[i], cells.right[i]);
     return cells;
   }
 
-  JDA_INLINE Cell<T> cell(int64_t i, const Map& map) const {
-    Cell<T> cell;
-    axis(y[i], map.height, cell.h, cell.down);
-    axis(x[i], map.width, cell.w, cell.right);
-    return cell;
-  }
+  JDA_INLINE Cell<T> cell(int64_t i, const Map& map) const { return cell_at(y[i], x[i], map); }
 
  private:
-  static JDA_INLINE void axis(T location, int32_t size, int32_t& cell, T& distance) {
-    const T at = location * static_cast<T>(size) - T(0.5);
-    // floor: coordinates of visible samples are above -1, where truncation is off below zero only
-    cell = static_cast<int32_t>(at) - (at < 0);
-    distance = at - static_cast<T>(cell);
+  static JDA_INLINE void locate(T location, int32_t size, int32_t& cell, T& distance) {
+    const Between<T> between = pixels(location, size);
+    cell = between.low;
+    distance = between.rest;
   }
 };
 

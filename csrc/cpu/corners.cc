@@ -22,8 +22,8 @@ struct Sample {
 
   Sample(const Map& map, const T* location, int y_axis)
       : map(map),
-        h(location[y_axis] * static_cast<T>(map.height) - T(0.5)),
-        w(location[1 - y_axis] * static_cast<T>(map.width) - T(0.5)) {}
+        h(pixels(location[y_axis], map.height)),
+        w(pixels(location[1 - y_axis], map.width)) {}
 
   int32_t row_in_map(int corner) const { return h.low + corner / 2; }
   int32_t column(int corner) const { return w.low + corner % 2; }

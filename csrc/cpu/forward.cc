@@ -55,6 +55,69 @@ void aggregate(const Problem<F, W>& problem, const F* features, const F* feature
   });
 }
 
+// Whether samples are better summed one by one, in the order of the arguments, than by a plan. Entries
+// must not pay, an anchor must not be more work than one thread should do, and rows that many anchors read
+// must be short or in a cache all the time.
+template <typename F, typename W>
+bool direct_pays(const Problem<F, W>& problem) {
+  constexpr int64_t kShortRow = 256, kCached = int64_t{32} << 20;  // bytes
+  const bool narrow = has_narrow_groups(problem) && problem.points <= kClusterPoints;
+  const int64_t row = problem.channels * static_cast<int64_t>(sizeof(F));
+  return (has_few_points(problem) || narrow) && (row <= kShortRow || problem.rows * row <= kCached);
+}
+
+// What a member of the team needs to sum samples one by one.
+template <typename F>
+struct Lister {
+  using T = Real<F>;
+
+  explicit Lister(const Sizes& sizes) : zeros(sizes.channels) {
+    constexpr int64_t kWeights = 1 << 14;  // with an anchor's, so many are in a cache near the core
+    space.samples_count = std::min(kDirectSamples, kWeights / sizes.groups) +
+                          sizes.points * sizes.cameras * sizes.scales;
+    space.weights_stride = sizes.groups + 64 / static_cast<int64_t>(sizeof(T));
+    samples = Scratch<Sampled<F>>(space.samples_count);
+    weights = Scratch<T>(space.samples_count * space.weights_stride);
+    std::fill_n(zeros.get(), sizes.channels, F{});
+    space.samples = samples.get();
+    space.weights = weights.get();
+    space.zeros = zeros.get();
+  }
+
+  Scratch<F> zeros;
+  Scratch<Sampled<F>> samples;
+  Scratch<T> weights;
+  DirectSpace<F> space;
+};
+
+template <typename F, typename W>
+void sum_directly(const Problem<F, W>& problem, Team& team) {
+  constexpr int64_t kTogether = 2048;  // samples, about, that a member of the team takes at a time
+  const int64_t all = problem.batch * problem.anchors;
+  if (all == 0) return;  // no array says then that sizes are not absurd
+  const RowKernels<F> kernel = row_kernels<F>(problem.channels, problem.groups);
+  Anchors<F> anchors{problem,
+                     0,
+                     0,
+                     problem.y_axis,
+                     (entries_ahead<F>(problem.rows, problem.channels) + 3) / 4,
+                     problem.maps,
+                     problem.feature_maps,
+                     problem.locations,
+                     weights_of(problem),
+                     problem.out};
+  std::vector<Lister<F>> listers;
+  for (int64_t i = 0; i < team.size(); ++i) listers.emplace_back(problem);
+  const int64_t samples = std::max<int64_t>(1, problem.points * problem.cameras * problem.scales);
+  team.for_ranges(all, std::max<int64_t>(1, kTogether / samples),
+                  [&](int64_t member, int64_t begin, int64_t end) {
+                    Anchors<F> some = anchors;
+                    some.begin = begin;
+                    some.end = end;
+                    kernel.direct(some, listers[member].space);
+                  });
+}
+
 // Bytes that a pass needs for its plan and its partial results.
 template <typename F, typename W>
 int64_t bytes_of(const Problem<F, W>& problem) {
@@ -73,15 +136,16 @@ void over_anchors(const Problem<F, W>& problem, int64_t pass_bytes, const Run& r
 
 template <typename F, typename W>
 void forward(const Problem<F, W>& problem, Team& team, int64_t pass_bytes) {
-  const auto merge = [&](const Problem<F, W>& whole) {
+  const auto sum = [&](const Problem<F, W>& whole) {
+    if (direct_pays(whole)) return sum_directly(whole, team);
     over_anchors(whole, pass_bytes, [&](const auto& pass, bool) {
       aggregate<F, W>(pass, pass.feature_maps, nullptr, team);
     });
   };
-  if (!table_pays(problem, team)) return merge(problem);
+  if (!table_pays(problem, team)) return sum(problem);
   in_passes(problem, pass_bytes + share_of_arguments(problem), {&Sizes::batch, &Sizes::anchors},
             table_bytes<F, W>, [&](const auto& pass, bool fits) {
-              if (!fits || !forward_by_table(pass, team)) merge(pass);
+              if (!fits || !forward_by_table(pass, team)) sum(pass);
             });
 }
 

@@ -10,12 +10,14 @@
 //   backward   grad[row, c]  += coefficient[e, g(c)] * cotangent[c]
 //              dots[e, g]     = sum over c in group g of cotangent[c] * feature[row(e), c]
 //
-// and the gradients of weight and location of a sample follow from the dots of its four corners. `sweep`
-// makes all gradients from samples directly, where they share so little that entries do not pay.
+// and the gradients of weight and location of a sample follow from the dots of its four corners. Where
+// samples share so little that entries do not pay, `direct` sums them one by one, and `sweep` makes all
+// gradients from them.
 // Arrays of type F are widened to Real<F> when they are read; results are rounded to F once.
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "arguments.h"
 
@@ -118,6 +120,55 @@ struct RowGradient {
   Real<F>* spare;         // [count, groups]
 };
 
+// All weights, as they lie in memory.
+template <typename F>
+struct Weights {
+  const void* all;
+  int64_t count;
+  bool narrow;  // they are of F, not of Real<F>
+};
+
+// Those of a problem, from one of them on.
+template <typename F, typename W>
+Weights<F> weights_of(const Problem<F, W>& problem, int64_t first = 0) {
+  const int64_t samples = problem.batch * problem.anchors * problem.points * problem.cameras;
+  return {problem.weight + first, samples * problem.scales * problem.groups - first,
+          std::is_same_v<W, F> && !std::is_same_v<F, Real<F>>};
+}
+
+// Anchors [begin, end), counted over the batch, whose samples are summed without a plan.
+template <typename F>
+struct Anchors : Sizes {
+  int64_t begin, end;
+  int y_axis;
+  int64_t ahead;  // rows of so many samples later are fetched into the caches; 0: none
+  const Map* maps;
+  const F* features;
+  const Real<F>* locations;
+  Weights<F> weights;
+  F* out;
+};
+
+// A sample whose corners are known.
+template <typename F>
+struct Sampled {
+  const F* feature[4];
+  Real<F> share[4];
+  const Real<F>* weight;  // [groups], and 64 bytes that may be read
+};
+
+// A work space of direct. Up to so many anchors are listed at a time, of so many samples unless one anchor
+// has more.
+constexpr int64_t kDirectAnchors = 64, kDirectSamples = 128;
+template <typename F>
+struct DirectSpace {
+  Sampled<F>* samples;
+  int64_t samples_count;   // at least an anchor's
+  const F* zeros;          // [channels]
+  Real<F>* weights;        // [samples, weights_stride]
+  int64_t weights_stride;  // groups, and 64 bytes
+};
+
 // A sample, as a sweep takes it.
 template <typename T>
 struct Placed {
@@ -142,10 +193,8 @@ struct Band {
   int64_t channels, groups, points;
   const F* features;                       // of the map's first row
   const F* cotangent;                      // [anchors, channels]
-  const void* weight;                      // of key point 0 in this map
-  int64_t weights;                         // how many there are from there on
+  Weights<F> weights;                      // from key point 0 in this map on
   int64_t weight_stride, location_stride;  // from one key point to the next
-  bool narrow_weights;                     // weights are of F, not of T
   bool fetch;                              // feature rows are fetched into the caches
   int y_axis;
 
@@ -208,6 +257,8 @@ struct RowKernels {
   void (*row_gradient)(const RowGradient<F>& row, int64_t channels, int64_t groups);
   // sums[a, c] = sum over rows r of coefficient[a, r, g(c)] * features[r, c].
   void (*multiply)(const Multiplication<F>& of, int64_t channels, int64_t groups);
+  // out[a, c] = sum over the samples and corners of anchor a of share * weight[g(c)] * feature[c].
+  void (*direct)(const Anchors<F>& anchors, const DirectSpace<F>& space);
   // The gradients of a band's lines, and of the samples that begin there.
   void (*sweep)(const Band<F>& band, const SweepSpace<F>& space);
 };

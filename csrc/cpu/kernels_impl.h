@@ -1,5 +1,6 @@
 // The inner loops for one instruction set: JDA_ISA names it, JDA_VECTOR_BYTES is its vector and
 // JDA_VECTORS how many accumulators fit its registers.
+#include "direct.h"
 #include "finish.h"
 #include "groups.h"
 #include "lines.h"
@@ -25,8 +26,8 @@ template <typename F, typename Groups>
 RowKernels<F> with_layout() {
   constexpr int kSize = Groups::kSize, kMost = kLanes<Real<F>>;
   constexpr int kVector = kSize < kFewLanes ? 0 : kSize < kMost ? kSize : kMost;
-  return {gather<F, Groups>,       add_parts<F>,        zero<F>,          dot<F, Groups>,
-          row_gradient<F, Groups>, multiply<F, Groups>, sweep<F, kVector>};
+  return {gather<F, Groups>,       add_parts<F>,        zero<F>,           dot<F, Groups>,
+          row_gradient<F, Groups>, multiply<F, Groups>, direct<F, Groups>, sweep<F, kVector>};
 }
 
 template <typename F>

@@ -7,6 +7,7 @@
 #include "kernels.h"
 #include "rows.h"
 #include "simd.h"
+#include "weights.h"
 
 namespace jda::JDA_ISA {
 
@@ -255,9 +256,9 @@ class Sweep {
   }
 
   JDA_INLINE void fetch(const Placed<T>& s) const {
-    const int64_t size = band_.narrow_weights ? sizeof(F) : sizeof(T);
+    const int64_t size = band_.weights.narrow ? sizeof(F) : sizeof(T);
     const int64_t weight_at = s.point * band_.weight_stride * size;
-    __builtin_prefetch(static_cast<const char*>(band_.weight) + weight_at);
+    __builtin_prefetch(static_cast<const char*>(band_.weights.all) + weight_at);
     fetch_row(cotangent(s), band_.channels);
     if (band_.grad_weight)
       __builtin_prefetch(static_cast<const char*>(band_.grad_weight) + weight_at, 1);
@@ -284,32 +285,16 @@ class Sweep {
     T slopes[2] = {};
     T* dots = space_.dots;
     if constexpr (kDots)
-      if (band_.grad_weight && !band_.narrow_weights)
+      if (band_.grad_weight && !band_.weights.narrow)
         dots = static_cast<T*>(band_.grad_weight) + weight_at;
-    layout_.template add<kDots>(corners, cotangent(s), weights(weight_at), dots, slopes);
+    const T* weight = weights_at(band_.weights, weight_at, band_.groups, space_.weights);
+    layout_.template add<kDots>(corners, cotangent(s), weight, dots, slopes);
     if constexpr (kDots) finish_sample(s, weight_at, slopes);
   }
 
   // The line after the next takes the place of this one. 0 is that of corners which do not count.
   JDA_INLINE int64_t slot_of(int32_t line, int32_t column) const {
     return 1 + (line & 1) * int64_t{band_.map.width} + column;
-  }
-
-  // The weights of a sample, where more than there are may be read.
-  JDA_INLINE const T* weights(int64_t at) {
-    if constexpr (sizeof(F) < sizeof(T))
-      if (band_.narrow_weights) return copied(static_cast<const F*>(band_.weight) + at);
-    const T* weight = static_cast<const T*>(band_.weight) + at;
-    return at + band_.groups + kLanes<T> <= band_.weights ? weight : copied(weight);
-  }
-
-  template <typename W>
-  JDA_INLINE const T* copied(const W* weight) {
-    over_groups<0>(band_.groups, [&](auto lanes, int64_t g, int used) {
-      constexpr int N = decltype(lanes)::kCount;
-      store<N>(space_.weights + g, load<N>(weight + g, used), used);
-    });
-    return space_.weights;
   }
 
   JDA_INLINE void finish_sample(const Placed<T>& s, int64_t weight_at, const T* slopes) {
@@ -322,7 +307,7 @@ class Sweep {
       x = band_.first_scale ? by_x : x + by_x;
     }
     if constexpr (sizeof(F) < sizeof(T))
-      if (band_.grad_weight && band_.narrow_weights)
+      if (band_.grad_weight && band_.weights.narrow)
         over_groups<0>(band_.groups, [&](auto lanes, int64_t g, int used) {
           constexpr int N = decltype(lanes)::kCount;
           store<N>(static_cast<F*>(band_.grad_weight) + weight_at + g,

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "arguments.h"
+#include "between.h"
 #include "kernels.h"
 #include "team.h"
 
@@ -13,6 +14,11 @@ namespace jda {
 // Rows of fewer channels are not worth an order: what is read of an anchor is no less than what it
 // samples.
 constexpr int64_t kNarrow = 16;
+
+// Where entries do not pay: a few key points of an anchor hardly share rows, and with one coefficient for
+// so few channels an entry is as large as a row.
+inline bool has_few_points(const Sizes& sizes) { return sizes.points <= 4; }
+inline bool has_narrow_groups(const Sizes& sizes) { return sizes.channels < 4 * sizes.groups; }
 
 // Visits that are processed together: several anchors of few visible key points each that lie close
 // together, or a single visit.
@@ -42,11 +48,6 @@ int64_t count_visible(const Sizes& sizes, const T* locations);
 // The plan of a problem of such sizes needs at most so many bytes, and so many partial results.
 int64_t plan_bytes(const Sizes& sizes);
 int64_t most_parts(const Sizes& sizes);
-
-template <typename T>
-inline bool visible(T y, T x) {
-  return (y > 0) & (y < 1) & (x > 0) & (x < 1);  // false for NaN; no branches
-}
 
 // `locations` are those of a problem of such sizes, with batch * anchors * points below 2^31.
 template <typename T>

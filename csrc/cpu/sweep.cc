@@ -18,9 +18,6 @@
 namespace jda {
 namespace {
 
-constexpr int64_t kFewPoints = 4;    // of an anchor, which then hardly share rows
-constexpr int64_t kNarrowGroup = 4;  // channels; with fewer, coefficients are as large as rows
-
 constexpr int64_t kChunk = 1 << 15;         // samples, at most, unless one key point has more
 constexpr int64_t kLineBytes = 1 << 19;     // two lines of sums stay near a core
 constexpr int64_t kFetchedBytes = 4 << 20;  // feature rows of larger maps are not near a core
@@ -98,8 +95,8 @@ void sort_chunk(const Problem<F, W>& problem, int64_t i, Unsorted<T>& from, Sort
     const T y = location[problem.y_axis], x = location[1 - problem.y_axis];
     for (int64_t m = k * problem.scales; m < (k + 1) * problem.scales; ++m, ++count) {
       const Map& map = problem.maps[m];
-      const Between<T> line(y * static_cast<T>(map.height) - T(0.5));
-      const Between<T> column(x * static_cast<T>(map.width) - T(0.5));
+      const Between<T> line = pixels(y, map.height);
+      const Between<T> column = pixels(x, map.width);
       from.samples[count] = {static_cast<int32_t>(p), column.low, line.rest, column.rest};
       from.list[count] = static_cast<int32_t>(sorted.list[m] + line.low + 1);
     }
@@ -231,11 +228,9 @@ Band<F> band_of(const Problem<F, W>& problem, const Sorted<Real<F>>& sorted, con
   band.points = problem.points;
   band.features = problem.feature_maps + row;
   band.cotangent = problem.cotangent;
-  band.weight = problem.weight + weight;
-  band.weights = problem.batch * problem.anchors * problem.points * weights - weight;
+  band.weights = weights_of(problem, weight);
   band.weight_stride = weights;
   band.location_stride = problem.cameras * 2;
-  band.narrow_weights = std::is_same_v<W, F> && !std::is_same_v<F, Real<F>>;
   band.fetch = int64_t{map.height} * map.width * row_bytes > kFetchedBytes && row_bytes >= 256;
   band.y_axis = problem.y_axis;
   band.gradient = problem.grad_feature_maps + row;
@@ -286,8 +281,7 @@ int64_t bytes_of(const Problem<F, W>& problem) {
 template <typename F, typename W>
 bool sweep_pays(const Problem<F, W>& problem) {
   if (problem.channels == 0) return false;
-  const bool narrow = problem.channels < kNarrowGroup * problem.groups;
-  if (problem.points > kFewPoints && !narrow) return false;
+  if (!has_few_points(problem) && !has_narrow_groups(problem)) return false;
   const int64_t row_bytes = problem.channels * static_cast<int64_t>(sizeof(Real<F>));
   for (int64_t i = 0; i < problem.cameras * problem.scales; ++i)
     if (problem.maps[i].width * row_bytes > kLineBytes) return false;
