@@ -4,7 +4,7 @@ For every anchor, sample key points in several cameras and feature-map scales, w
 the samples per channel group, and sum them into one feature per anchor.
 """
 
-from jda import family, fused, reference
+from jda import family, fused, reference, sparse4d
 from jda._implementations import CUSTOM_CALLS, Implementation, implementations
 from jda._operator import deformable_aggregation
 from jda._version import __version__
@@ -31,6 +31,7 @@ __all__ = [
     "npu_deformable_aggregation",
     "pack_feature_maps",
     "reference",
+    "sparse4d",
     "unpack_feature_maps",
     "visible",
 ]

@@ -3,7 +3,7 @@
 Colours mean one thing everywhere: a sequential scale is a size that starts at zero, a
 diverging one has zero in its middle, and one colour for each is a highlighted anchor.
 
-Needs matplotlib, which jda does not: ``pip install "jda[notebook]"``.
+Needs matplotlib, which jda does not: ``pip install "jda[plot]"``.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def key_points(
         The figure.
 
     Raises:
-        ValueError: if a shape does not fit.
+        ValueError: if a shape does not fit, or there is no camera or no such element.
         ImportError: without matplotlib.
     """
     _check.choice("coordinate_order", coordinate_order, _check.COORDINATE_ORDERS)
@@ -78,8 +78,14 @@ def key_points(
         raise ValueError(
             f"locations has shape {points.shape}, expected [bs, anchor, pts, cam, 2]"
         )
+    _check_element(element, "locations", len(points))
+    if columns < 1:
+        raise ValueError(f"columns={columns}, it must be positive")
     points = points[element] if coordinate_order == "xy" else points[element, ..., ::-1]
     cameras = points.shape[2]
+    if not cameras:
+        raise ValueError("locations has cam=0, at least one camera is needed")
+    titles = _titles(names, cameras)
     pictures = _images(images, cameras)
     figure, panels = _grid(cameras, columns, _aspect(pictures))
     seen = np.all((points > 0) & (points < 1), axis=-1)
@@ -95,7 +101,7 @@ def key_points(
         for a, strong in zip(highlight, _distinct(len(highlight)), strict=True):
             x, y = points[a, seen[a, :, k], k].T
             axes.scatter(x, y, s=34, color=strong, edgecolor="white", linewidth=0.8)
-        axes.set(xlim=(0, 1), ylim=(1, 0), title=_name(names, k))
+        axes.set(xlim=(0, 1), ylim=(1, 0), title=titles[k])
     if colour is not None:
         figure.colorbar(marks, ax=panels, label=label, shrink=0.8)
     return figure
@@ -128,12 +134,19 @@ def heat_maps(
         The figure.
 
     Raises:
-        ValueError: if a number of images does not fit.
+        ValueError: if there is no map or no such element, or a number of images or
+            names does not fit.
         ImportError: without matplotlib.
     """
+    _check_element(element, "packed", len(packed.feature_maps))
+    cameras, scales = np.asarray(packed.scale_start_index).shape
+    if not cameras * scales:
+        raise ValueError(
+            f"packed has cam={cameras} and scale={scales}, at least one map is needed"
+        )
+    titles = _titles(names, cameras)
     shrink = reduce or (lambda channels: np.abs(channels).mean(axis=-1))
     maps = [shrink(channels) for channels in _maps(packed, element)]
-    cameras, scales = np.asarray(packed.scale_start_index).shape
     pictures = _images(images, cameras)
     height, width = maps[0].shape
     figure, panels = _grid(cameras * scales, cameras, height / width)
@@ -153,7 +166,7 @@ def heat_maps(
             alpha=1.0 if pictures[k] is None else 0.85,
         )
         if s == 0:
-            axes.set_title(_name(names, k))
+            axes.set_title(titles[k])
         if k == 0:
             axes.set_ylabel(f"scale {s}\n{heat.shape[0]} × {heat.shape[1]}")
     figure.colorbar(drawn, ax=panels, label=label, shrink=0.8)
@@ -256,7 +269,7 @@ def _pyplot() -> Any:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
-            'jda.plot needs matplotlib: pip install "jda[notebook]"'
+            'jda.plot needs matplotlib: pip install "jda[plot]"'
         ) from error
     return plt
 
@@ -357,5 +370,14 @@ def _distinct(count: int) -> list[Any]:
     return [_pyplot().get_cmap(HIGHLIGHT)(i % 10) for i in range(count)]
 
 
-def _name(names: Sequence[str] | None, camera: int) -> str:
-    return f"camera {camera}" if names is None else names[camera]
+def _titles(names: Sequence[str] | None, cameras: int) -> list[str]:
+    if names is None:
+        return [f"camera {k}" for k in range(cameras)]
+    if len(names) != cameras:
+        raise ValueError(f"names has {len(names)} names, but there are cam={cameras}")
+    return list(names)
+
+
+def _check_element(element: int, name: str, bs: int) -> None:
+    if not 0 <= element < bs:
+        raise ValueError(f"element={element} does not exist, {name} has bs={bs}")

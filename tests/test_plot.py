@@ -100,6 +100,31 @@ def test_signed_values_have_zero_in_the_middle():
             "coordinate_order='zx' is unknown",
         ),
         (lambda: plot.placement({}), "arrays is empty"),
+        (
+            lambda: plot.key_points(LOCATIONS, names="a"),
+            "names has 1 names, but there are cam=2",
+        ),
+        (
+            lambda: plot.key_points(LOCATIONS, element=1),
+            "element=1 does not exist, locations has bs=1",
+        ),
+        (lambda: plot.key_points(LOCATIONS, columns=0), "columns=0, it must be pos"),
+        (
+            lambda: plot.key_points(LOCATIONS[:, :, :, :0]),
+            "locations has cam=0, at least one camera is needed",
+        ),
+        (
+            lambda: plot.heat_maps(jda.pack_feature_maps(MAPS, "bkhwc"), names="abc"),
+            "names has 3 names, but there are cam=2",
+        ),
+        (
+            lambda: plot.heat_maps(jda.pack_feature_maps(MAPS, "bkhwc"), element=-1),
+            "element=-1 does not exist, packed has bs=1",
+        ),
+        (
+            lambda: plot.heat_maps(jda.pack_feature_maps([MAPS[0][:, :0]], "bkhwc")),
+            "packed has cam=0 and scale=1, at least one map is needed",
+        ),
     ],
 )
 def test_errors(call, message):
