@@ -86,15 +86,17 @@ void check_sizes(const Call& call, const Tiling& t) {
   EXPECT(t.planes == (backward ? 11 : 7) && holds(t.geometry, 2 * t.planes * scales * pairs));
   EXPECT(holds(t.weights, 2 * scales * pairs * t.weight_pitch));
   EXPECT(holds(t.step_weights, pairs * t.weight_pitch));
-  EXPECT(holds(t.spread, n * t.weight_pitch * lanes));
-  EXPECT(holds(t.bilinear, backward ? spread : 2 * spread + jda_ascend::kBankShift));
+  const int64_t m = t.together, columns = 2 * (2 * 2 * jda_ascend::kSpread + 16);
+  EXPECT(holds(t.spread, (backward ? n : m + 1) * t.weight_pitch * lanes));
+  EXPECT(holds(t.bilinear, backward ? spread : columns * lanes));
   EXPECT(holds(t.ring, 2LL * t.block_anchors * t.row_pitch));
   EXPECT(holds(t.zero, backward ? 512 : t.row_pitch));
   const bool narrow = call.maps_format != jda_ascend::kFloat32;
   const int64_t anchors = 2LL * t.block_anchors + (backward ? 0 : 1);
   EXPECT(holds(t.narrow_ring, narrow ? whole(anchors * t.row_pitch, 2) / 2 : 0));
-  EXPECT(holds(t.widened, narrow && (others || !backward) ? 2 * n * t.sample_pitch : 0));
-  const int64_t loaded = narrow ? 2 * n * t.tile_pitch : 2 * n * t.sample_pitch;
+  const int64_t all = backward ? 2 * n * t.sample_pitch : n * t.sample_pitch;
+  EXPECT(holds(t.widened, narrow && (others || !backward) ? all / n * m : 0));
+  const int64_t loaded = narrow ? all / 2 : all;
   EXPECT(holds(t.corners, backward && !others ? 0 : t.buffers * loaded));
   EXPECT(holds(t.gradients, features ? 4 * n * t.tile_pitch : 0));
   EXPECT(holds(t.dots, others ? 4 * n * t.weight_pitch : 0));
@@ -103,7 +105,7 @@ void check_sizes(const Call& call, const Tiling& t) {
   EXPECT(holds(t.location_gradient, others ? 2 * pairs : 0));
   EXPECT(holds(t.location_rows, others ? 2 * pairs * lanes : 0));
   // In turn: a chunk's places, the geometry of a block, a batch's rows.
-  const int64_t rows = features || !backward ? n * t.tile_pitch : 0;
+  const int64_t rows = backward ? (features ? n * t.tile_pitch : 0) : narrow ? 0 : all / 4;
   EXPECT(holds(t.scratch, std::max({2 * chunk, (backward ? 8 : 10) * scales * pairs, rows})));
 }
 
@@ -119,9 +121,14 @@ void check_cut(const Call& call, const Tiling& t) {
   // Limits of instructions: repeats and strides of 8 bits, missing corners in 64 bits.
   EXPECT(t.buffers >= 2 && t.buffers <= 3);
   EXPECT(t.scales * t.weight_pitch / 8 <= 255);
-  EXPECT(t.sample_pitch >= 2 * t.tile_pitch && t.sample_pitch % 8 == 0);
-  // Rows of 16 bits are widened as one piece, or with strides of 8 bits.
-  EXPECT(lanes == 8 || t.sample_pitch == 2 * t.tile_pitch || t.sample_pitch / 8 <= 255);
+  const bool forward = call.operation == Operation::kForward;
+  EXPECT(t.together == t.samples || (forward && lanes == 16 && t.together == 2 * t.samples));
+  // Blocks are whole in 16 bits too, and a repeat steps from sample to sample once they are summed.
+  EXPECT(t.upper_pitch >= 2 * t.tile_pitch && t.upper_pitch % lanes == 0);
+  EXPECT(t.sample_pitch == (forward ? 2 * t.upper_pitch : 2 * t.tile_pitch));
+  EXPECT(!forward || t.sample_pitch / 4 / 8 <= 255);
+  // Of rows that no stride reaches, samples go where the first two were: eight at most.
+  EXPECT(!forward || lanes == 8 || t.sample_pitch / 8 <= 255 || t.together <= 8);
   EXPECT(t.tile_pitch / 8 <= 255 && t.tile_groups <= 64);
   EXPECT(t.samples * t.weight_pitch / 8 <= 255);
   EXPECT(2 * call.groups <= 4095 && call.scales <= 4095);
@@ -343,17 +350,17 @@ void check_ladder(const Call& call, const std::vector<Choice>& choices) {
 
 void check_choices() {
   Call call{1, 1000, 16, 4, 600, 1, 3, 2, 0};
-  check_ladder(call, {{77664, 1, 8, 3, 88, 2},
-                      {52064, 1, 8, 3, 40, 2},
-                      {41056, 1, 8, 3, 16, 2},
-                      {37728, 1, 8, 3, 8, 2},
-                      {35680, 1, 8, 2, 8, 2},
-                      {33632, 1, 4, 3, 8, 2},
-                      {32608, 1, 4, 2, 8, 2},
-                      {32096, 2, 4, 3, 8, 2},
-                      {31584, 2, 4, 2, 8, 2},
-                      {31072, 1, 2, 2, 8, 2},
-                      {30816, 1, 1, 3, 8, 2}});
+  check_ladder(call, {{78432, 1, 8, 3, 88, 2},
+                      {52832, 1, 8, 3, 40, 2},
+                      {41824, 1, 8, 3, 16, 2},
+                      {38496, 1, 8, 3, 8, 2},
+                      {36448, 1, 8, 2, 8, 2},
+                      {34400, 1, 4, 3, 8, 2},
+                      {33376, 1, 4, 2, 8, 2},
+                      {32864, 2, 4, 3, 8, 2},
+                      {32352, 2, 4, 2, 8, 2},
+                      {31840, 1, 2, 2, 8, 2},
+                      {31584, 1, 1, 3, 8, 2}});
   call.operation = Operation::kBackward;
   call.wants_features = call.wants_locations = call.wants_weight = true;
   call.channels = 32;
@@ -387,6 +394,21 @@ void check_choices() {
                       {31392, 2, 1, 2, 8, 1}});
 }
 
+// Two packets of rows of 16 bits are computed together where there is room for that.
+void check_together() {
+  const auto together = [](jda_ascend::Format format, int64_t channels) {
+    Tiling t;
+    Call call{1, 89760, channels, 900, 13, 6, 4, 8, 0};
+    call.maps_format = call.weight_format = format;
+    return jda_ascend::MakeTiling(call, {48}, t).empty() ? 100 * t.samples + t.together : 0;
+  };
+  const Call call{};
+  const Tiling t{};
+  EXPECT(together(jda_ascend::kBfloat16, 256) == 816);
+  EXPECT(together(jda_ascend::kFloat16, 512) == 808);
+  EXPECT(together(jda_ascend::kFloat32, 256) == 808);
+}
+
 // Where there is room, a block touches as many anchors as a chunk does, up to eight.
 void check_touched_anchors() {
   const int64_t points_and_anchors[][2] = {{0, 8},   {1, 8},   {85, 8},  {86, 7},
@@ -410,14 +432,14 @@ void check_instruction_limits() {
   const Tiling t{};
   EXPECT(tiles(255, 1) == 1 && tiles(256, 1) == 0);
   EXPECT(tiles(31, 64) == 1 && tiles(32, 64) == 2);
-  // Rows of 16 bits whose samples lie a block apart while a stride can say so.
+  // Rows of samples that fill whole repeats start in different banks.
   const auto apart = [](int64_t channels) {
     Tiling t;
     Call call{1, 100, channels, 2, 3, 1, 1, 1, 0};
     call.maps_format = jda_ascend::kFloat16;
-    return jda_ascend::MakeTiling(call, {1}, t).empty() ? t.sample_pitch - 2 * t.tile_pitch : -1;
+    return jda_ascend::MakeTiling(call, {1}, t).empty() ? t.upper_pitch - 2 * t.tile_pitch : -1;
   };
-  EXPECT(apart(960) == 8 && apart(1024) == 0);
+  EXPECT(apart(960) == 16 && apart(1984) == 16 && apart(1000) == 0);
 }
 
 void check_cores() {
@@ -545,6 +567,7 @@ void check_named_cases() {
   check_errors();
   check_ends_of_limits();
   check_choices();
+  check_together();
   check_touched_anchors();
   check_instruction_limits();
   check_cores();

@@ -32,7 +32,7 @@ class Corners {
         blocks_(blocks),
         geometry_(geometry),
         narrow_(tiling.maps_format != kFloat32),
-        loaded_pitch_(narrow_ ? 2 * tiling.tile_pitch : tiling.sample_pitch) {
+        reloads_(narrow_ && tiling.planes == kForwardPlanes) {
     gm_features_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(operands.feature_maps));
     gm_narrow_.SetGlobalBuffer(reinterpret_cast<__gm__ Bits16*>(operands.feature_maps));
     corners_ = memory_.Get<float>(t.corners);
@@ -52,7 +52,7 @@ class Corners {
       const int64_t gap = RowGap(places[i], NumberBytes());
       if (gap < 0) {
         LoadAtBorder(packet, places[i], i);
-      } else if (const int32_t same = FirstLike(places, i); same < i) {
+      } else if (const int32_t same = reloads_ ? i : FirstLike(places, i); same < i) {
         packet.repeated |= static_cast<uint64_t>(8 + same) << (4 * i);
       } else {
         LoadInside(packet, places[i], i, gap);
@@ -72,20 +72,12 @@ class Corners {
   }
 
   // Rows of 16 bits as float32, which the vector unit computes with; true if the maps have such.
+  // Those of packets that are computed together follow each other.
   __aicore__ inline bool WidenRows(const Packet& packet) {
     if (!narrow_) return false;
-    const LocalTensor<Bits16> from = NarrowRows(packet.corners);
-    const int32_t rows = t.samples + packet.count;
-    if (loaded_pitch_ == t.sample_pitch) {
-      Widen(t.maps_format, widened_, from, rows * t.sample_pitch);
-      return true;
-    }
-    const UnaryRepeatParams strides{1, 1, static_cast<uint8_t>(t.sample_pitch / kLanes),
-                                    static_cast<uint8_t>(loaded_pitch_ / kLanes16)};
-    for (int32_t c = 0; c < loaded_pitch_; c += kRepeat) {
-      jda_ascend::WidenRows(t.maps_format, widened_[c], from[c], kRepeat,
-                            static_cast<uint8_t>(rows), strides);
-    }
+    const int32_t last = static_cast<int32_t>(Row(1, packet.count - 1, 0)) + 2 * t.tile_pitch;
+    Widen(t.maps_format, widened_[Row(0, packet.first % t.together, 0)], NarrowRows(packet.corners),
+          last);
     return true;
   }
 
@@ -96,13 +88,17 @@ class Corners {
     return narrow_ ? widened_ : corners_[buffer * CornerNumbers()];
   }
 
-  // Row of corner (y, x) of sample i of a packet.
+  // Row of corner (y, x) of sample i of a packet, both as it comes and as float32.
   __aicore__ inline uint32_t Row(int32_t y, int32_t i, int32_t x) const {
-    return static_cast<uint32_t>((y * t.samples + i) * t.sample_pitch + x * t.tile_pitch);
+    return static_cast<uint32_t>(y * t.upper_pitch + i * t.sample_pitch + x * t.tile_pitch);
   }
 
   // Blocks between the upper and the lower rows of a sample.
-  __aicore__ inline uint32_t RowsApart() const { return LoadedApart<float>(t.sample_pitch); }
+  template <typename T = float>
+  __aicore__ inline uint32_t RowsApart() const {
+    constexpr int32_t lanes = 32 / sizeof(T);
+    return static_cast<uint32_t>((t.upper_pitch - 2 * t.tile_pitch) / lanes);
+  }
 
   // Of the samples of a packet, in order; `two` is what the sample before fetched.
   __aicore__ inline Place PlaceOf(const Packet& packet, int64_t element, int32_t i,
@@ -131,21 +127,10 @@ class Corners {
   }
 
  private:
-  // Numbers of all corner rows of a packet.
+  // Numbers of all corner rows of a packet, as LayOut() counts them.
   __aicore__ inline uint32_t CornerNumbers() const {
-    return static_cast<uint32_t>(2 * t.samples * loaded_pitch_);
-  }
-
-  // Row() among rows as they come.
-  __aicore__ inline uint32_t LoadedRow(int32_t y, int32_t i, int32_t x) const {
-    return static_cast<uint32_t>((y * t.samples + i) * loaded_pitch_ + x * t.tile_pitch);
-  }
-
-  // RowsApart() of rows of T with such a pitch.
-  template <typename T>
-  __aicore__ inline uint32_t LoadedApart(int32_t pitch) const {
-    constexpr int32_t lanes = 32 / sizeof(T);
-    return static_cast<uint32_t>((t.samples * pitch - 2 * t.tile_pitch) / lanes);
+    const int32_t all = t.samples * t.sample_pitch;
+    return static_cast<uint32_t>(all < 2 * t.upper_pitch ? 2 * t.upper_pitch : all);
   }
 
   __aicore__ inline int64_t NumberBytes() const {
@@ -161,7 +146,8 @@ class Corners {
   }
 
   // The first sample that lies between the same corners as sample i: key points of an anchor often
-  // do where maps are coarse.
+  // do where maps are coarse. Forward, rows of 16 bits are loaded again: the vector unit, which widens
+  // them, has more to do than the copies.
   __aicore__ inline int32_t FirstLike(const Place* places, int32_t i) const {
     int32_t j = 0;
     while (j < i && !(places[j].row == places[i].row && places[j].width == places[i].width &&
@@ -184,8 +170,8 @@ class Corners {
   __aicore__ inline void LoadInside(const LocalTensor<T>& corners, const GlobalTensor<T>& features,
                                     const Place& place, int32_t i, int64_t gap) {
     const uint32_t bytes = static_cast<uint32_t>(2 * t.channels * sizeof(T));
-    const uint32_t apart = LoadedApart<T>(loaded_pitch_);
-    DataCopyPad(corners[LoadedRow(0, i, 0)], features[Element(place, 0, 0, 0)],
+    const uint32_t apart = RowsApart<T>();
+    DataCopyPad(corners[Row(0, i, 0)], features[Element(place, 0, 0, 0)],
                 DataCopyExtParams{2, bytes, static_cast<uint32_t>(gap), apart, 0},
                 DataCopyPadExtParams<T>{false, 0, 0, T(0)});
   }
@@ -207,7 +193,7 @@ class Corners {
       const bool row_inside = (place.flags >> y & 1) != 0;
       const bool both = memory_.whole_rows && (place.flags & 12) == 12;
       for (int32_t x = 0; x < 2; ++x) {
-        const LocalTensor<T> to = corners[LoadedRow(y, i, x)];
+        const LocalTensor<T> to = corners[Row(y, i, x)];
         if (!row_inside || (place.flags >> (2 + x) & 1) == 0) {
           packet.missing |= uint64_t{1} << (4 * i + 2 * y + x);
         } else if (!both) {
@@ -224,7 +210,7 @@ class Corners {
     for (int32_t i = 0; packet.missing != 0 && i < packet.count; ++i) {
       for (int32_t corner = 0; corner < 4; ++corner) {
         if ((packet.missing >> (4 * i + corner) & 1) == 0) continue;
-        Duplicate(rows[LoadedRow(corner / 2, i, corner % 2)], T(0), t.tile_pitch);
+        Duplicate(rows[Row(corner / 2, i, corner % 2)], T(0), t.tile_pitch);
       }
     }
     for (int32_t i = 1; packet.repeated != 0 && i < packet.count; ++i) {
@@ -237,9 +223,8 @@ class Corners {
   __aicore__ inline void CopySample(const LocalTensor<T>& rows, int32_t i, int32_t from) {
     constexpr int32_t lanes = 32 / sizeof(T);
     const uint16_t blocks = static_cast<uint16_t>(2 * t.tile_pitch / lanes);
-    const uint16_t gap = static_cast<uint16_t>(LoadedApart<T>(loaded_pitch_));
-    DataCopy(rows[LoadedRow(0, i, 0)], rows[LoadedRow(0, from, 0)],
-             DataCopyParams{2, blocks, gap, gap});
+    const uint16_t gap = static_cast<uint16_t>(RowsApart<T>());
+    DataCopy(rows[Row(0, i, 0)], rows[Row(0, from, 0)], DataCopyParams{2, blocks, gap, gap});
   }
 
   const Tiling& t;
@@ -247,7 +232,7 @@ class Corners {
   Blocks& blocks_;
   Geometry& geometry_;
   const bool narrow_;
-  const int32_t loaded_pitch_;  // as sample_pitch, of rows as they come
+  const bool reloads_;  // rows that another sample of the packet has too
   GlobalTensor<float> gm_features_;
   GlobalTensor<Bits16> gm_narrow_;
   LocalTensor<float> corners_;  // as they come

@@ -15,7 +15,7 @@ class Forward : PacketKernel {
     gm_partials_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(operands.workspace + t.partials));
     spread_ = memory_.Get<float>(t.spread);
     bilinear_ = memory_.Get<float>(t.bilinear);
-    samples_ = memory_.Get<float>(t.scratch);
+    samples_ = memory_.Get<float>(narrow_ ? t.widened : t.scratch);
     sums_ = memory_.Get<float>(t.ring);
     rounded_ = memory_.Get<Bits16>(t.narrow_ring);
     zero_ = memory_.Get<float>(t.zero);
@@ -51,26 +51,30 @@ class Forward : PacketKernel {
 
   __aicore__ inline void Compute(const Packet& packet) {
     if (packet.opens_block) OpenBlock(packet);
-    const bool spread = geometry_.SpreadBilinear(packet, bilinear_, 2);
+    const bool spread = geometry_.SpreadBilinear(packet, bilinear_);
     schedule_.Await(packet);
     if (packet.opens_step) weights_.Pick(packet);
     const bool filled = corners_.FillRows(packet);
-    if (spread || filled) PipeBarrier<PIPE_V>();
+    // Rows are widened to where the samples before them were summed.
+    const bool over = narrow_ && packet.first % t.together == 0;
+    if (spread || filled || over) PipeBarrier<PIPE_V>();
     const bool widened = corners_.WidenRows(packet);
     if (widened) {
       schedule_.Release(packet);
+      if (!packet.closes_step && (packet.first + packet.count) % t.together != 0) return;
       PipeBarrier<PIPE_V>();
     }
     const LocalTensor<float> rows = corners_.Rows(packet.corners);
-    AddColumns(packet, rows);
-    weights_.Spread(packet, spread_);
+    const Packet all = Together(packet);
+    AddColumns(all, rows);
+    weights_.SpreadByGroup(all, spread_);
     PipeBarrier<PIPE_V>();
-    AddRows(rows, packet.count);
+    AddRows(rows, all.count);
     if (!widened) schedule_.Release(packet);
     PipeBarrier<PIPE_V>();
-    weights_.Multiply(samples_, samples_, t.tile_pitch, spread_, packet.count);
+    weights_.MultiplyByGroup(samples_, SamplePitch(), spread_, all.count);
     PipeBarrier<PIPE_V>();
-    Accumulate(packet, samples_);
+    Accumulate(all);
     schedule_.ReleaseWeights(packet);
     if (packet.closes_block) CloseBlock(packet);
   }
@@ -82,41 +86,36 @@ class Forward : PacketKernel {
     StoreEmptyBefore((shares_.end() - 1) / t.anchor_pairs + 1);
   }
 
+  // The samples that are computed together, of which this packet has the last.
+  __aicore__ inline Packet Together(const Packet& packet) const {
+    Packet all = packet;
+    all.first = packet.first / t.together * t.together;
+    all.count = packet.first + packet.count - all.first;
+    return all;
+  }
+
   // In both rows of all samples: near column * its coefficient + far column * its coefficient, in
-  // the place of the near column. Where coefficients of y = 0 and 1 follow each other as the rows
-  // do, the samples of y = 0 that a short packet lacks are computed along with the others.
+  // the place of the near column.
   __aicore__ inline void AddColumns(const Packet& packet, const LocalTensor<float>& rows) {
-    const bool at_once = t.samples == kLanes;
-    for (int32_t y = 0; y < (at_once ? 1 : 2); ++y) {
-      AddColumn<0>(packet, rows[corners_.Row(y, 0, 0)], y,
-                   packet.count + (at_once ? t.samples : 0));
-    }
+    AddColumn<0>(packet, rows);
     PipeBarrier<PIPE_V>();
-    for (int32_t y = 0; y < (at_once ? 1 : 2); ++y) {
-      AddColumn<1>(packet, rows[corners_.Row(y, 0, 0)], y,
-                   packet.count + (at_once ? t.samples : 0));
-    }
+    AddColumn<1>(packet, rows);
   }
 
-  // Odd and even repeats of a row lie in different banks, and so do the copies of coefficients.
-  __aicore__ inline LocalTensor<float> CoefficientsFor(const Packet& packet, int32_t y, int32_t x,
-                                                       int32_t c) const {
-    return bilinear_[geometry_.Bilinear(packet, y, x, c / kRepeat % 2 == 0 ? 1 : 0)];
-  }
-
-  // near *= its coefficient, or near += far * its coefficient: of one column, in `count` rows.
+  // near *= its coefficient, or near += far * its coefficient: of one column, in all rows. Odd and
+  // even repeats of a row lie in different banks, and so do the copies of coefficients.
   template <int32_t x>
-  __aicore__ inline void AddColumn(const Packet& packet, const LocalTensor<float>& rows, int32_t y,
-                                   int32_t count) {
-    const uint8_t pitch = static_cast<uint8_t>(t.sample_pitch / kLanes);
-    const BinaryRepeatParams strides{1, 1, 0, pitch, pitch, 1};
-    const int32_t at_once = RowsAtOnce(count);
-    const uint8_t repeats = static_cast<uint8_t>(at_once);
+  __aicore__ inline void AddColumn(const Packet& packet, const LocalTensor<float>& rows) {
+    const int32_t pitch = t.upper_pitch / kLanes;
+    const int32_t count = 2 * packet.count, at_once = pitch <= kMaxRepeats ? count : 1;
+    const uint8_t stride = static_cast<uint8_t>(pitch), repeats = static_cast<uint8_t>(at_once);
+    const BinaryRepeatParams strides{1, 1, 0, stride, stride, kCoefficientStep};
     for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
-      const LocalTensor<float> coefficients = CoefficientsFor(packet, y, x, c);
+      const LocalTensor<float> coefficients =
+          bilinear_[geometry_.Bilinear(packet, 0, x, c / kRepeat % 2 == 0 ? 1 : 0)];
       for (int32_t i = 0; i < count; i += at_once) {
-        const LocalTensor<float> near = rows[i * t.sample_pitch + c];
-        const LocalTensor<float> coefficient = coefficients[i * kLanes];
+        const LocalTensor<float> near = rows[i * t.upper_pitch + c];
+        const LocalTensor<float> coefficient = coefficients[i * kCoefficientStep * kLanes];
         if (x == 0) {
           Mul(near, near, coefficient, memory_.Lanes(c), repeats, strides);
         } else {
@@ -126,34 +125,38 @@ class Forward : PacketKernel {
     }
   }
 
-  // samples[i] = row of y = 0 + row of y = 1
+  // samples[i] = row of y = 0 + row of y = 1. Widened rows make way for the samples of four times as
+  // many: what is written there was read by this instruction or an earlier one.
   __aicore__ inline void AddRows(const LocalTensor<float>& rows, int32_t count) {
-    const uint8_t one = static_cast<uint8_t>(t.tile_pitch / kLanes);
-    const uint8_t two = static_cast<uint8_t>(t.sample_pitch / kLanes);
-    const int32_t at_once = RowsAtOnce(count);
-    for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
-      for (int32_t i = 0; i < count; i += at_once) {
-        Add(samples_[i * t.tile_pitch + c], rows[corners_.Row(0, i, 0) + c],
-            rows[corners_.Row(1, i, 0) + c], memory_.Lanes(c), static_cast<uint8_t>(at_once),
-            BinaryRepeatParams{1, 1, 1, one, two, two});
+    const int32_t from = t.sample_pitch / kLanes;
+    if (from > kMaxRepeats) {
+      for (int32_t i = 0; i < count; ++i) {
+        if (narrow_ && i == 2) PipeBarrier<PIPE_V>();  // the others go where 0 and 1 were read
+        Add(samples_[i * SamplePitch()], rows[corners_.Row(0, i, 0)], rows[corners_.Row(1, i, 0)],
+            t.tile_pitch);
       }
+      return;
+    }
+    const uint8_t four = static_cast<uint8_t>(from);
+    const uint8_t one = static_cast<uint8_t>(SamplePitch() / kLanes);
+    for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
+      Add(samples_[c], rows[c], rows[corners_.Row(1, 0, 0) + c], memory_.Lanes(c),
+          static_cast<uint8_t>(count), BinaryRepeatParams{1, 1, 1, one, four, four});
     }
   }
 
-  // Samples that one instruction can step over: as far as a repeat stride can say.
-  __aicore__ inline int32_t RowsAtOnce(int32_t count) const {
-    return t.sample_pitch / kLanes <= kMaxRepeats ? count : 1;
-  }
+  // Floats from a sample to the next one, once their rows are added.
+  __aicore__ inline int32_t SamplePitch() const { return t.sample_pitch / 4; }
 
   // Adds each run of samples to the sum of its anchor. The sum is the second source and stays in
   // place from repeat to repeat.
-  __aicore__ inline void Accumulate(const Packet& packet, const LocalTensor<float>& samples) {
+  __aicore__ inline void Accumulate(const Packet& packet) {
     const Block& block = blocks_[packet.block];
-    const uint8_t pitch = static_cast<uint8_t>(t.tile_pitch / kLanes);
+    const uint8_t pitch = static_cast<uint8_t>(SamplePitch() / kLanes);
     for (PacketRuns runs(block, packet); runs.Next();) {
       const LocalTensor<float> sum = Sum(block.slot[runs.run])[packet.tile * t.tile_pitch];
       for (int32_t c = 0; c < t.tile_pitch; c += kRepeat) {
-        Add(sum[c], samples[runs.first * t.tile_pitch + c], sum[c], memory_.Lanes(c),
+        Add(sum[c], samples_[runs.first * SamplePitch() + c], sum[c], memory_.Lanes(c),
             static_cast<uint8_t>(runs.count), BinaryRepeatParams{1, 1, 1, 0, pitch, 0});
       }
     }
@@ -297,6 +300,9 @@ class Forward : PacketKernel {
       Add(zero_, zero_, Sum(i), t.row_pitch);
     }
   }
+
+  static constexpr int32_t kCoefficientStep =
+      2;  // blocks, from a row's coefficient to the next one's
 
   const bool narrow_;  // results have 16 bits
   GlobalTensor<float> gm_out_;

@@ -102,7 +102,7 @@ class Backward : PacketKernel {
     PipeBarrier<PIPE_V>();  // what used the buffers before
     if (packet.opens_block && wants_products_) Clear(location_);
     if (packet.opens_block) cotangents_.WidenRows(blocks_[packet.block]);
-    geometry_.SpreadBilinear(packet, bilinear_, 1);
+    geometry_.SpreadBilinear(packet, bilinear_);
     if (packet.opens_step) weights_.Pick(packet);
     if (wants_features_) features_.Add(packet);
     if (wants_products_) {

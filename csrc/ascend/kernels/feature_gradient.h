@@ -50,7 +50,7 @@ class FeatureGradient {
     const Block& block = blocks_[packet.block];
     for (PacketRuns runs(block, packet); runs.Next();) {
       weights_.Multiply(scaled_[runs.first * t.tile_pitch],
-                        cotangents_.Of(block, runs.run, packet.tile), 0,
+                        cotangents_.Of(block, runs.run, packet.tile),
                         spread_[runs.first * t.weight_pitch * kLanes], runs.count);
     }
     PipeBarrier<PIPE_V>();

@@ -13,7 +13,7 @@ namespace jda_ascend {
 class Geometry {
  public:
   __aicore__ inline Geometry(const Tiling& tiling, Memory& memory, Maps& maps, Blocks& blocks)
-      : t(tiling), maps_(maps), blocks_(blocks) {
+      : t(tiling), maps_(maps), blocks_(blocks), keeps_(tiling.planes == kBackwardPlanes) {
     planes_ = memory.Get<float>(t.geometry);
     scratch_ = memory.Get<float>(t.scratch);
   }
@@ -36,10 +36,9 @@ class Geometry {
   __aicore__ inline void Compute(const Block& block) {
     const int32_t n = static_cast<int32_t>(t.scales) * block.pitch;
     const int32_t both = 2 * n;  // y and x of all samples, one behind the other
-    const bool keeps = t.planes == kBackwardPlanes;
     const LocalTensor<float> pixel = scratch_[0], cell = scratch_[both], spare = scratch_[2 * both];
-    const LocalTensor<float> size = keeps ? Plane(block, kSizeY) : scratch_[4 * both];
-    const LocalTensor<float> far = keeps ? Plane(block, kFarY) : pixel;
+    const LocalTensor<float> size = keeps_ ? Plane(block, kSizeY) : scratch_[4 * both];
+    const LocalTensor<float> far = keeps_ ? Plane(block, kFarY) : pixel;
     const LocalTensor<float> near = scratch_[3 * both];
     // What the scalar unit wrote to the tables of maps, and read of an earlier block.
     SetFlag<HardEvent::S_V>(kLookedUpEvent);
@@ -66,7 +65,7 @@ class Geometry {
       Mul(Plane(block, kBilinear + corner), corner / 2 == 0 ? near : far,
           (corner % 2 == 0 ? near : far)[n], n);
     }
-    FindRows(block, cell, spare, keeps ? pixel : size, near.ReinterpretCast<int32_t>(), n);
+    FindRows(block, cell, spare, keeps_ ? pixel : size, near.ReinterpretCast<int32_t>(), n);
     SetFlag<HardEvent::V_S>(kGeometryEvent + block.buffer);
   }
 
@@ -77,31 +76,37 @@ class Geometry {
 
   // The bilinear coefficients of the next samples of the step, each filling a block. True if the
   // packet is the first that needs them.
-  __aicore__ inline bool SpreadBilinear(const Packet& packet, const LocalTensor<float>& to,
-                                        int32_t copies) {
+  __aicore__ inline bool SpreadBilinear(const Packet& packet, const LocalTensor<float>& to) {
     if (packet.first % kSpread != 0) return false;
     const int64_t samples = Smaller(kSpread, blocks_[packet.block].pairs - packet.first);
     const uint8_t repeats = static_cast<uint8_t>((samples + kLanes - 1) / kLanes);
+    const int32_t copies = keeps_ ? 1 : 2;
+    const uint16_t step = SampleBlocks();
     for (int32_t copy = 0; copy < copies; ++copy) {
       for (int32_t corner = 0; corner < 4; ++corner) {
         Brcb(to[Bilinear(packet, corner / 2, corner % 2, copy)],
              Plane(packet, kBilinear + corner)[packet.first], repeats,
-             BrcbRepeatParams{1, 2 * kLanes});
+             BrcbRepeatParams{step, static_cast<uint16_t>(kLanes * step)});
       }
     }
     return true;
   }
 
   // Where SpreadBilinear() put the coefficients of corner (y, x): one block for each sample of the
-  // packet, those of y = 1 eight blocks behind those of y = 0. A second copy lies in other banks.
+  // packet. Forward they are as far apart as the rows are in banks, for y = 0, for y = 1 and for the
+  // next sample, and the blocks between them are a second copy, in other banks.
   __aicore__ inline uint32_t Bilinear(const Packet& packet, int32_t y, int32_t x,
                                       int32_t copy = 0) const {
     const int32_t i = packet.first % kSpread;
-    const int32_t block = (copy * 2 + x) * 2 * kSpread + i / kLanes * 2 * kLanes + y * kLanes;
-    return static_cast<uint32_t>((block + i % kLanes) * kLanes + copy * kBankShift);
+    const int32_t block = keeps_ ? (2 * x + y) * kSpread + i
+                                 : x * kColumnBlocks + 2 * (2 * i + y) + copy * (kLanes + 1);
+    return static_cast<uint32_t>(block * kLanes);
   }
 
  private:
+  // Blocks from a sample's bilinear coefficients to those of the next one.
+  __aicore__ inline uint16_t SampleBlocks() const { return keeps_ ? 1 : 4; }
+
   // Sizes and rows of the maps that the samples lie in; `size` has y and x.
   __aicore__ inline void FindSizes(const Block& block, const LocalTensor<float>& size,
                                    const LocalTensor<int32_t>& offsets) {
@@ -171,6 +176,7 @@ class Geometry {
   const Tiling& t;
   Maps& maps_;
   Blocks& blocks_;
+  const bool keeps_;  // what gradients need
   LocalTensor<float> planes_, scratch_;
 };
 

@@ -77,7 +77,7 @@ inline bool KeepsSums(const Call& call) {
 
 // Choices that share UB between them.
 struct Cut {
-  int64_t tiles, samples, buffers, block_pairs, block_anchors;
+  int64_t tiles, samples, together, buffers, block_pairs, block_anchors;
 };
 
 inline void ApplyCut(const Call& call, const Cut& cut, Tiling& t) {
@@ -86,16 +86,17 @@ inline void ApplyCut(const Call& call, const Cut& cut, Tiling& t) {
   t.tiles = static_cast<int32_t>(Up(call.groups, tile_groups) / tile_groups);
   t.tile_pitch = t.tile_groups * t.group_pitch;
   t.weight_pitch = static_cast<int32_t>(Up(tile_groups, kLanes));
-  // One block more than two rows: samples that follow each other start in different banks, as their
-  // coefficients do. The backward kernel needs all rows at the same distance.
-  const bool forward = call.operation == Operation::kForward;
-  t.planes = forward ? kForwardPlanes : kBackwardPlanes;
-  // What rows of 16 bits are widened to is written row by row where there is such a block.
-  const bool steps = call.maps_format == kFloat32 || 2 * t.tile_pitch / kLanes < kMaxStride;
-  const bool apart = forward && t.tile_pitch % kRepeat == 0 && steps;
-  t.sample_pitch = 2 * t.tile_pitch + (apart ? kLanes : 0);
   t.row_pitch = t.tiles * t.tile_pitch;
   t.samples = static_cast<int32_t>(cut.samples);
+  t.together = static_cast<int32_t>(cut.together);
+  // Forward, the rows of a sample follow each other, a little further apart than they are long: they
+  // start in different banks, as their coefficients do. Backward, all upper rows come first, and all
+  // rows are at the same distance.
+  const bool forward = call.operation == Operation::kForward;
+  t.planes = forward ? kForwardPlanes : kBackwardPlanes;
+  const int32_t two = 2 * t.tile_pitch;
+  t.upper_pitch = forward ? two + (t.tile_pitch % kRepeat == 0 ? kApart : 0) : t.samples * two;
+  t.sample_pitch = forward ? 2 * t.upper_pitch : two;
   t.buffers = static_cast<int32_t>(cut.buffers);
   t.block_pairs = static_cast<int32_t>(cut.block_pairs);
   t.block_anchors = static_cast<int32_t>(cut.block_anchors);
@@ -105,6 +106,11 @@ inline bool KeepsInstructionLimits(const Tiling& t) {
   return t.tile_pitch / kLanes <= kMaxStride && t.tile_groups <= kRepeat &&
          t.samples * t.weight_pitch / kLanes <= kMaxRepeats &&
          t.scales * t.weight_pitch / kLanes <= kMaxStride;
+}
+
+// Floats of all corner rows of so many samples.
+inline int64_t CornerNumbers(const Tiling& t, int64_t samples) {
+  return std::max<int64_t>(samples * t.sample_pitch, 2 * t.upper_pitch);
 }
 
 // Lays the areas out one after the other; returns the bytes of UB that they take.
@@ -121,11 +127,14 @@ inline int64_t LayOut(const Call& call, Tiling& t) {
   const bool reduces = backward && reads_features;
   const int64_t f = sizeof(float), bank = kBankFloats * f, shift = kBankShift * f;
   const int64_t pairs = t.block_pairs, samples = t.samples, scales = call.scales;
+  const int64_t together = t.together;
   const int64_t maps = call.cameras * scales;
   const bool narrow = IsNarrow(t.maps_format);
-  const int64_t corners = 2 * samples * t.sample_pitch * f;
-  const int64_t loaded = narrow ? 4 * samples * t.tile_pitch * kBytes16 : corners;
-  const int64_t copies = backward ? 1 : 2;
+  const int64_t corners = CornerNumbers(t, samples) * f;
+  const int64_t loaded = narrow ? CornerNumbers(t, samples) * kBytes16 : corners;
+  const int64_t sums = backward ? samples * t.tile_pitch
+                       : narrow ? 0
+                                : samples * t.sample_pitch / 4;
 
   put(t.slots, int64_t{t.cores} * 32);
   put(t.meeting, int64_t{t.cores} * 32);
@@ -135,17 +144,17 @@ inline int64_t LayOut(const Call& call, Tiling& t) {
   put(t.corners, reads_features ? t.buffers * loaded : 0);
   end = Up(std::max(end, before_share), bank);
   put(t.scratch, std::max({(backward ? 8 : 10) * scales * pairs * f, 2 * kChunk * f,
-                           reduces && !writes_features ? 0 : samples * t.tile_pitch * f}));
+                           reduces && !writes_features ? 0 : sums * f}));
   end = Up(end, bank) + shift;  // sums are read along with what lies at the start of a bank
   put(t.ring, 2 * int64_t{t.block_anchors} * t.row_pitch * f);
   const int64_t narrow_rows = 2 * t.block_anchors + (backward ? 0 : 1);
   put(t.narrow_ring, narrow ? narrow_rows * t.row_pitch * kBytes16 : 0);
   end = Up(end, bank);
-  if (narrow && reads_features) put(t.widened, corners);
+  if (narrow && reads_features) put(t.widened, CornerNumbers(t, together) * f);
   end = Up(end, bank);
-  put(t.bilinear, copies * (4 * kSpread * kLanes * f) + (copies - 1) * shift);
+  put(t.bilinear, (backward ? 4 * kSpread : 2 * kColumnBlocks) * kLanes * f);
   end = Up(end, bank);
-  put(t.spread, samples * t.weight_pitch * kLanes * f);
+  put(t.spread, (together + (backward ? 0 : 1)) * t.weight_pitch * kLanes * f);
   put(t.maps, 4 * Up(maps, kLanes) * f);
   put(t.map_rows, 2 * maps * f);
   put(t.slot, 32);
@@ -195,11 +204,17 @@ inline bool ChooseBlock(const Call& call, const Card& card, Cut cut, Tiling& t) 
 inline bool ChooseCut(const Call& call, const Card& card, int64_t least_tiles, Tiling& t) {
   // The backward kernel computes longer than it loads; two buffers are enough.
   const int64_t most_buffers = call.operation == Operation::kForward ? 3 : 2;
+  // Rows of 16 bits are widened before they are computed with, and loaded over meanwhile: two packets
+  // make one, of which each instruction has twice as much to do.
+  const int64_t packets =
+      call.operation == Operation::kForward && IsNarrow(call.maps_format) ? 2 : 1;
   for (const int64_t least_samples : {4, 1}) {
     for (int64_t tiles = least_tiles; tiles <= std::max<int64_t>(call.groups, 1); ++tiles) {
       for (int64_t samples = 8; samples >= least_samples; samples /= 2) {
-        for (int64_t buffers = most_buffers; buffers >= 2; --buffers) {
-          if (ChooseBlock(call, card, {tiles, samples, buffers, 0, 0}, t)) return true;
+        for (int64_t together = packets * samples; together >= samples; together /= 2) {
+          for (int64_t buffers = most_buffers; buffers >= 2; --buffers) {
+            if (ChooseBlock(call, card, {tiles, samples, together, buffers, 0, 0}, t)) return true;
+          }
         }
       }
     }

@@ -37,8 +37,11 @@ constexpr int32_t kMaxRepeats = 255;
 constexpr int32_t kSpread = 32;  // samples whose coefficients are spread over blocks at once
 constexpr int32_t kForwardPlanes = 7, kBackwardPlanes = 11;  // of the geometry of a block
 constexpr int32_t kLanes16 = 16;                             // 16-bit numbers in a 32-byte block
+// Blocks of their coefficients of one column, forward, where a second copy lies in between.
+constexpr int32_t kColumnBlocks = 4 * kSpread + kLanes16;
 constexpr int32_t kBankFloats = 128;  // UB addresses this far apart share a group of banks
 constexpr int32_t kBankShift = kBankFloats / 2;  // to where a repeat's operands do not meet
+constexpr int32_t kApart = 2 * kLanes;  // floats between rows that start in different banks
 
 // How numbers are stored in GM. All are computed with in float32.
 enum Format : int32_t { kFloat32, kFloat16, kBfloat16 };
@@ -61,6 +64,7 @@ struct Tiling : jda::Sizes {
   int32_t y_axis;          // position of y in a location
   int32_t deterministic;   // 1: cores own tiles of grad_feature_maps
   int32_t samples;         // of a packet at most: 1, 2, 4 or 8
+  int32_t together;        // samples that are computed together: those of one packet or of two
   int32_t block_pairs;     // of a block at most, a multiple of 8
   int32_t block_anchors;   // that a block may touch
   int32_t group_channels;  // channels of a group
@@ -68,7 +72,8 @@ struct Tiling : jda::Sizes {
   int32_t tile_groups;     // of a tile at most
   int32_t tiles;
   int32_t tile_pitch;    // floats of a row of a tile
-  int32_t sample_pitch;  // floats from a sample's pair of corner rows to the next sample's
+  int32_t upper_pitch;   // floats from a sample's upper corner rows to its lower ones
+  int32_t sample_pitch;  // ... to those of the next sample
   int32_t weight_pitch;  // tile_groups padded to whole blocks
   int32_t row_pitch;     // floats of a row of all tiles
   int32_t buffers;       // of corner rows: packets that are loaded before they are computed

@@ -56,22 +56,59 @@ class Weights {
          static_cast<uint8_t>(packet.count * t.weight_pitch / kLanes), BrcbRepeatParams{1, kLanes});
   }
 
-  // to[i] = from[i] with every group multiplied by its weight; `step` floats lie between rows of
-  // `from`, which are all the same row where it is zero.
-  __aicore__ inline void Multiply(const LocalTensor<float>& to, const LocalTensor<float>& from,
-                                  int32_t step, const LocalTensor<float>& spread, int32_t rows) {
+  // Rows of one row, every group multiplied by its weight in one of the samples.
+  __aicore__ inline void Multiply(const LocalTensor<float>& to, const LocalTensor<float>& row,
+                                  const LocalTensor<float>& spread, int32_t rows) {
     const uint8_t pitch = static_cast<uint8_t>(t.group_pitch / kLanes);
     const BinaryRepeatParams strides{1, 1, 0, pitch, pitch, 1};
-    const int32_t all = rows * t.tile_groups;
-    const bool at_once =
-        step == t.tile_pitch && t.weight_pitch == t.tile_groups && all <= kMaxRepeats;
-    const int32_t calls = at_once ? 1 : rows;
-    const uint8_t repeats = static_cast<uint8_t>(at_once ? all : t.tile_groups);
-    for (int32_t i = 0; i < calls; ++i) {
+    for (int32_t i = 0; i < rows; ++i) {
       for (int32_t c = 0; c < t.group_pitch; c += kRepeat) {
         const uint64_t lanes = static_cast<uint64_t>(Smaller(kRepeat, t.group_pitch - c));
-        Mul(to[i * t.tile_pitch + c], from[i * step + c], spread[i * t.weight_pitch * kLanes],
-            lanes, repeats, strides);
+        Mul(to[i * t.tile_pitch + c], row[c], spread[i * t.weight_pitch * kLanes], lanes,
+            static_cast<uint8_t>(t.tile_groups), strides);
+      }
+    }
+  }
+
+  // The weights of the packet, each filling a block: [group][sample]. Groups are a block further apart
+  // than there may be samples, so that what a repeat writes lies in different banks.
+  __aicore__ inline void SpreadByGroup(const Packet& packet, const LocalTensor<float>& to) {
+    const uint16_t apart = static_cast<uint16_t>(t.together + 1);
+    const LocalTensor<float> from = step_weights_[packet.first * t.weight_pitch];
+    if (t.weight_pitch == kLanes) {
+      Brcb(to, from, static_cast<uint8_t>(packet.count), BrcbRepeatParams{apart, 1});
+      return;
+    }
+    for (int32_t i = 0; i < packet.count; ++i) {
+      Brcb(to[i * kLanes], from[i * t.weight_pitch], RowBlocks(),
+           BrcbRepeatParams{apart, static_cast<uint16_t>(kLanes * apart)});
+    }
+  }
+
+  // Multiplies every group of some rows, `pitch` floats apart, by its weight. Where a group does not
+  // fill a repeat, one has a block of each of eight rows.
+  __aicore__ inline void MultiplyByGroup(const LocalTensor<float>& rows, int32_t pitch,
+                                         const LocalTensor<float>& spread, int32_t count) {
+    const uint8_t row = static_cast<uint8_t>(pitch / kLanes);
+    const uint8_t group = static_cast<uint8_t>(t.group_pitch / kLanes);
+    const int32_t apart = t.together + 1;
+    if (t.group_pitch < kRepeat) {
+      const BinaryRepeatParams strides{row, row, 1, group, group, static_cast<uint8_t>(apart)};
+      for (int32_t i = 0; i < count; i += kLanes) {
+        const uint64_t lanes = static_cast<uint64_t>(Smaller(kLanes, count - i) * kLanes);
+        for (int32_t c = 0; c < t.group_pitch; c += kLanes) {
+          const LocalTensor<float> part = rows[i * pitch + c];
+          Mul(part, part, spread[i * kLanes], lanes, static_cast<uint8_t>(t.tile_groups), strides);
+        }
+      }
+      return;
+    }
+    for (int32_t g = 0; g < t.tile_groups; ++g) {
+      for (int32_t c = 0; c < t.group_pitch; c += kRepeat) {
+        const LocalTensor<float> part = rows[g * t.group_pitch + c];
+        Mul(part, part, spread[g * apart * kLanes],
+            static_cast<uint64_t>(Smaller(kRepeat, t.group_pitch - c)), static_cast<uint8_t>(count),
+            BinaryRepeatParams{1, 1, 0, row, row, 1});
       }
     }
   }
