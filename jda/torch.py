@@ -288,7 +288,7 @@ def _run_on_npu(
             "float16"
         )
     exact = flag("JDA_ASCEND_DETERMINISTIC")
-    indices = {name: operands[name].to(torch.int32) for name in INDEX}
+    indices = {name: _as_int32(operands[name]) for name in INDEX}
     weight = operands["weight"]
     problem = c_api.AscendProblem(
         c_api.sizes(features.shape, weight.shape),
@@ -304,6 +304,13 @@ def _run_on_npu(
         stream = npu.current_stream(features.device).npu_stream
         arrays = _dense(operands | indices) | results
         c_api.enqueue(operation, problem, _pointers(arrays), stream)
+
+
+def _as_int32(index: torch.Tensor) -> torch.Tensor:
+    """A value beyond int32 must not wrap into one that a map may have."""
+    if index.dtype == torch.int32:
+        return index
+    return index.to(torch.int64).clamp(-1, _check.MOST_ROWS).to(torch.int32)
 
 
 _RUNS: dict[str, Callable[..., None]] = {"cpu": _run_on_cpu, "npu": _run_on_npu}

@@ -5,7 +5,10 @@ route from the host runs on the emulated driver; what a card's platform would ru
 the kernels alone, which tests/test_ascend_kernels.py tests with the same inputs.
 """
 
+import ctypes
+from contextlib import nullcontext
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +16,10 @@ import numpy as np
 import pytest
 
 import jda
+from jda._dimensions import FLOATING
 from tests.support import cases, oracle
 from tests.support.cases import FLOATS
-from tests.support.implementations import require
+from tests.support.implementations import require, require_module
 
 GOOD = cases.case("two cameras")
 LEGAL = ("rows of no map", "shared rows", "two cameras")
@@ -189,3 +193,28 @@ def test_the_reference_called_by_its_name_does_not_wrap_either(float64):
     judged = cases.judge_without(GOOD, camera=1, scale=0)
     out = jax.jit(jda.reference.deformable_aggregation)(*bad)
     oracle.assert_within(out, judged.out, judged.out_scale)
+
+
+@pytest.mark.parametrize(
+    ("start", "right"), [(7, 7), (2**32, 2**31 - 1), (-(2**32), -1)]
+)
+def test_values_beyond_int32_from_torch_to_a_card(start, right, monkeypatch):
+    """The kernels get what no map may have, as none of these is read before."""
+    torch, jda_torch = map(require_module, ("torch", "jda.torch"))
+    npu = SimpleNamespace(
+        device=lambda device: nullcontext(),
+        current_stream=lambda device: SimpleNamespace(npu_stream=None),
+    )
+    got = []
+
+    def enqueue(operation, problem, pointers, stream):
+        pointer = pointers["scale_start_index"]
+        got.append(ctypes.c_int32.from_address(pointer).value)
+
+    monkeypatch.setattr(torch, "npu", npu, raising=False)
+    monkeypatch.setattr(jda_torch.c_api, "enqueue", enqueue)
+    inputs = {name: torch.tensor(x) for name, x in GOOD._asdict().items()}
+    inputs |= {name: inputs[name].float() for name in FLOATING}
+    inputs["scale_start_index"] = torch.full((2, 1), start)
+    jda_torch._run_on_npu("forward", inputs, {"out": torch.zeros(1)}, "yx")
+    assert got == [right]
