@@ -306,6 +306,13 @@ def test_sums_of_a_large_batch_take_turns(library, deterministic):
             np.testing.assert_array_equal(got[i : i + 1], right)
 
 
+def test_groups_of_seven_blocks(library):
+    """The widest groups of which a repeat has a block in each of eight samples."""
+    shape = cases.Shape(cases.TWO_CAMERAS, channels=2 * 56, groups=2)
+    inputs = cases.make(shape)
+    assert_forward(library, inputs, cases.judge(inputs), cores=1)
+
+
 @pytest.mark.parametrize("channels", (2040, 4080, 100_000))
 def test_widest_groups(library, channels):
     """A group of 2040 channels is the widest that one instruction steps over."""
