@@ -64,10 +64,10 @@ def backward(
     *operands: jax.Array, coordinate_order: str, which: tuple[str, ...]
 ) -> list[jax.Array]:
     """The gradients of the operands `which` for a cotangent of the weights."""
-    arrays, (bar,) = given(operands)
+    arrays, (cotangent,) = given(operands)
     of_which = _weights_of(arrays, coordinate_order, which)
     pull_back = jax.vjp(of_which, *[getattr(arrays, name) for name in which])[1]
-    return list(pull_back(bar))
+    return list(pull_back(cotangent))
 
 
 def _weights_of(arrays: Operands, order: str, which: Sequence[str]) -> Any:

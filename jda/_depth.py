@@ -131,7 +131,7 @@ def _native_forward(*operands: jax.Array, coordinate_order: str) -> list[jax.Arr
 def _native_backward(
     *operands: jax.Array, coordinate_order: str, which: tuple[str, ...]
 ) -> list[jax.Array]:
-    arrays, _bar = given(operands)
+    arrays, _cotangent = given(operands)
     # What is not wanted has no elements.
     shapes = {
         name: getattr(arrays, name).shape if name in which else (0,)

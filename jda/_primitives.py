@@ -100,7 +100,7 @@ def _backward_transpose(
     cotangents: Any, *operands: Any, which: Any, **params: Any
 ) -> list[Any]:
     pairs = zip(which, cotangents, strict=True)
-    live = {name: bar for name, bar in pairs if not is_zero(bar)}
+    live = {name: cotangent for name, cotangent in pairs if not is_zero(cotangent)}
     if not live:
         return [None] * len(operands)
     arrays, _ = given(operands)

@@ -62,12 +62,13 @@ def backward(
     JAX's own transpose of the loop over blocks would make and add one array of the size
     of the feature maps for every block; this one scatters into a single array.
     """
-    arrays, (bar,) = given(operands)
+    arrays, (cotangent,) = given(operands)
     feature_maps, spatial_shape, scale_start_index, locations, weight = arrays
     if 0 in (weight.size, feature_maps.size):
         return list(map(jnp.zeros_like, arrays.chosen(which)))
-    feature_maps, weight, bar = map(_wide, (feature_maps, weight, bar))
-    features, bar = (_grouped(array, weight.shape[-1]) for array in (feature_maps, bar))
+    feature_maps, weight, cotangent = map(_wide, (feature_maps, weight, cotangent))
+    groups = weight.shape[-1]
+    features, cotangent = (_grouped(x, groups) for x in (feature_maps, cotangent))
     of_features, of_samples = "feature_maps" in which, {*which} != {"feature_maps"}
 
     def add_block(grad_features: jax.Array, block: _Block) -> tuple[jax.Array, Any]:
@@ -82,17 +83,18 @@ def backward(
             corners, block.locations, block.weight, has_aux=True
         )
         element, grad_coefficients = block.element[:, None], []
-        bars = bar.at[block.element, block.anchor].get(mode="clip")[:, None]
+        picked = cotangent.at[block.element, block.anchor].get(mode="clip")[:, None]
         for s in range(weight.shape[-2]):
             row, coefficient = rows[:, s], coefficients[:, s, :, :, None]
             if of_features:
-                update = coefficient * bars
+                update = coefficient * picked
                 grad_features = grad_features.at[element, row].add(update, mode="drop")
             if of_samples:
                 # Choosing after the sum is cheaper than to fill what does not count.
                 values = features.at[element, row].get(mode="clip")
                 counts = (row < feature_maps.shape[1])[..., None]
-                grad_coefficients.append(jnp.where(counts, (values * bars).sum(-1), 0))
+                dots = (values * picked).sum(-1)
+                grad_coefficients.append(jnp.where(counts, dots, 0))
         if not of_samples:
             return grad_features, None
         return grad_features, pull_back(jnp.stack(grad_coefficients, 1))

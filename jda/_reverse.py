@@ -35,13 +35,13 @@ def reverse_mode(
         wanted = jnp.empty((0, *map(int, perturbed.chosen(FLOATING))))
         return forward(*values), (values, wanted)
 
-    def gradients(kept: Any, bar: Any) -> tuple[Any, ...]:
+    def gradients(kept: Any, cotangent: Any) -> tuple[Any, ...]:
         operands, wanted = kept
         flags = zip(FLOATING, wanted.shape[1:], strict=True)
         which = tuple(name for name, flag in flags if flag)
         found = Operands(*map(_compat.no_cotangent, operands))
-        if which and not _compat.is_symbolic_zero(bar):
-            grads = backward(*operands, bar, which=which)
+        if which and not _compat.is_symbolic_zero(cotangent):
+            grads = backward(*operands, cotangent, which=which)
             found = found.replaced(dict(zip(which, grads, strict=True)))
         return tuple(found)
 
