@@ -43,8 +43,8 @@ def arrays(arguments: Operands, coordinate_order: str) -> Operands:
     named = arguments._asdict().items()
     found = Operands(*[_as_array(name, value) for name, value in named])
     _devices(found._asdict())
-    _shapes(found._asdict(), coordinate_order)
-    _maps(found.spatial_shape, found.scale_start_index, found.feature_maps.shape[1])
+    shapes(found._asdict(), coordinate_order)
+    maps(found.spatial_shape, found.scale_start_index, found.feature_maps.shape[1])
     return found
 
 
@@ -61,7 +61,7 @@ def packed(
     _ranks(given)
     _pair("spatial_shape", arrays[1], "(H, W)")
     _sizes(given)
-    _maps(arrays[1], arrays[2], arrays[0].shape[1])
+    maps(arrays[1], arrays[2], arrays[0].shape[1])
     return arrays[0], arrays[1], arrays[2]
 
 
@@ -132,7 +132,8 @@ def _listed(devices: Any) -> str:
     return ", ".join(sorted(map(str, devices)))
 
 
-def _shapes(given: dict[str, Any], coordinate_order: str) -> None:
+def shapes(given: dict[str, Any], coordinate_order: str) -> None:
+    """Checks all that is known of the operator's arrays without their values."""
     _index_dtypes(given)
     floating_dtypes(*((name, given[name]) for name in FLOATING))
     _ranks(given)
@@ -224,7 +225,8 @@ def groups(name: str, group: int, c: int) -> None:
         raise ValueError(f"{name} has group={group}, which does not divide c={c}")
 
 
-def _maps(spatial_shape: Any, scale_start_index: Any, num_feat: Any) -> None:
+def maps(spatial_shape: Any, scale_start_index: Any, num_feat: Any) -> None:
+    """Checks the values of the index arrays, where they can be read."""
     if not isinstance(num_feat, int):  # a symbolic size of jax.export
         return
     if _is_readable(spatial_shape) and _is_readable(scale_start_index):

@@ -37,6 +37,9 @@ def deformable_aggregation_func(
     summed afterwards, :func:`jda.deformable_aggregation` sums them itself, and is
     faster.
 
+    Dtypes are those of :func:`jda.deformable_aggregation`; depths and their
+    probabilities may be any floats or integers.
+
     Args:
         mc_ms_feat: the maps of each camera [bs, cam, rows, c].
         spatial_shape: (H, W) of each scale [scale, 2].
@@ -114,6 +117,9 @@ def deformable_aggregation_with_depth(
     written on top of the operator, so that it runs wherever that does; on the CPU at
     about three times its cost (Sparse4D v3's shape, 64 bins).
 
+    Dtypes are those of :func:`jda.deformable_aggregation`; depths and their
+    probabilities may be any floats or integers.
+
     Args:
         feature_maps: [bs, num_feat, c].
         spatial_shape: [cam, scale, 2].
@@ -171,6 +177,8 @@ def multi_scale_deformable_attn(
     ``grid_sample`` (bilinear, zeros outside, ``align_corners=False``): up to half a
     pixel outside of a map they are interpolated between it and zero. For that, the maps
     are copied with a ring of zeros around them.
+
+    Dtypes are those of :func:`jda.deformable_aggregation`.
 
     Args:
         value: [bs, num_keys, num_heads, dim].

@@ -152,7 +152,7 @@ def _check_described(described: _Described, coordinate_order: str) -> None:
         name: _Array(tuple(shape), jnp.dtype(_name(dtype)))
         for name, (shape, dtype, _) in named.items()
     }
-    _check._shapes(arrays, coordinate_order)
+    _check.shapes(arrays, coordinate_order)
 
 
 _check_once = functools.lru_cache(maxsize=64)(_check_described)
@@ -269,7 +269,7 @@ def _known_maps(shapes: _Values, starts: _Values, num_feat: int) -> list[torch.T
         np.frombuffer(values, dtype).reshape(shape)
         for values, dtype, shape in (shapes, starts)
     )
-    _check._maps(size, first, num_feat)
+    _check.maps(size, first, num_feat)
     return [torch.from_numpy(x.astype(np.int32)) for x in (size, first)]
 
 

@@ -26,6 +26,8 @@ def deformable_aggregation_function(
 ) -> jax.Array:
     """Sparse4D's operator: :func:`jda.deformable_aggregation` with x first.
 
+    Dtypes are those of :func:`jda.deformable_aggregation`, and so are the errors.
+
     Args:
         feature_maps: [bs, num_feat, c]; rows may belong to no map.
         spatial_shape: (H, W) of each map [cam, scale, 2].
