@@ -49,6 +49,12 @@ inline void require_none(const std::string& wrong) {
   if (!wrong.empty()) throw std::invalid_argument(wrong);
 }
 
+inline void require_at_most(int64_t most, const char* array, const char* axis, int64_t size) {
+  if (size > most)
+    throw std::invalid_argument(std::string(array) + " has " + axis + "=" + std::to_string(size) +
+                                ", at most " + std::to_string(most) + " are allowed");
+}
+
 // Where y stands in the last axis of the locations.
 inline int read_y_axis(int64_t y_axis) {
   require(y_axis == 0 || y_axis == 1, "y_axis must be 0 or 1");

@@ -205,3 +205,12 @@ def test_exported_programs_as_they_are_meant(target: str) -> None:
 def test_exported_programs_that_nobody_meant(target: str, fault: str) -> None:
     with pytest.raises(jax.errors.JaxRuntimeError, match="jda: "):
         run(target, FAULTS[fault](*RIGHT[target]))
+
+
+def test_centres_of_corners_without_a_group() -> None:
+    """Sizes that fit where the number of groups, zero, is a factor of both sides."""
+    arguments, (centres, weights), attributes = RIGHT["jda_cpu_corners"]
+    arguments = [*arguments[:4], arguments[4][..., :0], DEPTH]
+    results = [centres[:, :1], weights[..., :0]]
+    with pytest.raises(jax.errors.JaxRuntimeError, match="jda: the centres of corners"):
+        run("jda_cpu_corners", (arguments, results, attributes))

@@ -248,6 +248,24 @@ def test_a_process_that_was_forked_computes_too():
     assert told.split() == ["True", "0"]
 
 
+def test_helpers_flush_denormal_numbers_where_the_caller_does():
+    """Whatever it did when they started."""
+    told = in_a_process("""
+        import torch, jda.torch
+        maps = torch.full((1, 600, 64), 1e-39)
+        locations, weight = torch.rand(1, 900, 9, 1, 2), torch.ones(1, 900, 9, 1, 1, 8)
+        given = maps, [[[20, 30]]], [[0]], locations, weight
+        def sums(threads):
+            torch.set_num_threads(threads)
+            calls = [jda.torch.deformable_aggregation(*given) for _ in range(20)]
+            return {float(x.sum(dtype=torch.float64)) for x in calls}
+        kept = sums(3)
+        assert torch.set_flush_denormal(True)
+        print(len(kept), min(kept) > 0, sums(1) == sums(3))
+    """)
+    assert told.split() == ["1", "True", "True"]
+
+
 def test_a_call_holds_no_lock_of_python():
     """ctypes calls the functions of a PyDLL with it, and those of a CDLL without."""
     assert not isinstance(c_api._cpu(), ctypes.PyDLL)

@@ -7,6 +7,7 @@
 
 #include "arguments.h"
 #include "check.h"
+#include "kernels.h"
 
 namespace jda {
 
@@ -61,11 +62,18 @@ inline std::vector<Map> read_maps(const Sizes& sizes, const int32_t* shape, cons
   return maps;
 }
 
+// Rows, anchors, key points and the entries of a visit are counted in 32 bits.
+inline void check_counts(const Sizes& sizes) {
+  require_at_most(INT32_MAX, "feature_maps", "num_feat", sizes.rows);
+  require_at_most(INT32_MAX, "sample_locations", "anchor", sizes.anchors);
+  require_at_most(INT32_MAX, "sample_locations", "pts", sizes.points);
+  require_at_most(INT32_MAX / (4 * kClusterPoints), "weight", "scale", sizes.scales);
+}
+
 // A problem of such sizes, without arrays.
 template <typename F, typename W>
 Problem<F, W> empty_problem(const Sizes& sizes, int64_t y_axis) {
-  require(sizes.rows <= INT32_MAX && sizes.anchors <= INT32_MAX && sizes.points <= INT32_MAX,
-          "num_feat, anchor and pts must be below 2^31");
+  check_counts(sizes);
   Problem<F, W> problem{};
   static_cast<Sizes&>(problem) = sizes;
   problem.y_axis = read_y_axis(y_axis);
@@ -74,8 +82,9 @@ Problem<F, W> empty_problem(const Sizes& sizes, int64_t y_axis) {
 
 // Whether it is so little that the calling thread does it alone.
 inline bool is_small(const Sizes& s) {
-  constexpr double kWorthHelp = 2e5;  // multiply-adds
-  return 1.0 * s.batch * s.anchors * s.points * s.cameras * s.scales * s.channels < kWorthHelp;
+  constexpr double kWorthHelp = 2e5;  // multiply-adds, or elements that are written
+  const double samples = 1.0 * s.anchors * s.points * s.cameras * s.scales;
+  return s.batch * (samples + s.anchors + s.rows) * s.channels < kWorthHelp;
 }
 
 }  // namespace jda

@@ -20,9 +20,9 @@ CornersCall<T> make_call(const Operands& operands, ffi::AnyBuffer depth, int64_t
           "sample_locations, weight and depth must have the dtype of depth_prob");
   require(2 * depth.element_count() == operands.sample_locations.element_count(),
           "depth must have one number for each of sample_locations");
-  require(call.rows <= INT32_MAX && call.channels <= INT32_MAX &&
-              call.cameras * call.scales <= INT32_MAX / kCorners,
-          "num_feat, bins and 4 * cam * scale must be below 2^31");
+  require_at_most(INT32_MAX, "depth_prob", "num_feat", call.rows);
+  require_at_most(INT32_MAX, "depth_prob", "bins", call.channels);
+  require_at_most(INT32_MAX / kCorners, "weight", "cam * scale", call.cameras * call.scales);
   call.y_axis = read_y_axis(y_axis);
   call.depth_prob = data<T>(operands.feature_maps);
   call.locations = data<T>(operands.sample_locations);
@@ -48,9 +48,10 @@ struct Forward {
     const ffi::AnyBuffer centres = fresh(array(results, 0)), weights = fresh(array(results, 1));
     call.weights = data_of_corners<T>(weights, operands);
     require(centres.element_type() == weights.element_type() &&
-                static_cast<int64_t>(centres.element_count()) * call.groups ==
-                    2 * static_cast<int64_t>(weights.element_count()),
-            "the centres of corners must be two numbers for the weights of each");
+                static_cast<int64_t>(centres.element_count()) ==
+                    kCorners * call.scales *
+                        static_cast<int64_t>(operands.sample_locations.element_count()),
+            "the centres of corners must be two numbers for each corner of a sample");
     call.centres = data<T>(centres);
     corners_forward(call, team);
   }

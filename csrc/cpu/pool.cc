@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <cfenv>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -66,7 +67,16 @@ Team pool_team(int64_t threads) {
   const int64_t size = std::clamp<int64_t>(threads, 1, kMostThreads);
   Pool* const pool = the_pool;
   pool->grow(size - 1);
-  return Team(size, [pool](std::function<void()> task) { pool->schedule(std::move(task)); });
+  // A helper rounds, and flushes denormal numbers to zero, as the caller does: which thread takes a
+  // piece must not be seen in the result.
+  std::fenv_t of_caller;
+  std::fegetenv(&of_caller);
+  return Team(size, [pool, of_caller](std::function<void()> task) {
+    pool->schedule([of_caller, task = std::move(task)] {
+      std::fesetenv(&of_caller);
+      task();
+    });
+  });
 }
 
 }  // namespace jda

@@ -20,7 +20,7 @@ XLA_FFI_Handler* const kAggregations[] = {jda_cpu_forward, jda_cpu_tangent, jda_
 
 Call corners(bool backward, Bytes& bytes) {
   Sizes s{bytes.below(3), bytes.below(40),    bytes.below(70),    bytes.below(5),
-          bytes.below(9), 1 + bytes.below(3), 1 + bytes.below(3), 1 + bytes.below(9)};
+          bytes.below(9), 1 + bytes.below(3), 1 + bytes.below(3), bytes.below(9)};
   if (bytes.next() > 240) s.points *= 16;  // more than a chunk holds
   const XLA_FFI_DataType type = kTypes[bytes.below(2)];
   const Shape pairs{s.batch, s.anchors, s.points, s.cameras};

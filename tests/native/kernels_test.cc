@@ -705,7 +705,9 @@ void check_refusals() {
   refused([](auto& call) { call.sizes.groups = 3; },
           "weight has group=3, which does not divide c=8");
   refused([](auto& call) { call.sizes.points = int64_t{1} << 31; },
-          "num_feat, anchor and pts must be below 2^31");
+          "sample_locations has pts=2147483648, at most 2147483647 are allowed");
+  refused([](auto& call) { call.sizes.scales = int64_t{1} << 23; },
+          "weight has scale=8388608, at most 8388607 are allowed");
   refused([](auto& call) { call.y_axis = 2; }, "y_axis must be 0 or 1");
   refused([](auto& call) { call.feature_maps_dtype = 4; },
           "feature_maps must be float32, float64, bfloat16 or float16");
