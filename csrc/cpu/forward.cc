@@ -56,14 +56,18 @@ void aggregate(const Problem<F, W>& problem, const F* features, const F* feature
 }
 
 // Whether samples are better summed one by one, in the order of the arguments, than by a plan. Entries
-// must not pay, an anchor must not be more work than one thread should do, and rows that many anchors read
-// must be short or in a cache all the time.
+// must not pay, an anchor must not be more work than one thread should do, nor its weights more than a
+// cache holds, and rows that many anchors read must be short or in a cache all the time. In floating point:
+// without an array, sizes may be absurd.
 template <typename F, typename W>
 bool direct_pays(const Problem<F, W>& problem) {
-  constexpr int64_t kShortRow = 256, kCached = int64_t{32} << 20;  // bytes
+  constexpr double kShortRow = 256, kCached = 32 << 20;  // bytes
+  constexpr double kWeights = 1 << 17;
   const bool narrow = has_narrow_groups(problem) && problem.points <= kClusterPoints;
-  const int64_t row = problem.channels * static_cast<int64_t>(sizeof(F));
-  return (has_few_points(problem) || narrow) && (row <= kShortRow || problem.rows * row <= kCached);
+  const double samples = 1.0 * problem.points * problem.cameras * problem.scales;
+  const double row = 1.0 * problem.channels * sizeof(F);
+  return (has_few_points(problem) || narrow) && samples * (problem.groups + 16) <= kWeights &&
+         (row <= kShortRow || problem.rows * row <= kCached);
 }
 
 // What a member of the team needs to sum samples one by one.

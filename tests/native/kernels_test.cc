@@ -764,6 +764,7 @@ const Sizes kUgly[] = {
     {"few points, overlapping maps", 1, 60, 2, 2, 2, 1, 16, 9, 7, 0.8, kOverlapping},
     {"few points, lines too long for a sweep", 1, 20, 2, 1, 1, 1, 128, 2, 1100, 0.8},
     {"few points, rows past the caches", 1, 60, 2, 1, 1, 8, 32, 66, 72, 0.8, kWithGaps},
+    {"few points, many weights of an anchor", 1, 2, 4, 6, 8, 700, 1, 9, 7},
     {"many points, pairs of channels", 2, 5, 40, 2, 2, 9, 2, 9, 7, 0.8, kWithGaps},
     {"one anchor in passes", 1, 1, 500, 2, 2, 8, 4, 16, 16, 0.9},
     {"blocks of points", 1, 3, 300, 2, 2, 8, 4, 32, 64, 0.9},
