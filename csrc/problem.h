@@ -15,7 +15,7 @@ namespace jda {
 
 using Sizes = jda_sizes;
 
-enum class Operation { kForward, kTangent, kBackward };
+enum class Operation { kForward, kBackward };
 
 }  // namespace jda
 #endif

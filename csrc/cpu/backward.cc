@@ -79,9 +79,9 @@ void backward_samples(const Problem<F, W>& problem, Team& team) {
   });
 }
 
-// Items that one thread collects: at least one, and as many as kChunkBytes allow.
+// Clusters that one thread collects: at least one, and as many as kChunkBytes allow.
 struct Chunk {
-  int64_t begin, end;  // clusters
+  int64_t begin, end;
   int64_t entry;   // its first entry: no real one, its dots are those of corners outside the map
   int64_t sample;  // its first sample, counting key points times scales
 };

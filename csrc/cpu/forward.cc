@@ -9,8 +9,8 @@
 namespace jda {
 namespace {
 
-// Items that a member of the team takes at a time.
-constexpr int64_t kItems = 4;
+// Clusters, or anchors, that a member of the team takes at a time.
+constexpr int64_t kAtATime = 4;
 
 // Writes, to problem.out, the sum over the entries of an anchor's visits of
 //     coefficient * features[row] + tangent of the coefficient * features_of_tangents[row]
@@ -31,7 +31,7 @@ void aggregate(const Problem<F, W>& problem, const F* features, const F* feature
     workers.emplace_back(problem,
                          features_of_tangents ? Worker<W>::kTangents : Worker<W>::kCoefficients);
 
-  team.for_ranges(plan.clusters.size(), kItems, [&](int64_t member, int64_t begin, int64_t end) {
+  team.for_ranges(plan.clusters.size(), kAtATime, [&](int64_t member, int64_t begin, int64_t end) {
     Worker<W>& worker = workers[member];
     for (int64_t i = begin; i < end; ++i) {
       const Cluster& cluster = plan.clusters[i];
@@ -47,12 +47,13 @@ void aggregate(const Problem<F, W>& problem, const F* features, const F* feature
   });
 
   // Anchors of several visits: their parts in the plan's order. Anchors of none: zero.
-  team.for_ranges(problem.batch * problem.anchors, 4, [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t a = begin; a < end; ++a)
-      if (plan.pieces[a] != 1)
-        kernel.add_parts(parts.get() + plan.part[a] * channels, plan.pieces[a], channels,
-                         problem.out + a * channels);
-  });
+  team.for_ranges(problem.batch * problem.anchors, kAtATime,
+                  [&](int64_t, int64_t begin, int64_t end) {
+                    for (int64_t a = begin; a < end; ++a)
+                      if (plan.pieces[a] != 1)
+                        kernel.add_parts(parts.get() + plan.part[a] * channels, plan.pieces[a],
+                                         channels, problem.out + a * channels);
+                  });
 }
 
 // Whether samples are better summed one by one, in the order of the arguments, than by a plan. Entries

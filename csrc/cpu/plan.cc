@@ -94,8 +94,7 @@ void divide(int64_t listed, int64_t pieces, Visit* visits) {
 }
 
 // Writes the visits of all anchors, camera by camera in the anchors' order, and numbers the partial
-// results. The key points of crowds still
-// have to be listed.
+// results. The key points of crowds still have to be listed.
 std::vector<Crowd> write_visits(const Sizes& sizes, const std::vector<Seen>& seen,
                                 std::vector<int64_t> next, Plan& plan) {
   const int64_t anchors = sizes.batch * sizes.anchors, cameras = sizes.cameras;

@@ -13,8 +13,7 @@
 
 namespace jda {
 
-// Whether a problem should be done that way. It depends on the arguments
-// alone, not on the team.
+// Whether a problem should be done that way. It depends on the arguments alone, not on the team.
 template <typename F, typename W>
 bool table_pays(const Problem<F, W>& problem, Team& team);
 

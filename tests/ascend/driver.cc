@@ -208,18 +208,3 @@ extern "C" int jda_emulate(const Request* request, const int64_t* input_bytes,
   std::strncpy(answer->text, text.c_str(), sizeof(answer->text) - 1);
   return error.empty() ? 0 : 1;
 }
-
-// The tiling alone, for tests of sizes too large to run. Returns 0, or 1 with the error in `text`.
-extern "C" int jda_tiling(const Request* request, int backward, int wants, int deterministic,
-                          int64_t ub_bytes, Tiling* tiling, char* text, int64_t text_bytes) {
-  Call call = call_of(*request);
-  call.operation = backward ? jda_ascend::Operation::kBackward : jda_ascend::Operation::kForward;
-  call.wants_features = (wants & 1) != 0;
-  call.wants_locations = (wants & 2) != 0;
-  call.wants_weight = (wants & 4) != 0;
-  call.deterministic = deterministic != 0;
-  const std::string error = jda_ascend::MakeTiling(
-      call, {static_cast<int32_t>(request->cores), static_cast<uint32_t>(ub_bytes)}, *tiling);
-  std::strncpy(text, error.c_str(), text_bytes - 1);
-  return error.empty() ? 0 : 1;
-}
