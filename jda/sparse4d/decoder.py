@@ -42,6 +42,14 @@ def init(key: jax.Array, config: DecoderConfig, dtype: Any = jnp.float32) -> Par
     The tree has the names, shapes and layouts of the PyTorch module's state dict. The
     anchors, ``params["instance_bank"]["anchor"]``, stand all around at random: clusters
     of a data set's boxes are better.
+
+    Args:
+        key: of the draw.
+        config: sizes.
+        dtype: of the parameters, a floating one.
+
+    Returns:
+        A nested dict of arrays.
     """
 
     def is_xavier(name: str) -> bool:

@@ -55,7 +55,16 @@ class History(NamedTuple):
 def init_state(
     config: DecoderConfig, batch_size: int, dtype: jnp.dtype | type = jnp.float32
 ) -> State:
-    """The state before the first frame."""
+    """The state before the first frame.
+
+    Args:
+        config: of the head.
+        batch_size: bs, how many sequences go side by side.
+        dtype: of features, anchors and confidences.
+
+    Returns:
+        :class:`State` without valid elements, whose ids begin at 0.
+    """
     rows = batch_size, config.num_temp_instances
     return State(
         jnp.zeros((*rows, config.embed_dims), dtype),

@@ -22,6 +22,14 @@ def init(key: jax.Array, config: LayerConfig, dtype: Any = jnp.float32) -> Param
     """Parameters as upstream's training starts: softmax uniform, offsets Xavier.
 
     The tree has the names, shapes and layouts of the PyTorch module's state dict.
+
+    Args:
+        key: of the draw.
+        config: sizes.
+        dtype: of the parameters, a floating one.
+
+    Returns:
+        A nested dict of arrays.
     """
     return initial.draw(key, names.of_layer(config), config, lambda _: True, dtype)
 

@@ -53,6 +53,13 @@ def state_dict_from_params(params: Params, prefix: str = "") -> dict[str, np.nda
     """The state dict of a tree of parameters, as numpy arrays of one's own.
 
     For PyTorch: ``{name: torch.from_numpy(x) for name, x in ...items()}``.
+
+    Args:
+        params: of a layer or of a decoder.
+        prefix: in front of every name.
+
+    Returns:
+        Arrays of the parameters' shapes and dtypes, by the names that PyTorch gives.
     """
     return {prefix + name: np.array(x) for name, x in flat(params).items()}
 
@@ -64,6 +71,12 @@ def trainable(params: Params) -> Params:
     them (``LayerConfig.freeze``); an optimiser that decays weights has to be told:
     ``optax.multi_transform({True: optax.adamw(1e-4), False: optax.set_to_zero()},
     trainable(params))``.
+
+    Args:
+        params: of a layer or of a decoder.
+
+    Returns:
+        A tree like ``params`` with a bool in place of each array.
     """
     return tree({name: not names.is_frozen(name) for name in flat(params)})
 
