@@ -18,14 +18,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jda import _compat, _corners, _operator
 from jda._corners import FLOATING, given
 from jda._dimensions import FLOATING as OPERATOR_FLOATING
 from jda._dimensions import INDEX, Operands
-from jda._make_primitive import define_primitive
+from jda._make_primitive import define_primitive, wanted_gradients
 from jda.ffi import cpu
+from jda.ffi.call import call_target
 
 
 def aggregate(
@@ -120,12 +120,11 @@ def _run(
 
 
 def _native_forward(*operands: jax.Array, coordinate_order: str) -> list[jax.Array]:
-    return _call(
-        "jda_cpu_corners",
-        _result_avals("forward", *operands),
-        operands,
-        coordinate_order,
-    )
+    results = [
+        jax.ShapeDtypeStruct(x.shape, x.dtype)
+        for x in _result_avals("forward", *operands)
+    ]
+    return call_target("jda_cpu_corners", results, operands, coordinate_order)
 
 
 def _native_backward(
@@ -140,7 +139,7 @@ def _native_backward(
     results = [
         jax.ShapeDtypeStruct(shapes[name], arrays.depth.dtype) for name in FLOATING
     ]
-    found = _call("jda_cpu_corners_backward", results, operands, coordinate_order)
+    found = call_target("jda_cpu_corners_backward", results, operands, coordinate_order)
     return [found[FLOATING.index(name)] for name in which]
 
 
@@ -148,15 +147,6 @@ NATIVE: dict[str, Callable[..., list[jax.Array]]] = {
     "forward": _native_forward,
     "backward": _native_backward,
 }
-
-
-def _call(
-    target: str, results: Any, operands: Sequence[jax.Array], coordinate_order: str
-) -> list[jax.Array]:
-    call: Any = jax.ffi.ffi_call(
-        target, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in results]
-    )
-    return list(call(*operands, y_axis=np.int64(coordinate_order.index("y"))))
 
 
 # Derivatives
@@ -193,10 +183,6 @@ def _tangent_transpose(cotangents: Any, *operands: Any, **params: Any) -> list[A
         return [None] * len(operands)
     arrays, _moves = given(operands)
     return [None] * len(arrays) + backward(*arrays, cotangents[0], **params)
-
-
-def _wanted_gradients(used: Any, *, which: Any, **_: Any) -> dict[str, Any]:
-    return {"which": tuple(name for name, use in zip(which, used, strict=True) if use)}
 
 
 # Batching
@@ -272,5 +258,5 @@ tangent = _define(
     "tangent", jvp=partial(_jvp_in_numpy, "tangent"), transpose=_tangent_transpose
 )
 backward = _define(
-    "backward", jvp=partial(_jvp_in_numpy, "backward"), wanted=_wanted_gradients
+    "backward", jvp=partial(_jvp_in_numpy, "backward"), wanted=wanted_gradients
 )

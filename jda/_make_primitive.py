@@ -63,6 +63,11 @@ def define_primitive(
     return bind
 
 
+def wanted_gradients(used: Any, *, which: Any, **_: Any) -> dict[str, Any]:
+    """The rule `wanted` of an operation whose results are the gradients `which`."""
+    return {"which": tuple(name for name, use in zip(which, used, strict=True) if use)}
+
+
 @cache
 def _compiled(primitive: Primitive, params: tuple[tuple[str, Any], ...]) -> Any:
     return jax.jit(partial(primitive.bind, **dict(params)))

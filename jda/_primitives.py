@@ -22,7 +22,7 @@ from jda import _dimensions, _reference, _sharding
 from jda._compat import is_zero, materialise, with_automatic_axes
 from jda._dimensions import FLOATING, INDEX, Operands, given
 from jda._implementations import run
-from jda._make_primitive import define_primitive
+from jda._make_primitive import define_primitive, wanted_gradients
 
 
 def _result_avals(operation: str, *avals: Any, which: Any = (), **_: Any) -> list[Any]:
@@ -106,10 +106,6 @@ def _backward_transpose(
     arrays, _ = given(operands)
     found = tangent(*arrays, *live.values(), which=tuple(live), **params)
     return [None] * len(arrays) + found
-
-
-def _wanted_gradients(used: Any, *, which: Any, **_: Any) -> dict[str, Any]:
-    return {"which": tuple(name for name, use in zip(which, used, strict=True) if use)}
 
 
 # Batching
@@ -205,5 +201,5 @@ backward = _define(
     "backward",
     jvp=partial(_linear_jvp, "backward"),
     transpose=_backward_transpose,
-    wanted=_wanted_gradients,
+    wanted=wanted_gradients,
 )

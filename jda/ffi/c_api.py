@@ -6,12 +6,11 @@ Python's lock while a function of theirs runs.
 
 import ctypes
 import functools
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jda._dimensions import FLOATING, Operands
-from jda.ffi import ascend, cpu
+from jda.ffi import ascend, cpu, open_library
 
 SIZES = (
     *("batch", "rows", "channels", "anchors"),
@@ -116,8 +115,8 @@ def _raise_for(code: int, error: Any) -> None:
 def _cpu() -> Any:
     found = cpu.library()
     if not found.available:
-        raise RuntimeError(f"no kernels for the CPU: {found.detail}")
-    library = ctypes.CDLL(str(importlib.resources.files("jda.ffi") / cpu.LIBRARY))
+        raise RuntimeError(f"no kernels for the CPU: {found.problem}")
+    library = open_library(cpu.LIBRARY)
     library.jda_cpu_error.restype = ctypes.c_char_p
     return library
 

@@ -19,7 +19,7 @@ from jda._dimensions import FLOATING, Operands, given
 def forward(library: str, *operands: jax.Array, **attributes: Any) -> list[jax.Array]:
     """The result, as a list of one array."""
     results = [_result(Operands(*operands))]
-    return _call(f"{library}_forward", results, operands, **attributes)
+    return call_target(f"{library}_forward", results, operands, **attributes)
 
 
 def tangent(
@@ -31,7 +31,7 @@ def tangent(
     for name in FLOATING:
         moves.setdefault(name, jnp.zeros(0, getattr(arrays, name).dtype))
     every = (*arrays, *(moves[name] for name in FLOATING))
-    return _call(f"{library}_tangent", [_result(arrays)], every, **attributes)
+    return call_target(f"{library}_tangent", [_result(arrays)], every, **attributes)
 
 
 def backward(
@@ -44,7 +44,7 @@ def backward(
         jax.ShapeDtypeStruct(array.shape if name in which else (0,), array.dtype)
         for name, array in floating
     ]
-    found = _call(f"{library}_backward", gradients, operands, **attributes)
+    found = call_target(f"{library}_backward", gradients, operands, **attributes)
     return [found[FLOATING.index(name)] for name in which]
 
 
@@ -54,13 +54,14 @@ def _result(arrays: Operands) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, arrays.feature_maps.dtype)
 
 
-def _call(
+def call_target(
     target: str,
     results: Sequence[jax.ShapeDtypeStruct],
     operands: Sequence[jax.Array],
     coordinate_order: str,
     **attributes: np.int64,
 ) -> list[jax.Array]:
+    """One custom call; which of two coordinates is y goes with it."""
     call: Any = jax.ffi.ffi_call(target, results)
     y_axis = np.int64(coordinate_order.index("y"))
     return list(call(*operands, y_axis=y_axis, **attributes))
