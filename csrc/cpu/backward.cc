@@ -272,8 +272,10 @@ void write_rows(const Problem<F, W>& problem, const RowKernels<F>& kernel, const
 
 // All gradients. That of the feature maps is written, or added to sums if there are any.
 template <typename F, typename W>
-void backward_features(const Problem<F, W>& problem, Real<F>* sums, bool past_caches, Team& team) {
-  if (table_pays(problem, team) && backward_by_table(problem, sums, past_caches, team)) return;
+void backward_features(const Problem<F, W>& problem, Real<F>* sums, int64_t most, bool past_caches,
+                       Team& team) {
+  if (table_pays(problem, team) && backward_by_table(problem, sums, most, past_caches, team))
+    return;
   using T = Real<F>;
   const bool dots = problem.grad_locations || problem.grad_weight;
   const Plan plan = make_plan(problem, problem.locations, team);
@@ -347,10 +349,10 @@ void backward(const Problem<F, W>& problem, Team& team, int64_t pass_bytes) {
   if (sweep_pays(problem)) return backward_by_sweep(problem, most, team);
   const bool past_caches = goes_past_caches(problem);
   in_passes(problem, most, {&Sizes::batch}, bytes_of<F, W>, [&](const auto& pass, bool fits) {
-    if (fits) return backward_features(pass, nullptr, past_caches, team);
+    if (fits) return backward_features(pass, nullptr, most, past_caches, team);
     in_sums(pass, team, [&](Real<F>* sums) {
       in_passes(pass, most, {&Sizes::anchors, &Sizes::points}, bytes_of<F, W>,
-                [&](const auto& part, bool) { backward_features(part, sums, false, team); });
+                [&](const auto& part, bool) { backward_features(part, sums, most, false, team); });
     });
   });
 }

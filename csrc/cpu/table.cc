@@ -212,11 +212,11 @@ bool forward_by_table(const Problem<F, W>& problem, Team& team) {
 }
 
 template <typename F, typename W>
-bool backward_by_table(const Problem<F, W>& problem, Real<F>* sums, bool past_caches, Team& team) {
+bool backward_by_table(const Problem<F, W>& problem, Real<F>* sums, int64_t most, bool past_caches,
+                       Team& team) {
   using T = Real<F>;
   const int64_t anchors = problem.batch * problem.anchors, size = table_size(problem);
-  if (table_bytes(problem) > kPassBytes + share_of_arguments(problem) ||
-      !are_finite(problem.cotangent, anchors * problem.channels))
+  if (table_bytes(problem) > most || !are_finite(problem.cotangent, anchors * problem.channels))
     return false;
   const SampleKernels<W> of_samples = sample_kernels<W>(problem.groups);
   const RowKernels<F> of_rows = row_kernels<F>(problem.channels, problem.groups);
@@ -247,7 +247,7 @@ bool backward_by_table(const Problem<F, W>& problem, Real<F>* sums, bool past_ca
   template bool table_pays(const Problem<F, W>&, Team&);       \
   template int64_t table_bytes(const Problem<F, W>&);          \
   template bool forward_by_table(const Problem<F, W>&, Team&); \
-  template bool backward_by_table(const Problem<F, W>&, Real<F>*, bool, Team&);
+  template bool backward_by_table(const Problem<F, W>&, Real<F>*, int64_t, bool, Team&);
 JDA_FOR_PAIRS(JDA_INSTANTIATE)
 
 }  // namespace jda

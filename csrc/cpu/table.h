@@ -27,9 +27,10 @@ template <typename F, typename W>
 bool forward_by_table(const Problem<F, W>& problem, Team& team);
 
 // Writes all gradients that are not null, that of the feature maps among them, or adds that one to `sums`
-// unless it is null. Returns false, and writes nothing, where cotangents are
-// not finite or the table takes more than a pass may.
+// unless it is null. Returns false, and writes nothing, where cotangents are not finite or the table takes
+// more than `most` bytes.
 template <typename F, typename W>
-bool backward_by_table(const Problem<F, W>& problem, Real<F>* sums, bool past_caches, Team& team);
+bool backward_by_table(const Problem<F, W>& problem, Real<F>* sums, int64_t most, bool past_caches,
+                       Team& team);
 
 }  // namespace jda

@@ -645,10 +645,13 @@ void check_problem(Sizes sizes, Random& random) {
     for (const Crew& crew : kCrews)
       if (all || samples || crew.size == 3)
         check_same(describe(sizes) + " with " + crew.name, run(in, crew, wanted), alone);
-    // As many passes as there can be.
-    const Results parted = run(in, kAlone, wanted, 0);
-    check_values(sizes, parted, expected, wanted);
-    check_same(describe(sizes) + " in passes", run(in, kCrews[2], wanted, 0), parted);
+    // In as many passes as there can be, and in passes over several anchors.
+    for (int64_t pass_bytes : {0, 1 << 16}) {
+      if (pass_bytes > 0 && !all) continue;
+      const Results parted = run(in, kAlone, wanted, pass_bytes);
+      check_values(sizes, parted, expected, wanted);
+      check_same(describe(sizes) + " in passes", run(in, kCrews[2], wanted, pass_bytes), parted);
+    }
     if (all) check_same(describe(sizes) + " through the C interface", run_c_api(in, 3), alone);
   }
 }
