@@ -171,7 +171,7 @@ def draw(results: dict[str, Costs], path: Path, processor: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", default="", help="shapes whose name has this text")
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks"))
     arguments = parser.parse_args()

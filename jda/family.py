@@ -115,7 +115,7 @@ def deformable_aggregation_with_depth(
     floor(d) and floor(d) + 1; bins that do not exist count as zero. All arguments but
     the index arrays have gradients, ``depth_prob`` and ``depth`` included. It is
     written on top of the operator, so that it runs wherever that does; on the CPU at
-    about three times its cost (Sparse4D v3's shape, 64 bins).
+    about four times its cost (Sparse4D v3's shape, 64 bins).
 
     Dtypes are those of :func:`jda.deformable_aggregation`; depths and their
     probabilities may be any floats or integers.

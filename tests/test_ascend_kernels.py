@@ -256,6 +256,18 @@ def test_corners_of_the_limits(library, name):
 
 
 @half
+@pytest.mark.parametrize("mode", MODES)
+def test_blocks_of_more_pairs_than_an_instruction_repeats(library, mode, dtype):
+    """In one scale, a block has the weights of 256 pairs."""
+    shape = cases.Shape(
+        cases.ONE, anchors=2, points=300, channels=8, groups=1, locate=cases.inside
+    )
+    narrow = cases.narrowed(cases.make(shape), dtype)
+    inputs, _, judged = cases.judge_widened(narrow)
+    assert_mode(library, mode, inputs, judged, cores=1)
+
+
+@half
 @pytest.mark.parametrize("channels", (2032, 2033))
 def test_widest_groups_in_16_bits(library, channels, dtype):
     """Of 2032 channels: of 2033 a row would take more than 255 blocks of float32."""
