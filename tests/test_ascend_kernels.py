@@ -258,9 +258,9 @@ def test_corners_of_the_limits(library, name):
 @half
 @pytest.mark.parametrize("mode", MODES)
 def test_blocks_of_more_pairs_than_an_instruction_repeats(library, mode, dtype):
-    """In one scale, a block has the weights of 256 pairs."""
+    """In one scale, the 512 pairs of a chunk are two blocks, of 256 each."""
     shape = cases.Shape(
-        cases.ONE, anchors=2, points=300, channels=8, groups=1, locate=cases.inside
+        cases.ONE, anchors=1, points=1100, channels=8, groups=1, locate=cases.inside
     )
     narrow = cases.narrowed(cases.make(shape), dtype)
     inputs, _, judged = cases.judge_widened(narrow)
